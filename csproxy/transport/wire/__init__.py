@@ -1,0 +1,10 @@
+"""The wire protocol without I/O: frames, messages and the two state machines.
+
+    frames.py           the 28-byte header, and cutting a byte stream into frames
+    messages.py         message numbers and payloads
+    notifications.py    changes to notification frames and back
+    server_protocol.py  the server's side of one connection
+    client_protocol.py  the client's side of one connection
+
+`docs/protocol.md` describes the same for other languages; `docs/vectors/` holds byte-exact examples.
+"""

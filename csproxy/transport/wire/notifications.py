@@ -1,0 +1,91 @@
+"""Changes to notification frames, and back.
+
+A frame is made once, at the master, when the change is committed; every proxy sends the same bytes
+on. `decode_change` is what a proxy or a client does with a received frame.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from csproxy.core.changes import Action, Change, ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.errors import ErrorCode, RemoteProtocolError
+from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
+
+__all__ = ["NOTIFICATIONS", "decode_change", "encode_notification"]
+
+_DBID = msgspec.msgpack.Decoder(msgspec.defstruct("_Dbid", [("DBID", int)]))
+_CREATED = msgspec.msgpack.Decoder(ObjectCreated)
+_UPDATED = msgspec.msgpack.Decoder(ObjectUpdated)
+_DELETED = msgspec.msgpack.Decoder(ObjectDeleted)
+
+NOTIFICATIONS = frozenset({int(Action.CREATED), int(Action.UPDATED), int(Action.DELETED)})
+"""Message numbers that are changes when their request id is 0."""
+
+
+def encode_notification(action: Action, payload: bytes, *, position: Position, last: bool) -> bytes:
+    """The notification frame of a change whose payload is encoded already."""
+    return encode_frame(action, payload, epoch=position.epoch, uen=position.uen, flags=FLAG_END if last else 0)
+
+
+def decode_change(frame: Frame) -> Change:
+    """Read a notification frame (or the answer to a write, which has the same payload).
+
+    Raises `RemoteProtocolError` when the payload is not what docs/protocol.md says.
+    """
+    position = Position(frame.epoch, frame.uen)
+    last = bool(frame.flags & FLAG_END)
+    action = Action(frame.message)
+    raw = encode_notification(action, frame.payload, position=position, last=last)
+    try:
+        if action is Action.UPDATED:
+            updated = _UPDATED.decode(frame.payload)
+            if updated.delta is None and updated.object is None:
+                raise RemoteProtocolError("an ObjectUpdated notification has neither delta nor object")
+            return Change(
+                action=action,
+                type=updated.type,
+                dbid=updated.dbid,
+                position=position,
+                frame=raw,
+                last=last,
+                delta=updated.delta,
+                object=None if updated.object is None else bytes(updated.object),
+                folder=updated.folder,
+                user=updated.user,
+                application=updated.application,
+                time_ms=updated.time_ms,
+            )
+        if action is Action.CREATED:
+            created = _CREATED.decode(frame.payload)
+            stored = bytes(created.object)
+            return Change(
+                action=action,
+                type=created.type,
+                dbid=_DBID.decode(stored).DBID,
+                position=position,
+                frame=raw,
+                last=last,
+                object=stored,
+                folder=created.folder,
+                user=created.user,
+                application=created.application,
+                time_ms=created.time_ms,
+            )
+        deleted = _DELETED.decode(frame.payload)
+        return Change(
+            action=action,
+            type=deleted.type,
+            dbid=deleted.dbid,
+            position=position,
+            frame=raw,
+            last=last,
+            former=None if deleted.former is None else bytes(deleted.former),
+            user=deleted.user,
+            application=deleted.application,
+            time_ms=deleted.time_ms,
+        )
+    except msgspec.MsgspecError as e:
+        raise RemoteProtocolError(
+            f"notification {action.name} at UEN {frame.uen} cannot be read: {e}", code=ErrorCode.OBJECT_PACKING_ERROR
+        ) from e

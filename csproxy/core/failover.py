@@ -1,0 +1,134 @@
+"""Where to connect next, and how long to wait before.
+
+`Backoff` answers *when*: full jitter, so that a thousand clients that lose one server at the same
+moment do not come back at the same moment. `EndpointPolicy` answers *where*: a server and its
+backups in turn. Both are told the time and draw randomness from a callable; neither waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from csproxy.errors import ConfigurationError
+
+__all__ = ["LONGEST_DELAY_S", "SHORTEST_DELAY_S", "STABLE_AFTER_S", "Backoff", "Endpoint", "EndpointPolicy"]
+
+SHORTEST_DELAY_S: Final = 0.05
+"""Upper bound of the first delay."""
+LONGEST_DELAY_S: Final = 30.0
+"""Upper bound of every later delay."""
+STABLE_AFTER_S: Final = 60.0
+"""A connection that lasted this long was a success: the next loss starts again with short delays."""
+
+
+class Backoff:
+    """Exponential back-off with full jitter: each delay is uniform between 0 and a doubling bound.
+
+    ``random`` returns a float in [0, 1). The bound goes from ``shortest_s`` by doubling to
+    ``longest_s`` and falls back to ``shortest_s`` only once a connection has lasted ``stable_s``:
+    a server that accepts and drops at once is no reason to hurry.
+    """
+
+    __slots__ = ("_bound_s", "_connected_at", "_longest_s", "_random", "_shortest_s", "_stable_s")
+
+    def __init__(
+        self,
+        random: Callable[[], float],
+        *,
+        shortest_s: float = SHORTEST_DELAY_S,
+        longest_s: float = LONGEST_DELAY_S,
+        stable_s: float = STABLE_AFTER_S,
+    ) -> None:
+        if not 0 < shortest_s <= longest_s:
+            raise ConfigurationError(
+                f"back-off from {shortest_s} s to {longest_s} s: the first must be above 0 and not above the second"
+            )
+        self._random = random
+        self._shortest_s = shortest_s
+        self._longest_s = longest_s
+        self._stable_s = stable_s
+        self._bound_s = shortest_s
+        self._connected_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Backoff next delay up to {self._bound_s:g} s>"
+
+    def next_delay_s(self, *, at_least_s: float = 0.0) -> float:
+        """Seconds to wait before the next attempt; each call doubles the bound.
+
+        ``at_least_s`` is a peer's own retry hint: the jitter is added to it, never taken from it.
+        """
+        bound = self._bound_s
+        self._bound_s = min(bound * 2, self._longest_s)
+        return at_least_s + self._random() * bound
+
+    def connected(self, now: float) -> None:
+        """An attempt succeeded at ``now`` (seconds of any monotonic clock)."""
+        self._connected_at = now
+
+    def lost(self, now: float) -> None:
+        """The connection ended at ``now``; without a connection nothing changes."""
+        if self._connected_at is not None and now - self._connected_at >= self._stable_s:
+            self._bound_s = self._shortest_s
+        self._connected_at = None
+
+
+class Endpoint(NamedTuple):
+    """A server's address; ``str`` gives ``host:port``, with brackets around an IPv6 address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class EndpointPolicy:
+    """Which of a server and its backups is tried next (spec: Connections and HA; feature J1).
+
+    ``endpoints`` holds the primary first. After ``attempts`` failures in a row the next one is
+    tried, for ever round. An established connection stays where it is, also on a backup; when it
+    is lost, the primary is tried first again.
+    """
+
+    __slots__ = ("_attempts", "_endpoints", "_failures", "_index")
+
+    def __init__(self, endpoints: Sequence[Endpoint], *, attempts: int = 1) -> None:
+        if not endpoints:
+            raise ConfigurationError("no server to connect to: at least one host and port is needed")
+        if attempts < 1:
+            raise ConfigurationError(f"attempts {attempts} of a Connection: at least 1 is needed")
+        self._endpoints = tuple(endpoints)
+        self._attempts = attempts
+        self._index = 0
+        self._failures = 0
+
+    def __repr__(self) -> str:
+        return f"<EndpointPolicy {self.current} of {len(self._endpoints)}, {self._failures} failures>"
+
+    @property
+    def current(self) -> Endpoint:
+        """The endpoint to try now, or the one in use."""
+        return self._endpoints[self._index]
+
+    @property
+    def on_backup(self) -> bool:
+        """True when `current` is not the primary."""
+        return self._index > 0
+
+    def failed(self) -> None:
+        """The attempt at `current` failed."""
+        self._failures += 1
+        if self._failures >= self._attempts:
+            self._failures = 0
+            self._index = (self._index + 1) % len(self._endpoints)
+
+    def connected(self) -> None:
+        """The attempt at `current` succeeded: stay here until `lost`."""
+        self._failures = 0
+
+    def lost(self) -> None:
+        """The established connection ended: the primary is next."""
+        self._failures = 0
+        self._index = 0

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+
+from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
+from csproxy.errors import ConfigurationError
+
+PRIMARY = Endpoint("primary", 2020)
+BACKUP = Endpoint("backup", 2020)
+
+
+def always_most() -> float:
+    return 1.0
+
+
+def test_the_bound_doubles_from_50_ms_to_30_s() -> None:
+    backoff = Backoff(always_most)
+    delays = [backoff.next_delay_s() for _ in range(12)]
+    assert delays[:5] == [0.05, 0.1, 0.2, 0.4, 0.8]
+    assert delays[-2:] == [30.0, 30.0]
+
+
+def test_jitter_is_full() -> None:
+    draws = iter([0.0, 0.5])
+    backoff = Backoff(lambda: next(draws))
+    assert backoff.next_delay_s() == 0.0
+    assert backoff.next_delay_s() == 0.05
+
+
+def test_a_retry_hint_is_never_shortened() -> None:
+    backoff = Backoff(lambda: 0.0)
+    assert backoff.next_delay_s(at_least_s=7.0) == 7.0
+    backoff = Backoff(always_most)
+    assert backoff.next_delay_s(at_least_s=7.0) == 7.05
+
+
+def test_a_stable_connection_resets_the_bound() -> None:
+    backoff = Backoff(always_most)
+    for _ in range(12):
+        backoff.next_delay_s()
+    backoff.connected(100.0)
+    backoff.lost(160.0)
+    assert backoff.next_delay_s() == 0.05
+
+
+def test_a_short_connection_does_not_reset_the_bound() -> None:
+    backoff = Backoff(always_most)
+    backoff.next_delay_s()
+    backoff.connected(100.0)
+    backoff.lost(159.9)
+    assert backoff.next_delay_s() == 0.1
+
+
+def test_a_loss_without_a_connection_changes_nothing() -> None:
+    backoff = Backoff(always_most)
+    backoff.next_delay_s()
+    backoff.lost(1e9)
+    assert backoff.next_delay_s() == 0.1
+
+
+def test_one_connection_resets_only_once() -> None:
+    backoff = Backoff(always_most)
+    backoff.connected(0.0)
+    backoff.lost(1000.0)
+    backoff.next_delay_s()
+    backoff.lost(2000.0)
+    assert backoff.next_delay_s() == 0.1
+    assert repr(backoff) == "<Backoff next delay up to 0.2 s>"
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(0.0, 1.0), (2.0, 1.0), (-1.0, 1.0)])
+def test_impossible_bounds_are_refused(shortest: float, longest: float) -> None:
+    with pytest.raises(ConfigurationError, match="back-off from"):
+        Backoff(always_most, shortest_s=shortest, longest_s=longest)
+
+
+def test_attempts_alternate_between_primary_and_backup() -> None:
+    policy = EndpointPolicy([PRIMARY, BACKUP])
+    tried = []
+    for _ in range(4):
+        tried.append(policy.current)
+        policy.failed()
+    assert tried == [PRIMARY, BACKUP, PRIMARY, BACKUP]
+
+
+def test_each_server_gets_its_attempts() -> None:
+    policy = EndpointPolicy([PRIMARY, BACKUP], attempts=2)
+    tried = []
+    for _ in range(6):
+        tried.append(policy.current)
+        policy.failed()
+    assert tried == [PRIMARY, PRIMARY, BACKUP, BACKUP, PRIMARY, PRIMARY]
+
+
+def test_a_connection_stays_on_the_backup_until_it_is_lost() -> None:
+    policy = EndpointPolicy([PRIMARY, BACKUP], attempts=2)
+    policy.failed()
+    policy.failed()
+    policy.failed()
+    policy.connected()
+    assert policy.current == BACKUP
+    assert policy.on_backup
+    policy.lost()
+    assert policy.current == PRIMARY
+    assert not policy.on_backup
+    policy.failed()
+    assert policy.current == PRIMARY, "the failures before the connection do not count any more"
+
+
+def test_a_single_server_is_tried_for_ever() -> None:
+    policy = EndpointPolicy([PRIMARY])
+    for _ in range(5):
+        policy.failed()
+        assert policy.current == PRIMARY
+
+
+def test_a_policy_needs_an_endpoint_and_an_attempt() -> None:
+    with pytest.raises(ConfigurationError, match="at least one host"):
+        EndpointPolicy([])
+    with pytest.raises(ConfigurationError, match="attempts 0"):
+        EndpointPolicy([PRIMARY], attempts=0)
+
+
+def test_endpoints_print_as_addresses() -> None:
+    assert str(PRIMARY) == "primary:2020"
+    assert str(Endpoint("::1", 2020)) == "[::1]:2020"
+    assert repr(EndpointPolicy([PRIMARY, BACKUP])) == "<EndpointPolicy primary:2020 of 2, 0 failures>"

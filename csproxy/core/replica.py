@@ -1,0 +1,199 @@
+"""A replica: cache, change log and subscriptions, moved forward together.
+
+Everything that has data to offer (a database, an upstream server, a copy on disk) writes to a
+`ReplicaSink`; everything that serves it reads from the `Replica` behind. A transaction is applied,
+logged and matched in one synchronous call, so that no reader ever sees half of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from csproxy.core import codec
+from csproxy.core.cache import ConfigurationCache
+from csproxy.core.changelog import ChangeLog, LogRecord, WindowLimits
+from csproxy.core.changes import Action, Change, Epoch, ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.core.loading import CacheBuilder, Difference
+from csproxy.errors import LocalProtocolError
+
+__all__ = ["FrameEncoder", "Replica", "ReplicaSink"]
+
+
+class FrameEncoder(Protocol):
+    """Builds the notification frame of a change: `csproxy.transport.wire.notifications.encode_notification`."""
+
+    def __call__(self, action: Action, payload: bytes, *, position: Position, last: bool) -> bytes:
+        """The frame of one change."""
+
+
+class ReplicaSink(Protocol):
+    """What a source of data writes to. All methods act at once and never wait."""
+
+    @property
+    def position(self) -> Position:
+        """Everything up to here has been published; (0, 0) before the first data set."""
+
+    @property
+    def cache(self) -> ConfigurationCache:
+        """The current data set."""
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        """The epoch table, oldest first."""
+
+    def publish(self, transaction: Sequence[Change]) -> None:
+        """Apply one transaction and tell subscribers. Raises `ModelError` if it does not fit; then nothing changed."""
+
+    def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
+        """Put a complete new data set in place in one step; subscribers get the difference."""
+
+    def set_epochs(self, epochs: Sequence[Epoch]) -> None:
+        """The same history goes on under this epoch table."""
+
+    def extend_history(self, transactions: Sequence[Sequence[Change]]) -> None:
+        """Log changes that the data set contains already, so that clients can resume from before them."""
+
+
+class Replica:
+    """The data set, its recent history and its position.
+
+    ``clock`` gives seconds for the age of changes; ``encode`` builds the frames of a reload's difference.
+    """
+
+    def __init__(
+        self, *, encode: FrameEncoder, clock: Callable[[], float], limits: WindowLimits | None = None
+    ) -> None:
+        self._encode = encode
+        self._clock = clock
+        self.cache = ConfigurationCache()
+        self.log = ChangeLog(limits=limits)
+        self.epochs: list[Epoch] = []
+        self.complete = False
+
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "empty"
+        return f"<Replica {state} at UEN {self.position.uen}, {sum(self.cache.counts().values())} objects>"
+
+    @property
+    def position(self) -> Position:
+        """Where the data set stands."""
+        return self.cache.position
+
+    def publish(self, transaction: Sequence[Change]) -> list[LogRecord]:
+        """Apply and log one transaction; returns its log records for the fan-out.
+
+        Raises `ModelError` when a change does not fit the data set, and then nothing has changed.
+        """
+        if not self.complete:
+            raise LocalProtocolError("a change was published before the first complete data set")
+        footprints = self.cache.apply(transaction)
+        now_s = self._clock()
+        records = [
+            LogRecord(
+                change.position,
+                change.type,
+                change.dbid,
+                footprint.tenants,
+                footprint.acl_before,
+                footprint.acl_after,
+                change.frame,
+                change.last,
+                now_s,
+            )
+            for change, footprint in zip(transaction, footprints, strict=True)
+        ]
+        self.log.append(records, now_s=now_s)
+        return records
+
+    def replace(
+        self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]
+    ) -> tuple[list[LogRecord], bool]:
+        """Put a new data set in place.
+
+        Returns the log records of the difference, all at ``position``, and whether the history goes
+        on: False means that the new data set belongs to another history (or is the first), so that
+        nothing can be resumed from before it.
+        """
+        before = self.cache
+        old_position = before.position
+        self.cache = builder.finish(position)
+        continued = self.complete and _continues(old_position, position, epochs)
+        self.epochs = list(epochs)
+        if not self.complete:
+            self.complete = True
+            self.log.begin(position)
+            return [], False
+        records = self._difference(builder.difference(), before, position)
+        if continued:
+            self.log.skip(after=old_position.uen, until=position.uen)
+        else:
+            self.log.begin(position)
+        self.log.append(records, now_s=self._clock())
+        return records, continued
+
+    def extend_history(self, transactions: Sequence[Sequence[Change]]) -> None:
+        """Log changes up to the present position that the data set contains already, oldest first.
+
+        Only right after the first `replace`: the log must be empty.
+        """
+        if not transactions:
+            return
+        first = transactions[0][0].position
+        self.log.begin(Position(first.epoch, first.uen - 1))
+        now_s = self._clock()
+        for transaction in transactions:
+            self.log.append(
+                [
+                    LogRecord(
+                        change.position,
+                        change.type,
+                        change.dbid,
+                        self.cache.tenants_of(change.type, change.dbid),
+                        0,
+                        0,
+                        change.frame,
+                        change.last,
+                        now_s,
+                    )
+                    for change in transaction
+                ],
+                now_s=now_s,
+            )
+
+    def _difference(
+        self, differences: Sequence[Difference], before: ConfigurationCache, position: Position
+    ) -> list[LogRecord]:
+        now_s = self._clock()
+        records = []
+        for index, difference in enumerate(differences):
+            last = index == len(differences) - 1
+            kind, dbid = difference.type, difference.dbid
+            tenants = dict.fromkeys(before.tenants_of(kind, dbid) + self.cache.tenants_of(kind, dbid))
+            frame = self._encode(difference.action, _payload(difference), position=position, last=last)
+            records.append(LogRecord(position, kind, dbid, tuple(tenants), 0, 0, frame, last, now_s))
+        return records
+
+
+def _continues(old: Position, new: Position, epochs: Sequence[Epoch]) -> bool:
+    """Whether ``new`` is a later place of the history that contains ``old``, by the epoch table."""
+    for index, epoch in enumerate(epochs):
+        if epoch.epoch == old.epoch:
+            ends = epochs[index + 1].first_uen if index + 1 < len(epochs) else new.uen + 1
+            return old.uen < ends and old.uen <= new.uen
+    return False
+
+
+def _payload(difference: Difference) -> bytes:
+    """The notification payload of one object that a reload found changed; a reload knows no author."""
+    from msgspec import Raw
+
+    if difference.action is Action.DELETED:
+        former = None if difference.former is None else Raw(difference.former)
+        return codec.encode(ObjectDeleted(type=difference.type, dbid=difference.dbid, former=former))
+    stored = Raw(difference.object or b"\x80")
+    if difference.action is Action.CREATED:
+        return codec.encode(ObjectCreated(type=difference.type, object=stored, folder=difference.folder))
+    return codec.encode(
+        ObjectUpdated(type=difference.type, dbid=difference.dbid, object=stored, folder=difference.folder)
+    )

@@ -1,0 +1,171 @@
+"""Client sessions: who is connected, as which application and account, and what can be restored.
+
+A session outlives its connection for a while, so that a client that comes back within that time
+keeps its subscriptions. The session id is the credential of a restore: 128 random bits, bound to
+the application and user that registered.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from csproxy.core.subscriptions import READ_ALL, Access, Interest
+
+__all__ = ["SESSION_ID_BYTES", "SYSTEM_ACCOUNT", "Account", "Author", "Session", "SessionRegistry"]
+
+SESSION_ID_BYTES = 16
+
+
+class Account(NamedTuple):
+    """Whose permissions apply: a Person, or SYSTEM (``person_dbid`` 0) for a daemon without a user."""
+
+    person_dbid: int
+    user: str
+
+
+SYSTEM_ACCOUNT = Account(0, "")
+
+
+class Author(NamedTuple):
+    """Who makes a change, as notifications and the history name it."""
+
+    user: str
+    application: str
+    person_dbid: int = 0
+
+
+class Session:
+    """One registered client. ``connection`` is None while it is detached and can be restored."""
+
+    __slots__ = (
+        "access",
+        "account",
+        "application",
+        "application_dbid",
+        "application_type",
+        "connection",
+        "detached_s",
+        "id",
+        "interests",
+        "opened_s",
+    )
+
+    def __init__(
+        self, id: str, *, account: Account, application: str, application_type: int, application_dbid: int, now_s: float
+    ) -> None:
+        self.id = id
+        self.account = account
+        self.application = application
+        self.application_type = application_type
+        self.application_dbid = application_dbid
+        self.access: Access = READ_ALL
+        self.interests: frozenset[Interest] = frozenset()
+        self.connection: Any = None
+        self.opened_s = now_s
+        self.detached_s = 0.0
+
+    def __repr__(self) -> str:
+        state = "detached" if self.connection is None else "connected"
+        return f"<Session {self.application!r} user {self.account.user!r} {state}, {len(self.interests)} subscriptions>"
+
+    @property
+    def author(self) -> Author:
+        """The session's client as the author of a change."""
+        return Author(self.account.user, self.application, self.account.person_dbid)
+
+
+class SessionRegistry:
+    """All sessions of a server, connected and detached; both kinds are bounded by the caller's limits.
+
+    ``random_bytes(n)`` must be cryptographically strong: it makes the session ids.
+    """
+
+    def __init__(
+        self, *, random_bytes: Callable[[int], bytes], keep_s: float = 600.0, max_detached: int = 20_000
+    ) -> None:
+        self.keep_s = keep_s
+        self.max_detached = max_detached
+        self._random_bytes = random_bytes
+        self._connected: dict[str, Session] = {}
+        self._detached: OrderedDict[str, Session] = OrderedDict()
+        self._daemons: dict[int, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._connected)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._connected.values())
+
+    @property
+    def detached_count(self) -> int:
+        """Sessions without a connection that can still be restored."""
+        return len(self._detached)
+
+    def open(
+        self,
+        *,
+        account: Account,
+        application: str,
+        application_type: int,
+        application_dbid: int,
+        daemon: bool,
+        connection: object,
+        now_s: float,
+    ) -> Session:
+        """Register a new session; the caller has checked `daemon_session` before."""
+        session = Session(
+            self._random_bytes(SESSION_ID_BYTES).hex(),
+            account=account,
+            application=application,
+            application_type=application_type,
+            application_dbid=application_dbid,
+            now_s=now_s,
+        )
+        session.connection = connection
+        self._connected[session.id] = session
+        if daemon:
+            self._daemons[application_dbid] = session
+        return session
+
+    def daemon_session(self, application_dbid: int) -> Session | None:
+        """The connected session of a daemon Application, which may be there only once at a time."""
+        return self._daemons.get(application_dbid)
+
+    def find(self, id: str, *, application: str, user: str) -> Session | None:
+        """The session with this id if it belongs to this application and user."""
+        session = self._detached.get(id) or self._connected.get(id)
+        if session is None or session.application != application or session.account.user != user:
+            return None
+        return session
+
+    def attach(self, session: Session, connection: object, *, daemon: bool) -> None:
+        """Give a found session to a new connection."""
+        self._detached.pop(session.id, None)
+        self._connected[session.id] = session
+        session.connection = connection
+        if daemon:
+            self._daemons[session.application_dbid] = session
+
+    def detach(self, session: Session, *, now_s: float) -> None:
+        """The session's connection is gone; it can be restored for ``keep_s`` seconds."""
+        if self._connected.pop(session.id, None) is None:
+            return
+        session.connection = None
+        session.detached_s = now_s
+        self._detached[session.id] = session
+        if self._daemons.get(session.application_dbid) is session:
+            del self._daemons[session.application_dbid]
+        self.expire(now_s)
+
+    def expire(self, now_s: float) -> int:
+        """Forget detached sessions that are too old or too many; returns how many."""
+        dropped = 0
+        while self._detached:
+            oldest = next(iter(self._detached.values()))
+            if len(self._detached) <= self.max_detached and now_s - oldest.detached_s < self.keep_s:
+                break
+            del self._detached[oldest.id]
+            dropped += 1
+        return dropped

@@ -1,0 +1,153 @@
+"""Who wants which change: subscriptions, interned into classes.
+
+Clients are never scanned. Clients that hold the same set of subscriptions and may read the same
+objects form one *class*; a change is looked up once and finds classes, whose members all receive
+the same bytes. A class knows nothing of connections: a member is any hashable object.
+
+Field value 0 stands for *all*. ``object_dbid`` needs ``object_type``, since DBIDs are unique only
+within a type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, NamedTuple, TypeVar
+
+from csproxy.core.changelog import LogRecord
+from csproxy.errors import ErrorCode, ModelError
+
+__all__ = ["EVERYTHING", "READ_ALL", "Access", "Interest", "SubscriptionClass", "SubscriptionIndex"]
+
+Access = frozenset[int] | None
+"""Ids of the access control lists that an account may read; None means every object."""
+READ_ALL: Access = None
+
+
+class Interest(NamedTuple):
+    """One subscription: object type, tenant and object, each 0 for all.
+
+    ``exclude_bytecode`` asks for scripts without their compiled form.
+    """
+
+    object_type: int = 0
+    tenant_id: int = 0
+    object_dbid: int = 0
+    exclude_bytecode: bool = False
+
+    def check(self) -> None:
+        """Raise `ModelError` (WRONG_API_PARAMETERS) when the fields make no subscription."""
+        if self.object_dbid and not self.object_type:
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"a subscription to object {self.object_dbid} needs object_type: a DBID is unique only within a type",
+                property_name="object_type",
+            )
+
+    def matches(self, record: LogRecord) -> bool:
+        """Whether the change concerns this subscription (permissions aside)."""
+        return (
+            self.object_type in (0, record.type)
+            and self.object_dbid in (0, record.dbid)
+            and (self.tenant_id == 0 or self.tenant_id in record.tenants)
+        )
+
+
+EVERYTHING = Interest()
+
+M = TypeVar("M", bound=Hashable)
+
+
+class SubscriptionClass(Generic[M]):
+    """All members with the same subscriptions and the same sight; made by `SubscriptionIndex` only.
+
+    ``pending`` and ``pending_start`` belong to the fan-out: frames matched in this loop turn and
+    the ordinal of the first.
+    """
+
+    __slots__ = ("access", "interests", "marked_uen", "members", "pending", "pending_start")
+
+    def __init__(self, interests: frozenset[Interest], access: Access) -> None:
+        self.interests = interests
+        self.access = access
+        self.members: dict[M, None] = {}
+        self.pending: list[bytes] = []
+        self.pending_start = 0
+        self.marked_uen = 0
+
+    def __repr__(self) -> str:
+        return f"<SubscriptionClass {len(self.interests)} subscriptions, {len(self.members)} members>"
+
+    def sees(self, record: LogRecord) -> bool:
+        """Whether the account may see the change at all."""
+        return self.access is None or record.acl_after in self.access
+
+    def wants(self, record: LogRecord) -> bool:
+        """Whether the change goes to the members: the same answer as `SubscriptionIndex.match` gives."""
+        return self.sees(record) and any(interest.matches(record) for interest in self.interests)
+
+    def excludes_bytecode(self, record: LogRecord) -> bool:
+        """Whether every subscription that matches the change asks for scripts without bytecode."""
+        return all(interest.exclude_bytecode for interest in self.interests if interest.matches(record))
+
+
+class SubscriptionIndex(Generic[M]):
+    """From a change to the classes that want it, with a handful of dictionary look-ups."""
+
+    def __init__(self) -> None:
+        self._classes: dict[tuple[frozenset[Interest], Access], SubscriptionClass[M]] = {}
+        self._by_key: dict[tuple[int, int, int], list[SubscriptionClass[M]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<SubscriptionIndex {len(self._classes)} classes, {self.member_count} members>"
+
+    @property
+    def classes(self) -> Iterable[SubscriptionClass[M]]:
+        """Every class that has a member."""
+        return self._classes.values()
+
+    @property
+    def member_count(self) -> int:
+        """Members of all classes together."""
+        return sum(len(cls.members) for cls in self._classes.values())
+
+    @property
+    def subscription_count(self) -> int:
+        """Subscriptions of all members together."""
+        return sum(len(cls.members) * len(cls.interests) for cls in self._classes.values())
+
+    def join(self, member: M, interests: frozenset[Interest], access: Access) -> SubscriptionClass[M]:
+        """Put ``member`` into the class of this combination, creating the class if it is the first."""
+        key = (interests, access)
+        cls = self._classes.get(key)
+        if cls is None:
+            cls = self._classes[key] = SubscriptionClass(interests, access)
+            for interest in interests:
+                self._by_key.setdefault(interest[:3], []).append(cls)
+        cls.members[member] = None
+        return cls
+
+    def leave(self, member: M, cls: SubscriptionClass[M]) -> None:
+        """Take ``member`` out; a class without members is forgotten."""
+        del cls.members[member]
+        if cls.members:
+            return
+        del self._classes[cls.interests, cls.access]
+        for interest in cls.interests:
+            holders = self._by_key[interest[:3]]
+            holders.remove(cls)
+            if not holders:
+                del self._by_key[interest[:3]]
+
+    def match(self, record: LogRecord) -> list[SubscriptionClass[M]]:
+        """The classes whose members receive this change, each once."""
+        by_key = self._by_key
+        kind, dbid = record.type, record.dbid
+        keys = [(0, 0, 0), (kind, 0, 0), (kind, 0, dbid)]
+        for tenant in record.tenants:
+            keys += ((0, tenant, 0), (kind, tenant, 0), (kind, tenant, dbid))
+        found: dict[int, SubscriptionClass[M]] = {}
+        for key in keys:
+            for cls in by_key.get(key, ()):
+                if cls.sees(record):
+                    found[id(cls)] = cls
+        return list(found.values())

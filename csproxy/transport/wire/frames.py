@@ -70,7 +70,9 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-def encode_frame(message: int, payload: bytes, *, request: int = 0, epoch: int = 0, uen: int = 0, flags: int = 0) -> bytes:
+def encode_frame(
+    message: int, payload: bytes, *, request: int = 0, epoch: int = 0, uen: int = 0, flags: int = 0
+) -> bytes:
     """Build the bytes of one frame."""
     return HEADER.pack(_AFTER_LENGTH + len(payload), message, flags, 0, request, epoch, uen) + payload
 
@@ -134,7 +136,9 @@ class FrameReader:
 
     def _refuse(self, length: int) -> None:
         if length < _AFTER_LENGTH:
-            raise RemoteProtocolError(f"frame length {length} is shorter than a header ({_AFTER_LENGTH} bytes after the length field)")
+            raise RemoteProtocolError(
+                f"frame length {length} is too short: a header has {_AFTER_LENGTH} bytes after it"
+            )
         raise RemoteProtocolError(
             f"frame length {length} is above the limit of {self.max_frame} bytes", code=ErrorCode.OBJECT_PACKING_ERROR
         )

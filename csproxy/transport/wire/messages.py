@@ -11,13 +11,14 @@ The notification payloads (16, 74, 75) are defined in `csproxy.core.changes`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated
+from csproxy.errors import ErrorCode, RemoteProtocolError
 
-__all__ = ["IMPLEMENTED_REQUESTS", "PAYLOADS", "PROTOCOL_VERSIONS", "MessageId", "Payload"]
+__all__ = ["IMPLEMENTED_REQUESTS", "PAYLOADS", "PROTOCOL_VERSIONS", "MessageId", "Payload", "decode_payload"]
 
 PROTOCOL_VERSIONS: Final = (1,)
 """Versions that this release speaks, best last."""
@@ -441,3 +442,24 @@ IMPLEMENTED_REQUESTS: Final = frozenset(
     }
 )
 """Requests that a server of this release serves; every other request is answered with error 3 by name."""
+
+_S = TypeVar("_S", bound=msgspec.Struct)
+_DECODERS: Final[dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]]] = {
+    cls: msgspec.msgpack.Decoder(cls) for cls in PAYLOADS.values()
+}
+_EMPTY_MAP: Final = b"\x80"
+
+
+def decode_payload(cls: type[_S], payload: bytes) -> _S:
+    """Read the payload of a frame as ``cls``, one of PAYLOADS; no bytes stand for an empty map.
+
+    Raises `RemoteProtocolError` (code 25) naming the field, when the bytes are not such a payload. A
+    server answers a registered client's request with this error and goes on.
+    """
+    try:
+        decoded: _S = _DECODERS[cls].decode(payload or _EMPTY_MAP)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise RemoteProtocolError(
+            f"the payload is not a valid {cls.__name__}: {e}", code=ErrorCode.OBJECT_PACKING_ERROR
+        ) from e
+    return decoded

@@ -14,7 +14,12 @@ from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 
 __all__ = ["NOTIFICATIONS", "decode_change", "encode_notification"]
 
-_DBID = msgspec.msgpack.Decoder(msgspec.defstruct("_Dbid", [("DBID", int)]))
+
+class _Dbid(msgspec.Struct):
+    DBID: int
+
+
+_DBID = msgspec.msgpack.Decoder(_Dbid)
 _CREATED = msgspec.msgpack.Decoder(ObjectCreated)
 _UPDATED = msgspec.msgpack.Decoder(ObjectUpdated)
 _DELETED = msgspec.msgpack.Decoder(ObjectDeleted)
@@ -85,7 +90,7 @@ def decode_change(frame: Frame) -> Change:
             application=deleted.application,
             time_ms=deleted.time_ms,
         )
-    except msgspec.MsgspecError as e:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise RemoteProtocolError(
             f"notification {action.name} at UEN {frame.uen} cannot be read: {e}", code=ErrorCode.OBJECT_PACKING_ERROR
         ) from e

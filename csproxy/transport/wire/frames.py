@@ -47,6 +47,8 @@ HEADER: Final = struct.Struct(">IHBBIQQ")
 HEADER_SIZE: Final = HEADER.size
 _LENGTH: Final = struct.Struct(">I")
 _AFTER_LENGTH: Final = HEADER_SIZE - 4
+_unpack = HEADER.unpack_from
+_new = tuple.__new__  # half of the 0.26 µs that Frame(...) takes
 
 FLAG_END: Final = 1
 """Last frame of an answer; on a notification: last change of its transaction."""
@@ -111,24 +113,24 @@ class FrameReader:
             data = bytes(held)
             held.clear()
         frames: list[Frame] = []
+        limit = self.max_frame
         size = len(data)
         start = 0
-        unpack = HEADER.unpack_from
         while size - start >= HEADER_SIZE:
-            length, message, flags, _, request, epoch, uen = unpack(data, start)
-            if length < _AFTER_LENGTH or length > self.max_frame:
+            length, message, flags, _, request, epoch, uen = _unpack(data, start)
+            if not _AFTER_LENGTH <= length <= limit:
                 self._refuse(length)
             end = start + 4 + length
             if end > size:
                 self._needed = 4 + length
                 held += data[start:]
                 return frames
-            frames.append(Frame(message, flags, request, epoch, uen, data[start + HEADER_SIZE : end]))
+            frames.append(_new(Frame, (message, flags, request, epoch, uen, data[start + HEADER_SIZE : end])))
             start = end
         if start < size:
             if size - start >= 4:
                 (length,) = _LENGTH.unpack_from(data, start)
-                if length < _AFTER_LENGTH or length > self.max_frame:
+                if not _AFTER_LENGTH <= length <= limit:
                     self._refuse(length)
             self._needed = HEADER_SIZE
             held += data[start:]

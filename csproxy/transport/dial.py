@@ -1,0 +1,71 @@
+"""Connecting to a server: the connector that programs use when they name none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import anyio
+from anyio.abc import SocketAttribute
+
+from csproxy.errors import ConnectionLostError, ErrorCode
+from csproxy.transport.channel import Channel
+from csproxy.transport.protocol_channel import ProtocolChannel
+from csproxy.transport.sockets import bound_kernel_queue
+from csproxy.transport.stream_channel import StreamChannel
+
+__all__ = ["CONNECT_TIMEOUT_S", "connect_tcp"]
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""Seconds that name look-up and connecting may take together."""
+
+
+async def connect_tcp(
+    host: str, port: int, *, local: tuple[str, int] | None = None, timeout_s: float = CONNECT_TIMEOUT_S
+) -> Channel:
+    """Connect to ``host`` and ``port``; ``local`` is the address (port 0 for any) to connect from.
+
+    The channel is not yet started; whoever receives it closes it. Raises `ConnectionLostError` with
+    code SERVER_NOT_FOUND, naming host and port, when the name is unknown, nothing listens there or
+    ``timeout_s`` passes. Cancellation leaves nothing behind.
+    """
+    try:
+        with anyio.fail_after(timeout_s):
+            if asyncio._get_running_loop() is not None:
+                return await _connect_protocol(host, port, local)
+            return await _connect_stream(host, port, local)
+    except TimeoutError as error:
+        # the kernel's own time-out (ETIMEDOUT) is a TimeoutError, too
+        raise _not_found(host, port, f"no answer within {timeout_s:g} s") from error
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise _not_found(host, port, str(error) or type(error).__name__) from error
+
+
+def _not_found(host: str, port: int, reason: str) -> ConnectionLostError:
+    return ConnectionLostError(f"cannot connect to {host}:{port}: {reason}", code=ErrorCode.SERVER_NOT_FOUND)
+
+
+async def _connect_protocol(host: str, port: int, local: tuple[str, int] | None) -> Channel:
+    loop = asyncio.get_running_loop()
+    transport, channel = await loop.create_connection(ProtocolChannel, host, port, local_addr=local)
+    bound_kernel_queue(transport.get_extra_info("socket"))
+    return channel
+
+
+async def _connect_stream(host: str, port: int, local: tuple[str, int] | None) -> Channel:
+    options: dict[str, Any] = {}
+    if local is not None:
+        options = {"local_host": local[0]} | ({"local_port": local[1]} if local[1] else {})
+    stream = await anyio.connect_tcp(host, port, **options)
+    bound_kernel_queue(stream.extra(SocketAttribute.raw_socket))
+    return StreamChannel(stream, _SystemTasks())
+
+
+class _SystemTasks:
+    """Starts tasks that belong to trio's run, as asyncio's transports belong to their loop."""
+
+    def start_soon(self, func: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        import trio  # only programs that run on trio have it
+
+        trio.lowlevel.spawn_system_task(func, *args)

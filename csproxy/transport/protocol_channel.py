@@ -1,0 +1,198 @@
+"""The channel over an asyncio transport, the fast path on asyncio and uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel, Receiver
+from csproxy.transport.sockets import peer_name
+
+__all__ = ["CLOSE_TIMEOUT_S", "ProtocolChannel"]
+
+CLOSE_TIMEOUT_S: Final = 5.0
+"""Seconds a closing channel waits for a peer that neither takes the last bytes nor closes."""
+
+
+class ProtocolChannel(asyncio.Protocol, Channel):
+    """A channel that is its transport's protocol; made by a protocol factory.
+
+    ``on_connected`` is called with the channel as soon as it is connected; bytes that arrive before
+    `start` are kept, and reading pauses. ``close_timeout_s`` limits a graceful close. An exception
+    of the receiver is reported by the event loop and ends the connection.
+    """
+
+    __slots__ = (
+        "_close_timeout_s",
+        "_deadline",
+        "_held",
+        "_is_closing",
+        "_is_lost",
+        "_is_paused",
+        "_loss",
+        "_on_connected",
+        "_peer",
+        "_receiver",
+        "_transport",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(
+        self,
+        on_connected: Callable[[ProtocolChannel], object] | None = None,
+        *,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+    ) -> None:
+        self._on_connected = on_connected
+        self._close_timeout_s = close_timeout_s
+        self._receiver: Receiver | None = None
+        self._held = b""
+        self._is_closing = False
+        self._is_lost = False
+        self._is_paused = False
+        self._loss: Exception | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._peer = "unconnected"
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_lost else "closing" if self._is_closing else "open"
+        return f"<ProtocolChannel {self._peer} {state}>"
+
+    # called by the owner
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to deliver to ``receiver``; what arrived before, the connection's end included, is not lost."""
+        self._receiver = receiver
+        self._release_held()
+
+    def write(self, data: bytes) -> None:
+        """Queue ``data`` for sending; dropped silently once the channel is closed."""
+        # the transport knows of a dead peer one turn before connection_lost; asyncio logs writes in between
+        if not self._is_closing and not self._transport.is_closing():
+            self._transport.write(data)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes queued in user space and not yet taken by the kernel."""
+        return 0 if self._is_lost else self._transport.get_write_buffer_size()
+
+    def pause(self) -> None:
+        """Stop reading from the peer; idempotent."""
+        if not self._is_closing:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again; idempotent."""
+        self._is_paused = False
+        self._release_held()
+
+    def close(self, *, flush: bool = True) -> None:
+        """Close after the queued bytes are sent, or at once without ``flush``; idempotent.
+
+        With ``flush`` the sending side ends first and what the peer still sends is dropped until it
+        closes, too: closing a socket with unread bytes resets it, and the peer would lose the last
+        frames. After ``close_timeout_s`` the connection is cut.
+        """
+        if self._is_lost:
+            return
+        self._held = b""
+        if not flush:
+            self._is_closing = True
+            self._transport.abort()
+        elif not self._is_closing:
+            self._is_closing = True
+            self._start_deadline()
+            try:
+                self._transport.write_eof()
+            except OSError:  # asyncio shuts the socket down at once, which fails when the peer has reset it
+                self._transport.abort()
+            else:
+                self._transport.resume_reading()
+
+    @property
+    def peer(self) -> str:
+        """The peer's address for logs, ``"127.0.0.1:50123"``."""
+        return self._peer
+
+    # called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport and hand the channel over to ``on_connected``."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+        self._peer = peer_name(transport.get_extra_info("peername"))
+        if self._on_connected is not None:
+            on_connected, self._on_connected = self._on_connected, None
+            on_connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver, or hold what comes before `start` or although reading is paused."""
+        if self._receiver is not None and not self._is_paused and not self._is_closing:
+            self._receiver.receive(data)
+        elif not self._is_closing:
+            self._hold(data)
+
+    def eof_received(self) -> bool:
+        """The peer sends no more: the transport sends what is queued and closes, within the deadline."""
+        self._is_closing = True
+        self._start_deadline()
+        return False
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has fallen to LOW_WATER_BYTES."""
+        if self._receiver is not None and not self._is_closing:
+            self._receiver.writable()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the receiver, or remember it until there is one."""
+        self._is_closing = self._is_lost = True
+        self._loss = exc
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        # held bytes go first, unless nobody wants them: a paused receiver must hear of the end, too
+        if self._receiver is not None and (self._is_paused or not self._held):
+            self._tell_closed(self._receiver)
+
+    # holding
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        # Python 3.11 and uvloop both start reading after connection_made although it was paused
+        # there, and then take the transport for paused: only a fresh resume and pause stops it
+        self._transport.resume_reading()
+        self._transport.pause_reading()
+
+    def _release_held(self) -> None:
+        if self._held or self._is_lost:
+            asyncio.get_running_loop().call_soon(self._deliver_held)
+        else:
+            self._transport.resume_reading()
+
+    def _deliver_held(self) -> None:
+        receiver = self._receiver
+        if receiver is None or self._is_paused:
+            return
+        if self._held:
+            data, self._held = self._held, b""
+            try:
+                receiver.receive(data)
+            except BaseException:
+                self._transport.abort()  # as the transport does when data_received fails
+                raise
+        if self._is_lost:
+            self._tell_closed(receiver)
+        elif not self._is_paused:
+            self._transport.resume_reading()
+
+    def _tell_closed(self, receiver: Receiver) -> None:
+        self._receiver = None  # closed() comes once, and the reference cycle ends here
+        receiver.closed(self._loss)
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(self._close_timeout_s, self._transport.abort)

@@ -1,0 +1,474 @@
+"""One connection to a server as its client sees it: requests with their answers, and the change stream.
+
+The receive path is synchronous: frames are dispatched inside `Channel`'s receive call, and no task
+belongs to a connection or a request. A waiting request holds one event and a deadline. Sessions,
+reconnecting and subscriptions are the business of what uses a connection
+(`csproxy.transport.client`, `csproxy.transport.upstream`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import anyio
+import msgspec
+
+import csproxy
+from csproxy.core import codec
+from csproxy.core.changes import Change, Position
+from csproxy.errors import (
+    ConnectionLostError,
+    CsproxyError,
+    ErrorCode,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ServerError,
+    TimedOutError,
+)
+from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
+from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
+from csproxy.transport.wire.exchanges import message_name
+from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, FLAG_HISTORY, HEADER_SIZE, Frame
+from csproxy.transport.wire.messages import (
+    ClientRegistered,
+    Error,
+    MessageId,
+    RegisterClient,
+    RestoreSession,
+    decode_payload,
+)
+from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
+
+__all__ = ["MAX_ABANDONED", "Connection", "EpochOrder", "server_error"]
+
+MAX_ABANDONED: Final = 1000
+"""Requests given up (timed out, cancelled) and still unanswered after which a peer counts as dead."""
+
+_NONE: Final = Position(0, 0)
+_OPENING: Final = 1
+"""Request id of ProtocolVersion, the first request of every connection."""
+
+
+class EpochOrder:
+    """Which of two positions of one server is later: by the epoch table, then by UEN.
+
+    An epoch that is not in the table is later than all that are: it began after the table was read.
+    """
+
+    __slots__ = ("_rank",)
+
+    def __init__(self, epochs: Sequence[tuple[int, int]] = ()) -> None:
+        self._rank = {epoch: rank for rank, (epoch, _) in enumerate(epochs, 1)}
+
+    def is_later(self, one: Position, other: Position) -> bool:
+        """Whether ``one`` lies after ``other``; every position lies after (0, 0)."""
+        if one.epoch == other.epoch:
+            return one.uen > other.uen
+        if other == _NONE or one == _NONE:
+            return other == _NONE
+        return self._rank_of(one.epoch) > self._rank_of(other.epoch)
+
+    def _rank_of(self, epoch: int) -> int:
+        rank = self._rank.get(epoch)
+        if rank is None:
+            rank = self._rank[epoch] = len(self._rank) + 1
+        return rank
+
+
+class _Request:
+    """A request on its way: what its caller gave, and how it ended."""
+
+    __slots__ = ("answer", "done", "error", "message", "on_answer", "on_part")
+
+    def __init__(
+        self,
+        message: int,
+        on_part: Callable[[Frame], object] | None,
+        on_answer: Callable[[Frame], object] | None,
+    ) -> None:
+        self.message = message
+        self.on_part = on_part
+        self.on_answer = on_answer
+        self.answer: Frame | None = None
+        self.error: Exception | None = None
+        self.done = anyio.Event()
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.is_set():
+            self.error = error
+            self.done.set()
+
+
+class Connection:
+    """A channel and the client's protocol on it; made by `open`, ended by `close` or by the peer.
+
+    Set ``on_change``, ``on_mark`` and ``on_closed`` before registering: they are called inside the
+    receive call and must not wait.
+
+    - ``on_change(change)``: a notification; `from_history` is true meanwhile if it was replayed.
+    - ``on_mark(position)``: every matching change up to here has been delivered (ProgressMark, or
+      HistoryLogSent at the end of a replay).
+    - ``on_closed(error)``: the connection ended, and not through `close`. Called once.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_abandoned",
+        "_channel",
+        "_clock",
+        "_ended",
+        "_error",
+        "_open",
+        "_order",
+        "_protocol",
+        "_writable",
+        "from_history",
+        "last_received_s",
+        "on_change",
+        "on_closed",
+        "on_mark",
+        "position",
+    )
+
+    def __init__(
+        self, channel: Channel, *, max_frame: int = DEFAULT_MAX_FRAME, clock: Callable[[], float] = anyio.current_time
+    ) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._protocol = ClientProtocol(max_frame=max_frame)
+        self._open: dict[int, _Request] = {}
+        self._abandoned = 0
+        self._error: CsproxyError | None = None
+        self._ended = anyio.Event()
+        self._order = EpochOrder()
+        self._writable: anyio.Event | None = None
+        self.from_history = False
+        """True while ``on_change`` is called for a replayed notification."""
+        self.position = _NONE
+        """The latest position that the server has shown in any frame: what a monotonic read asks for."""
+        self.last_received_s = clock()
+        """When the last bytes arrived, in seconds of ``clock``."""
+        self.on_change: Callable[[Change], object] = _ignore
+        self.on_mark: Callable[[Position], object] = _ignore
+        self.on_closed: Callable[[CsproxyError], object] = _ignore
+
+    @classmethod
+    async def open(
+        cls,
+        channel: Channel,
+        client_name: str,
+        *,
+        timeout_s: float = 10.0,
+        max_frame: int = DEFAULT_MAX_FRAME,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> Connection:
+        """Send the magic bytes and agree on a protocol version.
+
+        Raises `ConnectionLostError`, `TimedOutError`, `RemoteProtocolError` (the peer speaks another
+        protocol) or `ServerError` (it refused the version). The channel is closed if this fails or is
+        cancelled.
+        """
+        connection = cls(channel, max_frame=max_frame, clock=clock)
+        opening = connection._open[_OPENING] = _Request(MessageId.PROTOCOL_VERSION, None, None)
+        try:
+            channel.start(connection)
+            channel.write(connection._protocol.connect(client_name, csproxy.__version__))
+            await connection._wait(_OPENING, opening, clock() + timeout_s, timeout_s)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def __repr__(self) -> str:
+        state = "CLOSED" if self._error is not None else self._protocol.state.name
+        return f"<Connection {self._channel.peer} {state} open_requests={len(self._open)}>"
+
+    @property
+    def peer(self) -> str:
+        """The server's address, for logs."""
+        return self._channel.peer
+
+    @property
+    def error(self) -> CsproxyError | None:
+        """Why the connection ended; None while it lives."""
+        return self._error
+
+    @property
+    def server_release(self) -> str:
+        """The release that the server named when it chose the protocol version."""
+        return "" if self._protocol.server is None else self._protocol.server.release
+
+    @property
+    def retry_after_s(self) -> float:
+        """The wait that the server's disconnect notice asked for; 0 if none."""
+        notice = self._protocol.disconnect_reason
+        return 0.0 if notice is None else notice.retry_after_ms / 1000
+
+    # requests
+
+    async def register(self, request: RegisterClient, *, timeout_s: float = 30.0) -> ClientRegistered:
+        """Log in. Raises `ServerError` when refused; another attempt may follow on the same connection."""
+        message = MessageId.REGISTER_CLIENT_2 if request.new_password else MessageId.REGISTER_CLIENT
+        return await self._register(message, request, timeout_s)
+
+    async def restore(self, request: RestoreSession, *, timeout_s: float = 30.0) -> ClientRegistered:
+        """Take up an earlier session. Raises `ServerError` when it is gone: `register` may follow."""
+        return await self._register(MessageId.RESTORE_SESSION, request, timeout_s)
+
+    async def request(
+        self,
+        message: MessageId,
+        payload: msgspec.Struct | bytes = b"",
+        *,
+        minimum: Position = _NONE,
+        timeout_s: float = 30.0,
+        on_part: Callable[[Frame], object] | None = None,
+        on_answer: Callable[[Frame], object] | None = None,
+    ) -> Frame:
+        """Send a request and wait for the last frame of its answer, which is returned.
+
+        ``on_part`` is called for each earlier frame and ``on_answer`` for the last, inside the receive
+        call: before any later frame is looked at. What they raise ends this request and is raised
+        here. ``timeout_s`` covers everything, a full send buffer included.
+
+        Raises `ServerError` (an Error answer), `TimedOutError`, `ConnectionLostError`,
+        `RemoteProtocolError` (this answer broke the protocol) or `LocalProtocolError` (not allowed in
+        this state). Cancelling leaves the connection usable: what still comes for it is dropped.
+        """
+        deadline = self._clock() + timeout_s
+        await self._until_writable(deadline, timeout_s)
+        request_id, data = self._begin(message, payload, minimum)
+        waiting = self._open[request_id] = _Request(message, on_part, on_answer)
+        self._channel.write(data)
+        return await self._wait(request_id, waiting, deadline, timeout_s)
+
+    def post(
+        self,
+        message: MessageId,
+        payload: msgspec.Struct | bytes = b"",
+        *,
+        on_answer: Callable[[Frame], object] | None = None,
+    ) -> None:
+        """Send a request whose outcome nobody waits for; ``on_answer`` gets the last frame unless it is an Error.
+
+        For clean-up that must not wait. Nothing happens on a connection that has ended.
+        """
+        if self._error is None:
+            request_id, data = self._begin(message, payload, _NONE)
+            self._open[request_id] = _Request(message, None, on_answer)
+            self._channel.write(data)
+
+    async def wait_closed(self) -> CsproxyError:
+        """Wait until the connection has ended, and say why."""
+        await self._ended.wait()
+        assert self._error is not None
+        return self._error
+
+    def close(self) -> None:
+        """End the connection after what was written; waiting requests get `ConnectionLostError`. Idempotent."""
+        if self._error is None:
+            self.on_closed = _ignore
+            self._end(ConnectionLostError(f"the connection to {self.peer} was closed by this side"), flush=True)
+
+    def abort(self, error: CsproxyError) -> None:
+        """End the connection at once because of ``error``, which waiting requests and ``on_closed`` get."""
+        self._end(error, flush=False)
+
+    # what the channel calls
+
+    def receive(self, data: bytes) -> None:
+        """Bytes arrived."""
+        if self._error is not None:
+            return
+        self.last_received_s = self._clock()
+        try:
+            frames = self._protocol.receive_data(data)
+            for frame in frames:
+                if frame.epoch != self.position.epoch or frame.uen > self.position.uen:
+                    self._see(frame)
+                if frame.request:
+                    self._take_answer(frame)
+                else:
+                    self._take_notification(frame)
+                if self._error is not None:
+                    return
+        except CsproxyError as e:
+            self._end(e, flush=False)
+
+    def writable(self) -> None:
+        """The channel has room again."""
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    def closed(self, error: Exception | None) -> None:
+        """The channel has ended."""
+        self._end(self._loss(error), flush=False)
+
+    # inside
+
+    async def _register(self, message: MessageId, request: RegisterClient, timeout_s: float) -> ClientRegistered:
+        answers: list[ClientRegistered] = []
+
+        def registered(frame: Frame) -> None:
+            answer = decode_payload(ClientRegistered, frame.payload)
+            self._order = EpochOrder(answer.epochs)
+            answers.append(answer)
+
+        await self.request(message, request, timeout_s=timeout_s, on_answer=registered)
+        return answers[0]
+
+    def _begin(self, message: MessageId, payload: msgspec.Struct | bytes, minimum: Position) -> tuple[int, bytes]:
+        if self._error is not None:
+            raise self._lost_error()
+        body = payload if isinstance(payload, bytes) else codec.encode(payload)
+        server = self._protocol.server
+        if server is not None and 0 < server.max_frame < HEADER_SIZE - 4 + len(body):
+            raise LocalProtocolError(
+                f"{message_name(message)} takes {len(body)} bytes; {self.peer} accepts frames of {server.max_frame} bytes",
+                code=ErrorCode.OBJECT_PACKING_ERROR,
+            )
+        try:
+            return self._protocol.request(message, body, minimum=minimum)
+        except LocalProtocolError as e:
+            self._end(e, flush=False)
+            raise
+
+    async def _until_writable(self, deadline: float, timeout_s: float) -> None:
+        """Wait while the send buffer is full: what many callers write must not pile up here."""
+        while self._error is None and self._channel.pending_bytes > HIGH_WATER_BYTES:
+            if self._writable is None:
+                self._writable = anyio.Event()
+            room = self._writable
+            with anyio.move_on_after(deadline - self._clock()):
+                await room.wait()
+            if not room.is_set():
+                raise TimedOutError(f"{self.peer} took no bytes within {timeout_s:g} s; the request was not sent")
+
+    async def _wait(self, request_id: int, waiting: _Request, deadline: float, timeout_s: float) -> Frame:
+        try:
+            with anyio.move_on_after(max(deadline - self._clock(), 0)):
+                await waiting.done.wait()
+        finally:
+            if self._open.pop(request_id, None) is not None and not waiting.done.is_set():
+                self._abandon(waiting)
+        if waiting.error is not None:
+            raise waiting.error
+        if waiting.answer is None:
+            raise TimedOutError(f"{self.peer} did not answer {message_name(waiting.message)} within {timeout_s:g} s")
+        return waiting.answer
+
+    def _abandon(self, waiting: _Request) -> None:
+        self._abandoned += 1
+        if self._protocol.state is not ClientState.REGISTERED:
+            problem = f"{self.peer} was not waited for while it was to answer {message_name(waiting.message)}"
+        elif self._abandoned > MAX_ABANDONED:
+            problem = f"{self.peer} left {self._abandoned} requests without an answer"
+        else:
+            return
+        # a registration that nobody waits for would leave the connection in an unknown state
+        self._end(ConnectionLostError(problem), flush=False)
+
+    def _see(self, frame: Frame) -> None:
+        position = Position(frame.epoch, frame.uen)
+        if position != _NONE and self._order.is_later(position, self.position):
+            self.position = position
+
+    def _take_answer(self, frame: Frame) -> None:
+        last = frame.flags & FLAG_END
+        waiting = self._open.get(frame.request)
+        if waiting is None:
+            self._abandoned -= 1 if last else 0
+            return
+        if not last:
+            self._call(waiting, waiting.on_part, frame)
+            return
+        del self._open[frame.request]
+        if frame.message == MessageId.ERROR:
+            waiting.fail(server_error(frame))
+            return
+        self._call(waiting, waiting.on_answer, frame)
+        if frame.message == MessageId.HISTORY_LOG_SENT:
+            self._mark(frame)
+        waiting.answer = frame
+        waiting.done.set()
+
+    def _call(self, waiting: _Request, callback: Callable[[Frame], object] | None, frame: Frame) -> None:
+        """Hand a frame to its request; what the callback raises belongs to the waiting caller."""
+        if callback is None or waiting.error is not None:
+            return
+        try:
+            callback(frame)
+        except Exception as e:
+            waiting.fail(e)
+            if isinstance(e, RemoteProtocolError):
+                raise
+
+    def _take_notification(self, frame: Frame) -> None:
+        if frame.message in NOTIFICATIONS:
+            change = decode_change(frame)
+            self.from_history = bool(frame.flags & FLAG_HISTORY)
+            try:
+                self.on_change(change)
+            finally:
+                self.from_history = False
+        elif frame.message == MessageId.PROGRESS_MARK:
+            self._mark(frame)
+        elif frame.message == MessageId.DISCONNECTED:
+            self._end(self._loss(None), flush=False)
+
+    def _mark(self, frame: Frame) -> None:
+        self.on_mark(Position(frame.epoch, frame.uen))
+
+    def _loss(self, error: Exception | None) -> ConnectionLostError:
+        """The end of the connection in words: the peer's notice if it gave one."""
+        notice = self._protocol.disconnect_reason
+        if notice is not None:
+            known = notice.code in ErrorCode._value2member_map_
+            code = ErrorCode(notice.code) if known else ErrorCode.UNDEFINED_ERROR
+            return ConnectionLostError(
+                f"{self.peer} ended the connection: {notice.description or code.name} (error {notice.code})", code=code
+            )
+        if error is None:
+            return ConnectionLostError(f"{self.peer} closed the connection without giving a reason")
+        return ConnectionLostError(f"the connection to {self.peer} was lost: {error}")
+
+    def _lost_error(self) -> CsproxyError:
+        """What a request gets on a connection that has ended, always as a new exception."""
+        error = self._error
+        assert error is not None
+        code = error.code if isinstance(error, ConnectionLostError) else ErrorCode.CONN_READ_ERROR
+        lost = ConnectionLostError(str(error), code=code)
+        lost.__cause__ = None if isinstance(error, ConnectionLostError) else error
+        return lost
+
+    def _end(self, error: CsproxyError, *, flush: bool) -> None:
+        if self._error is not None:
+            return
+        self._error = error
+        self._channel.close(flush=flush)
+        self._ended.set()
+        self.writable()
+        requests, self._open = self._open, {}
+        for waiting in requests.values():
+            waiting.fail(self._lost_error())
+        on_closed, self.on_closed = self.on_closed, _ignore
+        self.on_change = self.on_mark = _ignore
+        on_closed(error)
+
+
+def server_error(frame: Frame) -> ServerError:
+    """The exception that an Error answer stands for. Raises `RemoteProtocolError` if it cannot be read."""
+    error = decode_payload(Error, frame.payload)
+    return ServerError.from_code(
+        error.code,
+        error.description,
+        object_type=error.object_type,
+        property_name=error.property,
+        retry_after_s=error.retry_after_ms / 1000,
+    )
+
+
+def _ignore(_: object) -> None:
+    """The callback of whoever does not care."""

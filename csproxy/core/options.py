@@ -1,0 +1,261 @@
+"""The options that this release obeys: names, defaults, valid values and when they take effect.
+
+One table serves every source (command line, environment, confserv.conf, Application object) and
+the reference page. `Option.parse` turns a text into the option's value and says what is valid
+otherwise. Options of later releases are not in the table: a file that names one gets a warning.
+
+Source of the rows: the options table of the vendor's documentation where ``origin`` is D; O is our
+own choice.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+__all__ = [
+    "APPLICATION_OPTIONS",
+    "OPTIONS",
+    "VERBOSITIES",
+    "Effect",
+    "Option",
+    "OptionValue",
+    "close_options",
+    "find_option",
+]
+
+OptionValue = int | float | bool | str | tuple[str, ...]
+
+VERBOSITIES: Final = ("all", "debug", "trace", "interaction", "standard", "alarm", "none")
+LOG_OUTPUT_LEVELS: Final = ("all", "alarm", "standard", "interaction", "trace", "debug")
+
+
+class Effect(Enum):
+    """When a changed value counts."""
+
+    IMMEDIATELY = "immediately"
+    RECONNECT = "next reconnect to the master"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One row: ``valid`` is the sentence that a refusal and the reference page print.
+
+    ``parse`` raises ValueError for a text that is not valid. ``from_application`` says whether the
+    Application object may set the option; ``origin`` is D (documented by the vendor) or O (ours).
+    """
+
+    section: str
+    name: str
+    default: OptionValue
+    valid: str
+    parse: Callable[[str], OptionValue]
+    effect: Effect
+    origin: str
+    meaning: str
+    from_application: bool = True
+
+
+def _integer(low: int, high: int) -> Callable[[str], OptionValue]:
+    def parse(text: str) -> OptionValue:
+        value = text.strip()
+        if not value.isascii() or not value.isdigit():
+            raise ValueError(text)
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError(text)
+        return number
+
+    return parse
+
+
+def _boolean(text: str) -> OptionValue:
+    value = text.strip().lower()
+    if value in ("true", "yes", "on", "1"):
+        return True
+    if value in ("false", "no", "off", "0"):
+        return False
+    raise ValueError(text)
+
+
+def _choice(*choices: str) -> Callable[[str], OptionValue]:
+    def parse(text: str) -> OptionValue:
+        value = text.strip().lower()
+        if value not in choices:
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _outputs(text: str) -> OptionValue:
+    targets = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not targets or any(target in ("network", "memory") for target in targets):
+        raise ValueError(text)
+    return targets
+
+
+def _text(text: str) -> OptionValue:
+    return text.strip()
+
+
+def _required_text(text: str) -> OptionValue:
+    if not text.strip():
+        raise ValueError(text)
+    return text.strip()
+
+
+_PORT = _integer(1, 65535)
+
+_START = (
+    Option(
+        section="confserv",
+        name="port",
+        default=2020,
+        valid="a port, 1 to 65535",
+        parse=_PORT,
+        effect=Effect.RESTART,
+        origin="D",
+        meaning="The port on which a master listens. A proxy's ports are those of its Application object.",
+        from_application=False,
+    ),
+    Option(
+        section="confserv",
+        name="address",
+        default="0.0.0.0",
+        valid="an address of this machine; 0.0.0.0 for all of them",
+        parse=_required_text,
+        effect=Effect.RESTART,
+        origin="O",
+        meaning="The local address on which a master listens.",
+        from_application=False,
+    ),
+    Option(
+        section="confserv",
+        name="server",
+        default="dbserver",
+        valid="the name of a section of this file",
+        parse=_required_text,
+        effect=Effect.RESTART,
+        origin="D",
+        meaning="The section that describes the Configuration Database.",
+        from_application=False,
+    ),
+    Option(
+        section="confserv",
+        name="encryption",
+        default=False,
+        valid="false (encrypted passwords are not available in this release)",
+        parse=_boolean,
+        effect=Effect.RESTART,
+        origin="D",
+        meaning="Whether the database password in this file is encrypted.",
+        from_application=False,
+    ),
+    Option(
+        section="dbserver",
+        name="dbengine",
+        default="sqlite",
+        valid="sqlite",
+        parse=_required_text,
+        effect=Effect.RESTART,
+        origin="D",
+        meaning="The kind of database. The section's name is what `server` says.",
+        from_application=False,
+    ),
+    Option(
+        section="dbserver",
+        name="dbname",
+        default="config.db",
+        valid="a file; a relative path starts at the folder of confserv.conf",
+        parse=_required_text,
+        effect=Effect.RESTART,
+        origin="D",
+        meaning="The database: for sqlite its file.",
+        from_application=False,
+    ),
+)
+
+_RUNNING = (
+    Option(
+        section="csproxy",
+        name="packet-size",
+        default=65536,
+        valid="1024 to 16777216 bytes",
+        parse=_integer(1024, 16 * 1024 * 1024),
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="Target size of one part of the answer to a read.",
+    ),
+    Option(
+        section="csproxy",
+        name="max-client-output-queue-size",
+        default=1024,
+        valid="0 (no limit) to 4194304 KB",
+        parse=_integer(0, 4 * 1024 * 1024),
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="A client whose unsent answers exceed this many KB has its further requests deferred.",
+    ),
+    Option(
+        section="csproxy",
+        name="client-response-timeout",
+        default=600,
+        valid="1 to 86400 seconds",
+        parse=_integer(1, 86400),
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="A client that takes nothing for this long although something waits for it is disconnected.",
+    ),
+)
+
+_LOG = (
+    Option(
+        section="log",
+        name="verbose",
+        default="standard",
+        valid=", ".join(VERBOSITIES),
+        parse=_choice(*VERBOSITIES),
+        effect=Effect.IMMEDIATELY,
+        origin="D",
+        meaning="The lowest level of events that is logged.",
+    ),
+    *(
+        Option(
+            section="log",
+            name=level,
+            default=("stdout",) if level == "all" else (),
+            valid="stdout, stderr, file paths, comma-separated (network and memory are not available in this release)",
+            parse=_outputs,
+            effect=Effect.IMMEDIATELY,
+            origin="D",
+            meaning="Where all events go."
+            if level == "all"
+            else f"Where {level} events go, and those of the levels above.",
+        )
+        for level in LOG_OUTPUT_LEVELS
+    ),
+)
+
+OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_LOG)
+"""Every option that this release obeys. The rows of ``dbserver`` stand for the section that ``server`` names."""
+
+APPLICATION_OPTIONS: Final = tuple(option for option in OPTIONS if option.from_application)
+"""The options that the Application object may set while the server runs."""
+
+_BY_KEY: Final = {(option.section, option.name): option for option in OPTIONS}
+
+
+def find_option(section: str, name: str) -> Option | None:
+    """The row of an option, or None if this release does not have it."""
+    return _BY_KEY.get((section, name))
+
+
+def close_options(section: str, name: str) -> list[str]:
+    """Names of the section's options that look like ``name``, best first."""
+    names = [option.name for option in OPTIONS if option.section == section]
+    return difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.7)

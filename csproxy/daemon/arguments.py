@@ -1,0 +1,199 @@
+"""The command line of `confserv`: the documented parameters, with one dash or two.
+
+The vendor's servers take long options with a single dash (``-host``, ``-log-all``). argparse would
+read ``-log-all x`` as ``-l og-all``, so every ``-word`` becomes ``--word`` before argparse sees it.
+Parameters that belong to functions of a later release are known here and refused with a sentence:
+a server that ignored them would look as if it obeyed.
+
+Source of the names: the reference chapter, "Starting Configuration Server Proxy".
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from csproxy import __version__
+from csproxy.errors import ConfigurationError
+
+__all__ = ["Arguments", "normalise", "parse_arguments"]
+
+_NOT_AVAILABLE: dict[str, bool] = {
+    "proxy-persistent-mode": False,
+    "db-persistent-failover-tmout": True,
+    "cs-persistent-failover-tmout": True,
+    "dumpauditxml": True,
+    "last": True,
+    "nco": True,
+    "lmspath": True,
+    "transport-address": True,
+    "transport-port": True,
+}
+"""Documented parameters without their function in this release; the value says whether they take one."""
+
+_TAKES_VALUE = frozenset(
+    {"host", "port", "app", "l", "c", "s"} | {name for name, takes in _NOT_AVAILABLE.items() if takes}
+)
+_SHORT = frozenset({"c", "l", "s", "V", "h"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What the command line says; None is *not given*.
+
+    ``host`` and ``port`` name the master that a proxy follows; without ``host`` the process is a
+    master. ``log`` holds the bootstrap log options by name (``-log-verbose debug``).
+    """
+
+    host: str | None = None
+    port: int | None = None
+    application: str | None = None
+    licence: str | None = None
+    conf_file: str | None = None
+    log: dict[str, str] = field(default_factory=dict)
+
+
+def normalise(argv: Sequence[str]) -> list[str]:
+    """Give every single-dash long option its second dash; values stay as they are.
+
+    ``-host h`` → ``--host h``, ``-log-all=x`` → ``--log-all=x``; ``-c``, ``-l``, ``-s``, ``-V`` and
+    everything that follows ``--`` are left alone.
+    """
+    result: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        if word == "--":
+            result.append(word)
+            break
+        if not word.startswith("-") or word == "-":
+            result.append(word)
+            continue
+        name, separator, value = word.lstrip("-").partition("=")
+        result.append(("-" if name in _SHORT else "--") + name + separator + value)
+        if not separator and (name in _TAKES_VALUE or name.startswith("log-")):
+            following = next(rest, None)
+            if following is not None:
+                result.append(following)
+    result.extend(rest)
+    return result
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sentence = message.removeprefix("argument ").replace("--", "-")
+        raise ConfigurationError(f"{sentence}; confserv -help lists the parameters")
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 1 to 65535 is valid")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="confserv",
+        usage="confserv [-c FILE] [-app NAME] | confserv -host HOST -port PORT -app NAME  [parameters]",
+        description="A Configuration Server. Without -host it is a master on the database that its confserv.conf "
+        "names; with -host it is a Configuration Server Proxy of the master there. "
+        "Parameters take one dash or two.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", metavar="HOST", help="proxy: the host of the master Configuration Server")
+    parser.add_argument("--port", metavar="PORT", type=_port, help="proxy: the port of the master")
+    parser.add_argument(
+        "--app",
+        metavar="NAME",
+        help="the Application object that this process runs as; a master reads the section of that name (confserv)",
+    )
+    parser.add_argument("-c", metavar="FILE", dest="conf_file", help="the configuration file (./confserv.conf)")
+    parser.add_argument("-s", metavar="NAME", dest="section", help="master: the same as -app")
+    parser.add_argument(
+        "-l", metavar="LICENCE", dest="licence", help="licence file or server; shown, no licence is checked"
+    )
+    parser.add_argument(
+        "--log-OPTION",
+        metavar="VALUE",
+        dest="_log",
+        help="log option until the Application object is read: -log-verbose debug, -log-all FILE",
+    )
+    parser.add_argument("-V", action="store_true", dest="show_version", help="print the release and exit")
+    parser.add_argument("-h", "--help", action="store_true", dest="show_help", help="print this and exit")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Read the arguments after the program's name.
+
+    ``-V`` and ``-help`` print and raise SystemExit(0). Raises `ConfigurationError` with one
+    sentence for anything that is unknown, incomplete, or not available in this release.
+    """
+    words, log = _split_log_options(normalise(argv))
+    _refuse_unavailable(words)
+    parser = _parser()
+    found = parser.parse_args(words)
+    if found.show_version:
+        print(f"confserv (csproxy) {__version__}")
+        raise SystemExit(0)
+    if found.show_help:
+        parser.print_help()
+        raise SystemExit(0)
+    if found.section is not None and found.app not in (None, found.section):
+        raise ConfigurationError(f"-s {found.section} and -app {found.app} disagree: give one of them")
+    application = found.app or found.section
+    if found.host is not None:
+        missing = [name for name, value in (("-port", found.port), ("-app", application)) if value is None]
+        if missing:
+            raise ConfigurationError(f"a proxy needs -host, -port and -app; {' and '.join(missing)} not given")
+    elif found.port is not None:
+        raise ConfigurationError(
+            "-port is the master's port and needs -host; a master takes its own port from confserv.conf"
+        )
+    return Arguments(
+        host=found.host,
+        port=found.port,
+        application=application,
+        licence=found.licence,
+        conf_file=found.conf_file,
+        log=log,
+    )
+
+
+def _split_log_options(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Take the ``--log-NAME VALUE`` pairs out: argparse cannot know their names."""
+    others: list[str] = []
+    log: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            others.extend((word, *rest))
+        elif word.startswith("--log-"):
+            name, separator, value = word[6:].partition("=")
+            if not separator:
+                following = next(rest, None)
+                if following is None:
+                    raise ConfigurationError(f"-log-{name} needs a value")
+                value = following
+            if not name:
+                raise ConfigurationError(f"{word} names no log option: -log-verbose debug is an example")
+            log[name] = value
+        else:
+            others.append(word)
+            if word.lstrip("-") in _TAKES_VALUE:
+                others.extend(value for value in (next(rest, None),) if value is not None)
+    return others, log
+
+
+def _refuse_unavailable(words: Sequence[str]) -> None:
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return
+        name = word.lstrip("-").partition("=")[0]
+        if word.startswith("--") and name in _NOT_AVAILABLE:
+            raise ConfigurationError(f"-{name} is not available in this release ({__version__})")
+        if word.startswith("-") and name in _TAKES_VALUE and "=" not in word:
+            next(rest, None)

@@ -1,0 +1,299 @@
+"""What a daemon is started with: command line, environment, confserv.conf and defaults, in this order.
+
+Environment variables are named by section and option with two underscores between them
+(``CSPROXY_CONFSERV__PORT``, ``CSPROXY_DATABASE__DBNAME``, ``CSPROXY_LOG__VERBOSE``,
+``CSPROXY_CSPROXY__PACKET_SIZE``); ``CSPROXY_CONF`` names the file. The variables of the `csproxy`
+tool (``CSPROXY_HOST``, ``CSPROXY_PORT``, …) are not read here: exported for the tool, they would
+turn a master into a proxy.
+
+Every refusal names the place (file and line, variable or parameter), the option and what is valid.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from csproxy.core.options import OptionValue, close_options, find_option
+from csproxy.daemon.arguments import Arguments, parse_arguments
+from csproxy.daemon.conf_file import ConfFile, read_conf
+from csproxy.errors import ConfigurationError
+
+__all__ = ["DaemonSettings", "DatabaseSettings", "RuntimeLayers", "UpstreamSettings", "load_settings"]
+
+_PREFIX = "CSPROXY_"
+_CONF_NAMES = ("confserv.conf", "confserv.cfg")
+_DATABASE = "dbserver"
+_RUNTIME_SECTIONS = ("csproxy", "log")
+_OTHER_ENGINES = ("postgre", "oracle", "mssql", "db2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamSettings:
+    """The master that a proxy follows."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
+    """The Configuration Database of a master: an SQLite file."""
+
+    engine: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeLayers:
+    """Options of [csproxy] and [log] by where they come from, keyed by (section, option).
+
+    ``fixed`` is command line and environment, ``file`` is confserv.conf; the Application object
+    stands between them (`csproxy.daemon.runtime_options`).
+    """
+
+    fixed: Mapping[tuple[str, str], OptionValue] = field(default_factory=dict)
+    file: Mapping[tuple[str, str], OptionValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonSettings:
+    """Everything that a daemon needs to start; with ``upstream`` it is a proxy, else a master.
+
+    ``warnings`` are sentences to log once logging works.
+    """
+
+    application: str
+    upstream: UpstreamSettings | None
+    database: DatabaseSettings | None
+    address: str
+    port: int
+    licence: str | None
+    conf_path: Path | None
+    options: RuntimeLayers
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Text:
+    """An option's text and the place where it stands; pydantic carries it through the merge as it is."""
+
+    text: str
+    where: str
+
+
+class _Merged(BaseSettings):
+    """The texts of all sources by section and option; `_Reader` checks them against the option table."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="ignore")
+
+    confserv: dict[str, _Text] = Field(default_factory=dict)
+    database: dict[str, _Text] = Field(default_factory=dict)
+    csproxy: dict[str, _Text] = Field(default_factory=dict)
+    log: dict[str, _Text] = Field(default_factory=dict)
+
+
+class _Environment(EnvSettingsSource):
+    """Environment variables; underscores of the last part stand for the hyphens of option names."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {
+            section: {
+                name.replace("_", "-"): _Text(
+                    str(value), f"environment variable {_PREFIX}{section.upper()}__{name.upper()}"
+                )
+                for name, value in options.items()
+            }
+            for section, options in super().__call__().items()
+        }
+
+
+class _Fixed(PydanticBaseSettingsSource):
+    """A source that was read beforehand: the command line or the file."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: dict[str, dict[str, _Text]]) -> None:
+        super().__init__(settings_cls)
+        self._values = values
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not asked: `__call__` gives all fields at once."""
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return dict(self._values)
+
+
+def _merge(argv: dict[str, dict[str, _Text]], file: dict[str, dict[str, _Text]]) -> tuple[_Merged, _Merged]:
+    """Two merges: argv over environment over file, and argv over environment alone."""
+
+    def build(*, with_file: bool) -> _Merged:
+        class Bound(_Merged):
+            @classmethod
+            def settings_customise_sources(
+                cls,
+                settings_cls: type[BaseSettings],
+                init_settings: PydanticBaseSettingsSource,
+                env_settings: PydanticBaseSettingsSource,
+                dotenv_settings: PydanticBaseSettingsSource,
+                file_secret_settings: PydanticBaseSettingsSource,
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                last = (_Fixed(settings_cls, file),) if with_file else ()
+                return (_Fixed(settings_cls, argv), _Environment(settings_cls), *last)
+
+        return Bound()
+
+    try:
+        return build(with_file=True), build(with_file=False)
+    except (SettingsError, ValidationError, AttributeError) as e:
+        raise ConfigurationError(
+            f"the environment variables {_PREFIX}… cannot be read: {e}; the form is {_PREFIX}LOG__VERBOSE=debug"
+        ) from e
+
+
+def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> DaemonSettings:
+    """Read all sources. ``directory`` (default: the working directory) is where confserv.conf is looked for.
+
+    Raises `ConfigurationError` with one sentence for the first thing that is wrong. ``-V`` and
+    ``-help`` print and raise SystemExit(0).
+    """
+    arguments = parse_arguments(argv)
+    path = _conf_path(arguments, directory or Path.cwd())
+    conf = None if path is None else read_conf(path)
+    is_proxy = arguments.host is not None
+    application = arguments.application or "confserv"
+    if conf is not None and not is_proxy:
+        _require_section(conf, application, arguments)
+    from_argv = {"log": {name: _Text(value, f"parameter -log-{name}") for name, value in arguments.log.items()}}
+    warnings: list[str] = []
+    server = os.environ.get(f"{_PREFIX}CONFSERV__SERVER", "")
+    from_file = {} if conf is None else _file_texts(conf, application, server, is_proxy=is_proxy, warnings=warnings)
+    merged, without_file = _merge(from_argv, from_file)
+    fixed = {(section, name) for section in _RUNTIME_SECTIONS for name in getattr(without_file, section)}
+    options = {
+        (section, name): _parse(section, name, text)
+        for section in _RUNTIME_SECTIONS
+        for name, text in getattr(merged, section).items()
+    }
+    layers = RuntimeLayers(
+        fixed={key: value for key, value in options.items() if key in fixed},
+        file={key: value for key, value in options.items() if key not in fixed},
+    )
+    own = {name: _parse("confserv", name, text) for name, text in merged.confserv.items()}
+    if own.get("encryption"):
+        raise ConfigurationError(
+            f"{merged.confserv['encryption'].where}: encryption=true is not available in this release; false is"
+        )
+    return DaemonSettings(
+        application=application,
+        upstream=UpstreamSettings(host=arguments.host, port=arguments.port or 0) if arguments.host else None,
+        database=None if conf is None or is_proxy else _database(merged.database, conf),
+        address=str(own.get("address", _default("confserv", "address"))),
+        port=int(own.get("port", _default("confserv", "port"))),  # type: ignore[arg-type]
+        licence=arguments.licence,
+        conf_path=path,
+        options=layers,
+        warnings=tuple(warnings),
+    )
+
+
+def _conf_path(arguments: Arguments, directory: Path) -> Path | None:
+    """The file: -c, CSPROXY_CONF, confserv.conf or confserv.cfg; a proxy reads one only when it is named."""
+    named = arguments.conf_file or os.environ.get(f"{_PREFIX}CONF")
+    if named:
+        return directory / named
+    if arguments.host is not None:
+        return None
+    for name in _CONF_NAMES:
+        if (directory / name).is_file():
+            return directory / name
+    raise ConfigurationError(
+        f"there is no confserv.conf in {directory}; name it with -c, create one with csproxy init, "
+        "or give -host, -port and -app to start a proxy"
+    )
+
+
+def _require_section(conf: ConfFile, application: str, arguments: Arguments) -> None:
+    if application in conf.sections:
+        return
+    present = ", ".join(f"[{name}]" for name in conf.sections) or "no section at all"
+    hint = "" if arguments.application else "; name the server's section with -app"
+    raise ConfigurationError(f"{conf.path} has no section [{application}]; it has {present}{hint}")
+
+
+def _file_texts(
+    conf: ConfFile, application: str, server: str, *, is_proxy: bool, warnings: list[str]
+) -> dict[str, dict[str, _Text]]:
+    """The file's options by section of the table; what the table does not have becomes a warning."""
+    sections = {section: section for section in _RUNTIME_SECTIONS}
+    if not is_proxy:
+        sections["confserv"] = application
+        database = server or conf.sections[application].get("server", _DATABASE)
+        if database not in conf.sections:
+            where = conf.where(application, "server") if "server" in conf.sections[application] else str(conf.path)
+            raise ConfigurationError(
+                f"{where}: there is no section [{database}], which the option server names as the database"
+            )
+        sections["database"] = database
+    read = set(sections.values()) | ({"confserv"} if is_proxy else set())
+    warnings.extend(
+        f"{conf.path}: section [{name}] is not read by this release" for name in conf.sections if name not in read
+    )
+    texts: dict[str, dict[str, _Text]] = {}
+    for key, section in sections.items():
+        known = texts.setdefault(key, {})
+        for name, text in conf.sections.get(section, {}).items():
+            where = f"{conf.where(section, name)}, option {name} of [{section}]"
+            if find_option(_table_section(key), name) is not None:
+                known[name] = _Text(text, where)
+            else:
+                close = close_options(_table_section(key), name)
+                hint = f"; is {close[0]} meant?" if close else ""
+                warnings.append(f"{where}: this release does not have the option, it is ignored{hint}")
+    return texts
+
+
+def _table_section(key: str) -> str:
+    return _DATABASE if key == "database" else key
+
+
+def _parse(section: str, name: str, text: _Text) -> OptionValue:
+    option = find_option(_table_section(section), name)
+    if option is None:
+        close = close_options(_table_section(section), name)
+        hint = f"; is {close[0]} meant?" if close else ""
+        raise ConfigurationError(f"{text.where}: there is no option {name} in [{section}]{hint}")
+    try:
+        return option.parse(text.text)
+    except ValueError:
+        raise ConfigurationError(f"{text.where}: {text.text!r} is not valid; valid: {option.valid}") from None
+
+
+def _default(section: str, name: str) -> OptionValue:
+    option = find_option(section, name)
+    assert option is not None
+    return option.default
+
+
+def _database(texts: dict[str, _Text], conf: ConfFile) -> DatabaseSettings:
+    values = {name: _parse("database", name, text) for name, text in texts.items()}
+    engine = str(values.get("dbengine", _default(_DATABASE, "dbengine"))).lower()
+    if engine != "sqlite":
+        where = texts["dbengine"].where
+        if engine in _OTHER_ENGINES:
+            raise ConfigurationError(f"{where}: dbengine={engine} is not available in this release; sqlite is")
+        raise ConfigurationError(f"{where}: {texts['dbengine'].text!r} is not valid; valid: sqlite")
+    name = str(values.get("dbname", _default(_DATABASE, "dbname")))
+    return DatabaseSettings(engine=engine, path=conf.path.parent / name)

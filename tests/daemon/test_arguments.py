@@ -1,0 +1,108 @@
+"""confserv's command line: one dash or two, and a sentence for everything that is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from csproxy import __version__
+from csproxy.daemon.arguments import normalise, parse_arguments
+from csproxy.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        (["-host", "h", "-port", "1"], ["--host", "h", "--port", "1"]),
+        (["--host", "h"], ["--host", "h"]),
+        (["-host=h"], ["--host=h"]),
+        (["-c", "f", "-l", "7260@lic", "-V"], ["-c", "f", "-l", "7260@lic", "-V"]),
+        (["-log-all", "x"], ["--log-all", "x"]),
+        (["-app", "-odd-name"], ["--app", "-odd-name"]),
+        (["-log-all", "-host"], ["--log-all", "-host"]),
+        (["--", "-host"], ["--", "-host"]),
+        (["-app"], ["--app"]),
+        (["-", "word"], ["-", "word"]),
+    ],
+)
+def test_a_single_dash_becomes_two_and_values_stay(given: list[str], normal: list[str]) -> None:
+    assert normalise(given) == normal
+
+
+@pytest.mark.parametrize("dash", ["-", "--"])
+def test_the_documented_line_of_a_proxy_is_understood(dash: str) -> None:
+    found = parse_arguments(
+        f"{dash}host master {dash}port 2020 {dash}app CSProxy_1 -l 7260@lic "
+        f"{dash}log-verbose debug {dash}log-all=/var/log/x".split()
+    )
+    assert (found.host, found.port, found.application, found.licence) == ("master", 2020, "CSProxy_1", "7260@lic")
+    assert found.log == {"verbose": "debug", "all": "/var/log/x"}
+
+
+def test_a_log_option_is_never_read_as_the_licence() -> None:
+    found = parse_arguments(["-log-all", "x"])
+    assert (found.licence, found.log) == (None, {"all": "x"})
+
+
+def test_s_is_another_name_of_app_at_a_master() -> None:
+    assert parse_arguments(["-s", "confserv_2"]).application == "confserv_2"
+    with pytest.raises(ConfigurationError, match="disagree"):
+        parse_arguments(["-s", "one", "-app", "two"])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-proxy-persistent-mode"],
+        ["--proxy-persistent-mode"],
+        ["-db-persistent-failover-tmout", "30"],
+        ["-cs-persistent-failover-tmout=30"],
+        ["-dumpauditxml", "out.xml", "-last", "5"],
+        ["-host", "h", "-port", "1", "-app", "a", "-dumpauditxml", "f"],
+    ],
+)
+def test_functions_of_later_releases_are_refused_by_name(argv: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^-(proxy|db|cs|dump)[a-z-]+ is not available in this release"):
+        parse_arguments(argv)
+
+
+def test_a_value_that_looks_like_a_refused_parameter_is_a_value() -> None:
+    assert parse_arguments(["-log-all", "--dumpauditxml"]).log == {"all": "--dumpauditxml"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["-frob"], "unrecognized arguments: -frob"),
+        (["-host", "h"], "-port and -app not given"),
+        (["-host", "h", "-port", "1"], "-app not given"),
+        (["-port", "2020"], "-port is the master's port and needs -host"),
+        (["-host", "h", "-port", "0", "-app", "a"], "'0' is no port: 1 to 65535"),
+        (["-host", "h", "-port", "65536", "-app", "a"], "1 to 65535"),
+        (["-host"], "-host: expected one argument"),
+        (["-log-verbose"], "-log-verbose needs a value"),
+        (["-log-", "x"], "names no log option"),
+        (["-ho", "h"], "unrecognized"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(argv: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_arguments(argv)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("argv", [["-V"], ["--V"]])
+def test_v_prints_the_release(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_arguments(argv)
+    assert caught.value.code == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [["-help"], ["--help"], ["-h"]])
+def test_help_names_every_parameter(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_arguments(argv)
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("-host", "-port", "-app", "-c FILE", "-l LICENCE", "-V", "-log-"))

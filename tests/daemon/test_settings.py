@@ -1,0 +1,189 @@
+"""Settings: the order of the sources, and what each refusal names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from csproxy.daemon.conf_file import parse_conf
+from csproxy.daemon.settings import DaemonSettings, load_settings
+from csproxy.errors import ConfigurationError
+
+CONF = """\
+# a comment
+[confserv]
+port = 2021
+server = dbserver
+; another comment
+[dbserver]
+dbengine = sqlite
+dbname = data/config.db
+[csproxy]
+packet-size = 4096
+[log]
+verbose = trace
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("CSPROXY_"):
+            monkeypatch.delenv(name)
+
+
+def load(tmp_path: Path, conf: str | bytes, *argv: str) -> DaemonSettings:
+    content = conf.encode() if isinstance(conf, str) else conf
+    (tmp_path / "confserv.conf").write_bytes(content)
+    return load_settings(argv, directory=tmp_path)
+
+
+def refusal(tmp_path: Path, conf: str | bytes, *argv: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, conf, *argv)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_master_takes_its_settings_from_the_file(tmp_path: Path) -> None:
+    settings = load(tmp_path, CONF)
+    assert (settings.application, settings.upstream, settings.port, settings.address) == (
+        "confserv",
+        None,
+        2021,
+        "0.0.0.0",
+    )
+    assert settings.database is not None
+    assert settings.database.path == tmp_path / "data/config.db"
+    assert settings.options.file == {("csproxy", "packet-size"): 4096, ("log", "verbose"): "trace"}
+    assert settings.options.fixed == {}
+    assert settings.warnings == ()
+
+
+def test_an_absolute_database_path_stays(tmp_path: Path) -> None:
+    settings = load(tmp_path, CONF.replace("data/config.db", "/srv/x.db"))
+    assert settings.database is not None
+    assert settings.database.path == Path("/srv/x.db")
+
+
+def test_the_environment_wins_over_the_file_and_the_command_line_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CSPROXY_CONFSERV__PORT", "3000")
+    monkeypatch.setenv("CSPROXY_CSPROXY__PACKET_SIZE", "8192")
+    monkeypatch.setenv("CSPROXY_LOG__VERBOSE", "debug")
+    settings = load(tmp_path, CONF, "-log-verbose", "all")
+    assert settings.port == 3000
+    assert settings.options.fixed == {("csproxy", "packet-size"): 8192, ("log", "verbose"): "all"}
+    assert settings.options.file == {}
+
+
+def test_variables_of_the_tool_do_not_turn_a_master_into_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("HOST", "elsewhere"), ("PORT", "1"), ("APP", "default"), ("USER", "u"), ("PASSWORD", "p")):
+        monkeypatch.setenv(f"CSPROXY_{name}", value)
+    settings = load(tmp_path, CONF)
+    assert (settings.upstream, settings.port, settings.application) == (None, 2021, "confserv")
+
+
+def test_the_section_may_have_the_application_s_name(tmp_path: Path) -> None:
+    assert load(tmp_path, CONF.replace("[confserv]", "[cs_east]"), "-app", "cs_east").port == 2021
+    assert "[confserv]; it has [cs_east], [dbserver]" in refusal(tmp_path, CONF.replace("[confserv]", "[cs_east]"))
+    assert "has no section [nobody]" in refusal(tmp_path, CONF, "-app", "nobody")
+
+
+def test_the_database_section_is_the_one_that_server_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = CONF.replace("server = dbserver", "server = east").replace("[dbserver]", "[east]")
+    settings = load(tmp_path, conf)
+    assert settings.database is not None
+    assert settings.database.path.name == "config.db"
+    assert "line 4: there is no section [east]" in refusal(tmp_path, conf.replace("[east]", "[west]"))
+    monkeypatch.setenv("CSPROXY_CONFSERV__SERVER", "west")
+    assert load(tmp_path, conf.replace("[east]", "[west]")).database == settings.database
+
+
+def test_a_proxy_needs_no_file_and_reads_one_only_when_it_is_named(tmp_path: Path) -> None:
+    proxy = ("-host", "master", "-port", "2020", "-app", "CSProxy_1")
+    settings = load(tmp_path, "this is no conf file", *proxy)
+    assert settings.upstream is not None
+    assert (settings.upstream.host, settings.upstream.port, settings.database) == ("master", 2020, None)
+    named = load(tmp_path, CONF, *proxy, "-c", "confserv.conf")
+    assert named.options.file[("csproxy", "packet-size")] == 4096
+    assert named.database is None
+
+
+def test_cfg_is_found_too(tmp_path: Path) -> None:
+    (tmp_path / "confserv.cfg").write_text(CONF)
+    assert load_settings([], directory=tmp_path).port == 2021
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no confserv\.conf in .*csproxy init"):
+        load_settings([], directory=tmp_path)
+    with pytest.raises(ConfigurationError, match=r"other\.conf cannot be read: No such file"):
+        load_settings(["-c", "other.conf"], directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentences"),
+    [
+        ("port = 2021", "port = many", ("line 3", "option port of [confserv]", "'many'", "1 to 65535")),
+        ("packet-size = 4096", "packet-size = 1", ("line 10", "packet-size", "1024 to 16777216")),
+        ("verbose = trace", "verbose = loud", ("line 12", "verbose", "all, debug, trace")),
+        ("verbose = trace", "all = network", ("line 12", "not available in this release")),
+        ("dbengine = sqlite", "dbengine = oracle", ("line 7", "dbengine=oracle is not available in this release")),
+        ("dbengine = sqlite", "dbengine = dbase", ("line 7", "'dbase'", "valid: sqlite")),
+        ("dbname = data/config.db", "dbname =", ("line 8", "dbname")),
+        ("server = dbserver", "encryption = true", ("line 4", "encryption=true is not available")),
+        ("port = 2021", "port = 2021\nport = 2022", ("line 4", "option port of [confserv] stands there twice")),
+        ("[log]", "[csproxy]", ("line 11", "section [csproxy] stands there twice")),
+        ("# a comment", "port = 1", ("line 1", "before any [section]")),
+        ("packet-size = 4096", "packet-size 4096", ("line 10", "neither a [section], nor option=value")),
+    ],
+)
+def test_a_bad_value_names_file_line_option_and_what_is_valid(
+    tmp_path: Path, old: str, new: str, sentences: tuple[str, ...]
+) -> None:
+    sentence = refusal(tmp_path, CONF.replace(old, new))
+    assert str(tmp_path / "confserv.conf") in sentence
+    assert all(part in sentence for part in sentences), sentence
+
+
+def test_a_bad_value_of_the_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSPROXY_CSPROXY__PACKET_SIZE", "huge")
+    assert "environment variable CSPROXY_CSPROXY__PACKET_SIZE: 'huge'" in refusal(tmp_path, CONF)
+    monkeypatch.delenv("CSPROXY_CSPROXY__PACKET_SIZE")
+    monkeypatch.setenv("CSPROXY_LOG__VERBOS", "all")
+    assert "there is no option verbos in [log]; is verbose meant?" in refusal(tmp_path, CONF)
+    monkeypatch.delenv("CSPROXY_LOG__VERBOS")
+    monkeypatch.setenv("CSPROXY_LOG", "no-json")
+    assert "CSPROXY_LOG__VERBOSE=debug" in refusal(tmp_path, CONF)
+
+
+def test_a_bad_log_parameter_is_named(tmp_path: Path) -> None:
+    assert "parameter -log-verbose: 'loud'" in refusal(tmp_path, CONF, "-log-verbose", "loud")
+    assert "parameter -log-vebose: there is no option vebose" in refusal(tmp_path, CONF, "-log-vebose", "all")
+
+
+def test_an_option_of_another_release_is_a_warning_not_silence(tmp_path: Path) -> None:
+    settings = load(tmp_path, CONF + "segment = 10MB\nverbos = all\n[hca]\nx = 1\n")
+    assert len(settings.warnings) == 3
+    assert any("line 13, option segment of [log]" in warning for warning in settings.warnings)
+    assert any("is verbose meant?" in warning for warning in settings.warnings)
+    assert any("section [hca] is not read" in warning for warning in settings.warnings)
+
+
+def test_a_wrong_byte_is_named_with_its_position(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, b"[confserv]\nport=2020\nx=caf\xe9\n")
+    assert "line 3, byte 6: 0xe9 is not UTF-8" in sentence
+    assert "line 1, byte 2" in refusal(tmp_path, b"\xef\xbb\xbf[\xff\n")
+
+
+def test_a_byte_order_mark_and_indented_options_are_read(tmp_path: Path) -> None:
+    conf = parse_conf(b"\xef\xbb\xbf[a]\r\none=1\r\n   two = 2 = 3\r\n\r\nTwo=\r\n", Path("f"))
+    assert conf.sections == {"a": {"one": "1", "two": "2 = 3", "Two": ""}}
+    assert conf.where("a", "two") == "f line 3"

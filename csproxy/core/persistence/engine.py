@@ -1,0 +1,128 @@
+"""Connections and transactions, and the one place where database errors become `StoreError`.
+
+SQLite: WAL and synchronous=FULL, so that a commit survives a power failure; BEGIN IMMEDIATE, so
+that a writer never fails half-way for want of the write lock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from csproxy.errors import ConfigurationError, ErrorCode, StoreError
+
+__all__ = ["BUSY_TIMEOUT_MS", "create_store_engine", "mapped_errors", "parse_url", "sqlite_path", "transaction"]
+
+BUSY_TIMEOUT_MS: Final = 5_000
+"""How long SQLite waits for a lock that a backup tool or a reader holds."""
+
+_NO_ACCESS: Final = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL (``sqlite:////path/config.db``); raises `ConfigurationError` naming what is valid."""
+    try:
+        return make_url(url)
+    except ArgumentError as e:
+        raise ConfigurationError(
+            f"database URL {url!r} cannot be read: valid is for example sqlite:////path/config.db"
+        ) from e
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file of an SQLite database, links resolved; None for other databases and for one in memory."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    assert url.database is not None
+    return Path(url.database).resolve()
+
+
+def create_store_engine(url: URL) -> Engine:
+    """An engine with one connection for writing and one for a reader beside it.
+
+    Raises `ConfigurationError` when the database kind is unknown or its driver is not installed.
+    """
+    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 1, "pool_timeout": 30}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+        if sqlite_path(url) is None:
+            options = {"connect_args": options["connect_args"]}
+    else:
+        options["pool_pre_ping"] = True
+    try:
+        engine = create_engine(url, **options)
+    except (NoSuchModuleError, ModuleNotFoundError) as e:
+        raise ConfigurationError(
+            f"database kind {url.drivername!r} is not usable: {e}; valid without further packages is sqlite"
+        ) from e
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    del record
+    connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("csproxy_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def transaction(engine: Engine, doing: str, *, reading: bool = False) -> Iterator[Connection]:
+    """One database transaction: committed at the end of the block, rolled back on any error.
+
+    ``doing`` completes the sentence "the database failed while …". Raises `StoreError`.
+    """
+    with (
+        mapped_errors(doing),
+        engine.connect() as connection,
+        connection.execution_options(csproxy_reading=reading).begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def mapped_errors(doing: str) -> Iterator[None]:
+    """Turn SQLAlchemy's errors into `StoreError`: code 5 when the database cannot be reached, else 6."""
+    try:
+        yield
+    except SQLAlchemyError as e:
+        cause = e.orig if isinstance(e, DBAPIError) else e
+        code = ErrorCode.NO_DB_ACCESS if _is_no_access(e) else ErrorCode.DB_ERROR
+        raise StoreError(f"the database failed while {doing}: {_sentence(cause or e)}", code=code) from e
+
+
+def _is_no_access(error: SQLAlchemyError) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _NO_ACCESS
+    return error.connection_invalidated
+
+
+def _sentence(cause: BaseException) -> str:
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return "there is no space left for it (database or disk is full)"
+    return " ".join(str(cause).split())

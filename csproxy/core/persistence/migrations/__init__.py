@@ -1,0 +1,1 @@
+"""Alembic migrations of the Configuration Database; `csproxy.core.persistence.schema` runs them."""

@@ -1,0 +1,106 @@
+"""The schema of the Configuration Database, version `SCHEMA_VERSION`.
+
+The vendor publishes no data model, so this one is the project's own (docs/reference/database.md).
+Objects are rows of encoded bytes: what an attribute means is the object model's affair and never
+needs a migration. The tables here must equal what the migrations build; a test compares them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "UEN_COUNTER",
+    "changes",
+    "counters",
+    "credentials",
+    "epochs",
+    "idempotency",
+    "meta",
+    "metadata",
+    "objects",
+]
+
+SCHEMA_VERSION: Final = "0001"
+"""The newest migration; the database holds its own in table ``alembic_version``."""
+
+UEN_COUNTER: Final = 0
+"""Row of ``counters`` that holds the head UEN; every other row is the last DBID of its object type."""
+
+metadata: Final = MetaData()
+
+meta: Final = Table(
+    "meta",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(255), nullable=False),
+)
+"""``guid``: the database's identity; ``release``: who made it."""
+
+epochs: Final = Table(
+    "epochs",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("first_uen", BigInteger, nullable=False),
+)
+"""One row each time a master takes the database; ``number`` counts them."""
+
+counters: Final = Table(
+    "counters",
+    metadata,
+    Column("type", Integer, primary_key=True, autoincrement=False),
+    Column("value", BigInteger, nullable=False),
+)
+"""Row 0: head UEN. Row n: the highest DBID that an object of type n ever had."""
+
+objects: Final = Table(
+    "objects",
+    metadata,
+    Column("type", Integer, primary_key=True, autoincrement=False),
+    Column("dbid", Integer, primary_key=True, autoincrement=False),
+    Column("folder", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""The objects; ``body`` is the canonical msgpack map of the attributes."""
+
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column("uen", BigInteger, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("last", Boolean, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("action", Integer, nullable=False),
+    Column("type", Integer, nullable=False),
+    Column("dbid", Integer, nullable=False),
+    Column("user_name", String(255), nullable=False),
+    Column("application", String(255), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+"""The recent changes; ``payload`` is that of the notification, ``size`` its bytes, ``last`` ends a transaction."""
+
+idempotency: Final = Table(
+    "idempotency",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("uen", BigInteger, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Index("idempotency_time", "time_ms"),
+)
+"""Outcomes of writes that carried a key, so that a repeated one is answered and not done again."""
+
+credentials: Final = Table(
+    "credentials",
+    metadata,
+    Column("type", Integer, primary_key=True, autoincrement=False),
+    Column("dbid", Integer, primary_key=True, autoincrement=False),
+    Column("hash", String(255), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+)
+"""Password hashes of Persons and Applications; they stand nowhere else."""

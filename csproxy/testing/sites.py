@@ -430,7 +430,6 @@ class _Site:
             emailAddress=f"{user}@cc.example.net",
             externalID=user.upper(),
             isExternalAuth=FALSE,
-            changePasswordOnNextLogin=FALSE,
         )
 
     def _user_name(self, first: Name, last: Name) -> str:

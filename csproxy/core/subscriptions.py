@@ -58,7 +58,10 @@ M = TypeVar("M", bound=Hashable)
 
 
 class SubscriptionClass(Generic[M]):
-    """All members with the same subscriptions and the same sight; made by `SubscriptionIndex` only.
+    """All members with the same subscriptions and the same sight.
+
+    `SubscriptionIndex.join` makes those that have members; one made directly only answers `wants`,
+    for the replay of a single subscription.
 
     ``pending`` and ``pending_start`` belong to the fan-out: frames matched in this loop turn and
     the ordinal of the first.

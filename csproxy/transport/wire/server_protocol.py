@@ -2,11 +2,15 @@
 
     MAGIC         nothing but the eight bytes of MAGIC may arrive
     VERSION       nothing but one ProtocolVersion request
-    NEGOTIATING   it arrived; the client must wait for the answer that `version_chosen` builds
-    UNREGISTERED  only registration requests (3, 103, 40), in short frames; a refused client may try again
+    NEGOTIATING   it arrived; `version_chosen` builds the answer
+    UNREGISTERED  only registration requests (3, 103, 40), in short frames
+    REGISTERING   one arrived; the server calls `registered`, or `refused` so that the client may try again
     REGISTERED    every request except those above; `registered` was called
     FAILED        the client broke a rule; what still arrives is ignored, `disconnect` may be called
     CLOSED        `disconnect` built the last frame
+
+A client need not wait for answers: what it sends while the state is NEGOTIATING or REGISTERING is
+held, up to 64 KiB, and comes out of `take_held` when the state allows it.
 
 Rules beyond the table: a request has a request id above 0; numbers that only servers send are a
 violation; numbers that nobody knows are not, once registered, because a newer client may try them:
@@ -26,6 +30,7 @@ from csproxy.transport.wire.exchanges import NOT_FROM_CLIENTS, REGISTRATIONS, me
 from csproxy.transport.wire.frames import (
     DEFAULT_MAX_FRAME,
     FLAG_END,
+    HEADER_SIZE,
     MAGIC,
     UNREGISTERED_MAX_FRAME,
     Frame,
@@ -51,6 +56,7 @@ class ServerState(Enum):
     VERSION = auto()
     NEGOTIATING = auto()
     UNREGISTERED = auto()
+    REGISTERING = auto()
     REGISTERED = auto()
     FAILED = auto()
     CLOSED = auto()
@@ -62,6 +68,7 @@ class _Event(Enum):
     VERSION_CHOSEN = "version_chosen()"
     REGISTRATION = "a registration request"
     REGISTERED = "registered()"
+    REFUSED = "refused()"
     REQUEST = "a request"
     VIOLATION = "a violation"
     DISCONNECT = "disconnect()"
@@ -72,8 +79,9 @@ _TABLE: Final[dict[tuple[ServerState, _Event], ServerState]] = {
     (_S.MAGIC, _Event.MAGIC): _S.VERSION,
     (_S.VERSION, _Event.VERSION_ASKED): _S.NEGOTIATING,
     (_S.NEGOTIATING, _Event.VERSION_CHOSEN): _S.UNREGISTERED,
-    (_S.UNREGISTERED, _Event.REGISTRATION): _S.UNREGISTERED,
-    (_S.UNREGISTERED, _Event.REGISTERED): _S.REGISTERED,
+    (_S.UNREGISTERED, _Event.REGISTRATION): _S.REGISTERING,
+    (_S.REGISTERING, _Event.REGISTERED): _S.REGISTERED,
+    (_S.REGISTERING, _Event.REFUSED): _S.UNREGISTERED,
     (_S.REGISTERED, _Event.REQUEST): _S.REGISTERED,
     **{(state, _Event.VIOLATION): _S.FAILED for state in _S if state is not _S.CLOSED},
     **{(state, _Event.DISCONNECT): _S.CLOSED for state in _S if state is not _S.CLOSED},
@@ -81,10 +89,12 @@ _TABLE: Final[dict[tuple[ServerState, _Event], ServerState]] = {
 
 _EXPECTED: Final = {
     _S.VERSION: "the first request must be ProtocolVersion (49)",
-    _S.NEGOTIATING: "the client must wait for ProtocolVersionRead (50)",
     _S.UNREGISTERED: "the client must register first: RegisterClient (3), RegisterClient2 (103), RestoreSession (40)",
     _S.REGISTERED: "the client is registered already",
 }
+
+_ANSWERING: Final = frozenset({_S.NEGOTIATING, _S.REGISTERING})
+_DEAD: Final = frozenset({_S.FAILED, _S.CLOSED})
 
 _NOT_WHEN_REGISTERED: Final = NOT_FROM_CLIENTS | REGISTRATIONS | {MessageId.PROTOCOL_VERSION}
 
@@ -106,7 +116,7 @@ class ServerProtocol:
     announced in ProtocolVersionRead.
     """
 
-    __slots__ = ("_magic", "_max_frame", "_reader", "_release", "offer", "state", "version")
+    __slots__ = ("_held", "_held_bytes", "_magic", "_max_frame", "_reader", "_release", "offer", "state", "version")
 
     def __init__(self, *, max_frame: int = DEFAULT_MAX_FRAME, release: str = "") -> None:
         self.state = ServerState.MAGIC
@@ -116,6 +126,8 @@ class ServerProtocol:
         self._max_frame = max_frame
         self._release = release
         self._magic = b""
+        self._held: list[Frame] = []
+        self._held_bytes = 0
         self._reader = FrameReader(max_frame=min(max_frame, UNREGISTERED_MAX_FRAME))
 
     def __repr__(self) -> str:
@@ -171,6 +183,18 @@ class ServerProtocol:
         self._move(_Event.REGISTERED)
         self._reader.max_frame = self._max_frame
 
+    def refused(self) -> None:
+        """The client's registration was refused: it may try again."""
+        self._require(_Event.REFUSED)
+        self._move(_Event.REFUSED)
+
+    def take_held(self) -> list[Frame]:
+        """Requests sent ahead of an answer, as far as the state allows them now; raises as `receive_data`."""
+        if not self._held or self.state in _ANSWERING or self.state in _DEAD:
+            return []
+        held, self._held, self._held_bytes = self._held, [], 0
+        return self._admit(held)
+
     def disconnect(
         self, code: ErrorCode, description: str, position: Position = _NOWHERE, retry_after_s: float = 0
     ) -> bytes:
@@ -193,13 +217,29 @@ class ServerProtocol:
         except RemoteProtocolError:
             self._move(_Event.VIOLATION)
             raise
-        for frame in frames:
+        return self._admit(frames)
+
+    def _admit(self, frames: list[Frame]) -> list[Frame]:
+        """Let frames through as the table allows; hold those that came ahead of an answer."""
+        for index, frame in enumerate(frames):
+            if self.state in _ANSWERING:
+                self._hold(frames[index:])
+                return frames[:index]
             event = _event_of(frame)
             if event is None or (self.state, event) not in _TABLE:
                 self._refuse(frame)
             else:
                 self._move(event)
         return frames
+
+    def _hold(self, frames: list[Frame]) -> None:
+        self._held += frames
+        self._held_bytes += sum(HEADER_SIZE + len(frame.payload) for frame in frames)
+        if self._held_bytes > UNREGISTERED_MAX_FRAME:
+            self._move(_Event.VIOLATION)
+            raise RemoteProtocolError(
+                f"more than {UNREGISTERED_MAX_FRAME} bytes of requests were sent ahead of the registration's answer"
+            )
 
     def _receive_magic(self, data: bytes) -> bytes:
         """Compare what arrived with MAGIC as early as possible; return the bytes after it."""

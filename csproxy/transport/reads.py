@@ -1,0 +1,164 @@
+"""ReadObjects: point reads inline, everything else as joined parts.
+
+A stored object is its wire form, so an answer is a header, a few map keys and a join. A point read
+decodes its request, looks the object up twice in dictionaries and joins two frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from csproxy.core import codec
+from csproxy.core.cache import ConfigurationCache, View
+from csproxy.core.changes import Position
+from csproxy.core.model import SCHEMA
+from csproxy.errors import ErrorCode, ModelError
+from csproxy.transport.wire.frames import FLAG_END, HEADER, HEADER_SIZE, Frame, encode_frame
+from csproxy.transport.wire.messages import MessageId, ObjectsSent, ReadObjects
+
+if TYPE_CHECKING:
+    from csproxy.core.filters import Part, Selection
+    from csproxy.transport.server_connection import ServerConnection
+
+__all__ = ["read_objects"]
+
+_FOLDER_TYPE: Final = 22
+_AFTER_LENGTH: Final = HEADER_SIZE - 4
+_decode_request = msgspec.msgpack.Decoder(ReadObjects).decode
+_ONE_SENT: Final = codec.encode(ObjectsSent(total=1))
+_SENT_LENGTH: Final = _AFTER_LENGTH + len(_ONE_SENT)
+_pack = HEADER.pack
+
+
+def _keys(**values: Any) -> bytes:
+    """Encoded key-value pairs of a map, without its header."""
+    return b"".join(codec.encode(key) + codec.encode(value) for key, value in values.items())
+
+
+_OBJECTS_KEY: Final = codec.encode("objects")
+_ONE_OBJECT: Final = {
+    number: b"\x83" + _keys(type=number, total=1) + _OBJECTS_KEY + codec.array_header(1) for number in SCHEMA.types
+}
+
+
+def read_objects(connection: ServerConnection, frame: Frame) -> None:
+    """Answer request 10."""
+    request = _decode_request(frame.payload)
+    server = connection.server
+    if frame.uen and not server.has_reached(Position(frame.epoch, frame.uen)):
+        connection.wait_for(_read_later, connection, frame)
+        return
+    cache = server.cache
+    if not request.snapshot and len(request.filter) == 1 and request.type != _FOLDER_TYPE:
+        dbid = request.filter.get("dbid")
+        if type(dbid) is int:
+            stored = cache.get(request.type, dbid)
+            if stored is not None:
+                _answer_one(connection, frame, request.type, stored, cache.position)
+                return
+    _answer_many(connection, frame, request)
+
+
+def _answer_one(connection: ServerConnection, frame: Frame, kind: int, stored: bytes, position: Position) -> None:
+    epoch, uen = position
+    prefix = _ONE_OBJECT[kind]
+    request = frame.request
+    connection.send(
+        b"".join(
+            (
+                _pack(_AFTER_LENGTH + len(prefix) + len(stored), 73, 0, 0, request, epoch, uen),
+                prefix,
+                stored,
+                _pack(_SENT_LENGTH, 20, FLAG_END, 0, request, epoch, uen),
+                _ONE_SENT,
+            )
+        )
+    )
+
+
+async def _read_later(connection: ServerConnection, frame: Frame) -> None:
+    """A read that asks for a position which this server has not reached: wait a bounded time for it."""
+    from csproxy.transport.server_connection import REFUSALS
+
+    try:
+        await connection.server.wait_until_reached(Position(frame.epoch, frame.uen))
+        _answer_many(connection, frame, _decode_request(frame.payload))
+    except REFUSALS as e:
+        connection.refuse(frame, e)
+    finally:
+        connection.done_waiting()
+
+
+def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObjects) -> None:
+    server = connection.server
+    source: ConfigurationCache | View = server.cache
+    if request.snapshot:
+        view = connection.snapshots.get(request.snapshot)
+        if view is None:
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"snapshot {request.snapshot} is not open on this connection",
+                object_type=request.type,
+                property_name="snapshot",
+            )
+        source = view
+    selection = source.select(request.type, request.filter)
+    parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes, server.cache)
+    if selection.immediate:
+        connection.send(b"".join(parts))
+    else:
+        connection.pump(parts)
+
+
+def _frames(
+    request: int, position: Position, kind: int, selection: Selection, packet_bytes: int, cache: ConfigurationCache
+) -> Iterator[bytes]:
+    """The frames of an answer, each about ``packet_bytes`` long; ``b""`` where a step found nothing."""
+    epoch, uen = position
+    sent = 0
+    count = max(1, packet_bytes // 500)
+    for part in selection.parts():
+        first = 0
+        objects = part.objects
+        while first < len(objects):
+            chunk = objects[first : first + count]
+            size = sum(map(len, chunk))
+            while size > 2 * packet_bytes and len(chunk) > 1:
+                chunk = chunk[: len(chunk) // 2]
+                size = sum(map(len, chunk))
+            head = _part_head(kind, selection, part, first, len(chunk), cache)
+            yield b"".join((_pack(_AFTER_LENGTH + len(head) + size, 73, 0, 0, request, epoch, uen), head, *chunk))
+            first += len(chunk)
+            count = max(1, packet_bytes * len(chunk) // max(size, 1))
+        sent += first
+        if not first:
+            yield b""
+    if not sent:
+        head = b"\x83" + _keys(type=kind, total=0) + _OBJECTS_KEY + codec.array_header(0)
+        yield encode_frame(MessageId.OBJECTS_READ, head, request=request, epoch=epoch, uen=uen)
+    yield encode_frame(
+        MessageId.OBJECTS_SENT,
+        codec.encode(ObjectsSent(total=sent)),
+        request=request,
+        epoch=epoch,
+        uen=uen,
+        flags=FLAG_END,
+    )
+
+
+def _part_head(
+    kind: int, selection: Selection, part: Part, first: int, count: int, cache: ConfigurationCache
+) -> bytes:
+    """The payload of ObjectsRead up to the objects themselves, which stand last."""
+    fields = _keys(type=kind, total=selection.total)
+    keys = 3
+    if selection.want_folders:
+        fields += _keys(folders=list(part.folders[first : first + count]))
+        keys += 1
+    if selection.want_paths:
+        fields += _keys(paths=[cache.path_of(kind, dbid) for dbid in part.dbids[first : first + count]])
+        keys += 1
+    return bytes((0x80 | keys,)) + fields + _OBJECTS_KEY + codec.array_header(count)

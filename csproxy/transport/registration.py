@@ -1,0 +1,207 @@
+"""Log-in of clients: RegisterClient, RestoreSession, Authenticate.
+
+A client names an Application object and its type; a daemon Application may come without a user and
+acts as SYSTEM, any other needs a user name and password. A daemon Application is connected once at
+a time, a GUI Application object serves any number of users.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from csproxy.core.changes import Position
+from csproxy.core.model import CfgApplication, CfgAppType
+from csproxy.core.model.applications import is_daemon
+from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Session
+from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.wire.frames import Frame
+from csproxy.transport.wire.messages import (
+    Authenticate,
+    Authenticated,
+    ClientRegistered,
+    MessageId,
+    RegisterClient,
+    RestoreSession,
+)
+
+if TYPE_CHECKING:
+    from csproxy.transport.server_connection import ServerConnection
+
+__all__ = ["authenticate", "register_client", "restore_session"]
+
+log = logging.getLogger("csproxy.server")
+
+_APPLICATION: Final = 9
+_decode_register = msgspec.msgpack.Decoder(RegisterClient).decode
+_decode_restore = msgspec.msgpack.Decoder(RestoreSession).decode
+_decode_authenticate = msgspec.msgpack.Decoder(Authenticate).decode
+_decode_application = msgspec.msgpack.Decoder(CfgApplication).decode
+
+
+def register_client(connection: ServerConnection, frame: Frame) -> None:
+    """Answer request 3; without a user at once, else after the authenticator has answered."""
+    request = _decode_register(frame.payload)
+    application = _application(connection, request)
+    if request.user:
+        connection.wait_for(_log_in, connection, frame, request, application)
+        return
+    if not is_daemon(application.type):
+        raise _refused(
+            ErrorCode.LOGIN_INCORRECT, f"application {request.name!r} serves users: a user name and password are needed"
+        )
+    _open(connection, frame, request, application, SYSTEM_ACCOUNT)
+
+
+def restore_session(connection: ServerConnection, frame: Frame) -> None:
+    """Answer request 40: the session id is the credential, no password is checked.
+
+    Its subscriptions stay silent until the client asks for the HistoryLog.
+    """
+    request = _decode_restore(frame.payload)
+    server = connection.server
+    application = _application(connection, request)
+    session = server.sessions.find(request.session, application=request.name, user=request.user)
+    if session is None:
+        raise _refused(
+            ErrorCode.HISTORY_LOG_EXPIRED,
+            "the session is not known here (any more): register anew, then resume by epoch and UEN",
+        )
+    if session.connection is not None:
+        session.connection.disconnect(
+            ErrorCode.FORCED_DISCONNECT, "the session was restored from another connection"
+        )
+        server.sessions.detach(session, now_s=server.clock())
+    server.sessions.attach(session, connection, daemon=is_daemon(application.type))
+    _welcome(connection, frame, session)
+
+
+def authenticate(connection: ServerConnection, frame: Frame) -> None:
+    """Answer request 69: check a user name and password, nothing else."""
+    request = _decode_authenticate(frame.payload)
+    connection.wait_for(_check, connection, frame, request)
+
+
+async def _log_in(
+    connection: ServerConnection, frame: Frame, request: RegisterClient, application: CfgApplication
+) -> None:
+    from csproxy.transport.server_connection import REFUSALS
+
+    try:
+        account = await connection.server.authenticator.authenticate(request.user, request.password)
+        _open(connection, frame, request, application, account)
+    except REFUSALS as e:
+        log.warning(
+            "client %r of application %r, user %r from %s failed authorisation: %s",
+            CfgAppType(request.type).name,
+            request.name,
+            request.user,
+            connection.channel.peer,
+            e,
+            extra={"event": 22122},
+        )
+        connection.refuse(frame, e)
+    finally:
+        connection.done_waiting()
+
+
+async def _check(connection: ServerConnection, frame: Frame, request: Authenticate) -> None:
+    from csproxy.transport.server_connection import REFUSALS
+
+    try:
+        account = await connection.server.authenticator.authenticate(request.user, request.password)
+        connection.answer(frame, MessageId.AUTHENTICATED, Authenticated(person_dbid=account.person_dbid))
+    except REFUSALS as e:
+        connection.refuse(frame, e)
+    finally:
+        connection.done_waiting()
+
+
+def _application(connection: ServerConnection, request: RegisterClient) -> CfgApplication:
+    """The Application object that the client names; every reason to refuse it is checked here."""
+    server = connection.server
+    if not server.replica.complete:
+        raise _refused(
+            ErrorCode.SERVER_NOT_FOUND, "this server has no complete configuration yet", retry_after_s=server.retry_after_s()
+        )
+    if request.encoding.upper() not in ("UTF-8", "UTF8"):
+        raise _refused(ErrorCode.UNSUPPORTED_ENCODING, f"encoding {request.encoding!r} is not supported: use UTF-8")
+    dbid = server.cache.find(_APPLICATION, name=request.name)
+    stored = None if dbid is None else server.cache.get(_APPLICATION, dbid)
+    if stored is None:
+        raise _refused(ErrorCode.APP_SECURITY_VIOLATION, f"there is no Application object named {request.name!r}")
+    application = _decode_application(stored)
+    if application.type != request.type:
+        raise _refused(
+            ErrorCode.APP_SECURITY_VIOLATION,
+            f"application {request.name!r} is of type {application.type.name} ({int(application.type)}), "
+            f"not {CfgAppType(request.type).name} ({request.type})",
+        )
+    if application.type == CfgAppType.CFGConfigServer and server.role != "master":
+        raise _refused(
+            ErrorCode.APP_SECURITY_VIOLATION,
+            f"{server.name!r} is itself a proxy: a proxy of a proxy is not supported, connect {request.name!r} to the master",
+        )
+    return application
+
+
+def _open(
+    connection: ServerConnection, frame: Frame, request: RegisterClient, application: CfgApplication, account: Account
+) -> None:
+    server = connection.server
+    daemon = is_daemon(application.type)
+    if connection.is_closed:
+        return
+    if daemon:
+        other = server.sessions.daemon_session(application.DBID)
+        if other is not None:
+            raise _refused(
+                ErrorCode.APP_SECURITY_VIOLATION,
+                f"application {request.name!r} is connected already, from {other.connection.channel.peer}",
+                retry_after_s=server.retry_after_s(),
+            )
+    session = server.sessions.open(
+        account=account,
+        application=request.name,
+        application_type=int(application.type),
+        application_dbid=application.DBID,
+        daemon=daemon,
+        connection=connection,
+        now_s=server.clock(),
+    )
+    _welcome(connection, frame, session)
+
+
+def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> None:
+    server = connection.server
+    connection.session = session
+    connection.protocol.registered()
+    server.registered(connection)
+    log.info(
+        "client authorised: %r, type %s, user %r, %s",
+        session.application,
+        CfgAppType(session.application_type).name,
+        session.account.user,
+        connection.channel.peer,
+        extra={"event": 4522},
+    )
+    connection.answer(
+        frame,
+        MessageId.CLIENT_REGISTERED,
+        ClientRegistered(
+            session=session.id,
+            protocol_version=connection.protocol.version,
+            server_dbid=server.cache.find(_APPLICATION, name=server.name) or 0,
+            schema_version=server.schema_version,
+            release=server.release,
+            role=server.role,
+            epochs=[(epoch.epoch, epoch.first_uen) for epoch in server.epochs],
+        ),
+        position=Position(*server.position),
+    )
+
+
+def _refused(code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> ServerError:
+    return ServerError.from_code(code, description, object_type=_APPLICATION, retry_after_s=retry_after_s)

@@ -1,0 +1,327 @@
+"""What a server does with each request: one function per message, and the table of them.
+
+Reads are in reads.py and log-ins in registration.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from csproxy.core.changes import Action, Change, Position
+from csproxy.core.model import SCHEMA
+from csproxy.core.subscriptions import EVERYTHING, Interest, SubscriptionClass
+from csproxy.errors import ErrorCode, ModelError, ServerError
+from csproxy.transport.reads import read_objects
+from csproxy.transport.registration import authenticate, register_client, restore_session
+from csproxy.transport.replay import Replay, progress_mark
+from csproxy.transport.server_connection import MAX_WRITES, REFUSALS, Handler, ServerConnection
+from csproxy.transport.wire.frames import FLAG_END, HEADER_SIZE, Frame, encode_frame
+from csproxy.transport.wire.messages import (
+    CreateObject,
+    DeleteObject,
+    Digest,
+    HistoryLog,
+    LoadGranted,
+    MessageId,
+    ReadDigest,
+    RegisterNotification,
+    ResumeFrom,
+    SnapshotHandle,
+    Status,
+    Subscription,
+    UnregisterNotification,
+    UpdateObject,
+)
+
+if TYPE_CHECKING:
+    from csproxy.core.cache import View
+
+__all__ = ["HANDLERS"]
+
+log = logging.getLogger("csproxy.server")
+
+MAX_SUBSCRIPTIONS: Final = 10_000
+"""Subscriptions of one client; a client that needs more wants a whole type."""
+MAX_SNAPSHOTS: Final = 4
+"""Snapshots that one client may hold open: each may keep replaced segments in memory."""
+
+_WRITE_REQUESTS: Final[dict[int, Any]] = {
+    MessageId.CREATE_OBJECT: msgspec.msgpack.Decoder(CreateObject).decode,
+    MessageId.UPDATE_OBJECT: msgspec.msgpack.Decoder(UpdateObject).decode,
+    MessageId.DELETE_OBJECT: msgspec.msgpack.Decoder(DeleteObject).decode,
+}
+
+
+def choose_version(connection: ServerConnection, frame: Frame) -> None:
+    """49: agree on a protocol version."""
+    connection.send(connection.protocol.version_chosen(frame))
+
+
+def register_notification(connection: ServerConnection, frame: Frame) -> None:
+    """78: one more subscription; with a position, the changes since then come first."""
+    session = _session(connection)
+    interest = _interest(msgspec.msgpack.decode(frame.payload or b"\x80", type=RegisterNotification))
+    if len(session.interests) >= MAX_SUBSCRIPTIONS:
+        raise ServerError.from_code(
+            ErrorCode.WRONG_API_PARAMETERS, f"a client may hold at most {MAX_SUBSCRIPTIONS} subscriptions"
+        )
+    log_ = connection.server.log
+    replay = None
+    if frame.epoch:
+        start = _locate(connection, frame)
+        only = SubscriptionClass[Any](frozenset({interest}), session.access)
+        replay = Replay(start, log_.end, only, history=True, closing=_mark_at(connection.server.position))
+    connection.answer(frame, MessageId.NOTIFICATION_REGISTERED)
+    connection.subscribe(session.interests | {interest}, replay=replay)
+
+
+def unregister_notification(connection: ServerConnection, frame: Frame) -> None:
+    """77: end one subscription; changes made before this point are still delivered."""
+    session = _session(connection)
+    interest = _interest(msgspec.msgpack.decode(frame.payload or b"\x80", type=UnregisterNotification))
+    if interest not in session.interests:
+        raise ServerError.from_code(
+            ErrorCode.LIST_ITEM_NOT_FOUND, f"this client holds no subscription with the fields {interest._asdict()}"
+        )
+    connection.subscribe(session.interests - {interest})
+    connection.answer(frame, MessageId.NOTIFICATION_UNREGISTERED)
+
+
+def history_log(connection: ServerConnection, frame: Frame) -> None:
+    """41: what a restored session missed, then the live stream."""
+    session = _session(connection)
+    request = msgspec.msgpack.decode(frame.payload, type=HistoryLog)
+    if request.session != session.id or connection.cls is not None:
+        raise ServerError.from_code(
+            ErrorCode.WRONG_API_PARAMETERS,
+            "HistoryLog is for the caller's own restored session, once; use ResumeFrom after a new registration",
+        )
+    _resume(connection, frame, session.interests)
+
+
+def resume_from(connection: ServerConnection, frame: Frame) -> None:
+    """1002: take subscriptions and send what they missed since the position, then the live stream."""
+    session = _session(connection)
+    request = msgspec.msgpack.decode(frame.payload, type=ResumeFrom)
+    _resume(connection, frame, session.interests | {_interest(item) for item in request.subscriptions})
+
+
+def write(connection: ServerConnection, frame: Frame) -> None:
+    """7, 8, 9: queue a write behind the client's earlier ones; it is answered when it is committed."""
+    _session(connection)
+    connection.writes.append(frame)
+    if len(connection.writes) >= MAX_WRITES:
+        connection.block()
+    if len(connection.writes) == 1:
+        connection.server.spawn(_write_all, connection)
+
+
+def open_snapshot(connection: ServerConnection, frame: Frame) -> None:
+    """1008: a consistent view for reads of several types."""
+    handle, view = _snapshot(connection)
+    connection.answer(frame, MessageId.SNAPSHOT_OPENED, SnapshotHandle(snapshot=handle), position=view.position)
+
+
+def close_snapshot(connection: ServerConnection, frame: Frame) -> None:
+    """1010: release a view."""
+    _release(connection, frame)
+    connection.answer(frame, MessageId.SNAPSHOT_CLOSED)
+
+
+def load_begin(connection: ServerConnection, frame: Frame) -> None:
+    """1003: a proxy's load: a snapshot, and every change after it."""
+    session = _session(connection)
+    handle, view = _snapshot(connection)
+    connection.answer(
+        frame,
+        MessageId.LOAD_GRANTED,
+        LoadGranted(
+            snapshot=handle,
+            counts={number: count for number in SCHEMA.types if (count := view.count(number))},
+            epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.server.epochs],
+        ),
+        position=view.position,
+    )
+    connection.subscribe(session.interests | {EVERYTHING})
+
+
+def load_end(connection: ServerConnection, frame: Frame) -> None:
+    """1006: the proxy has read everything."""
+    _release(connection, frame)
+    connection.answer(frame, MessageId.LOAD_ENDED)
+
+
+def read_digest(connection: ServerConnection, frame: Frame) -> None:
+    """1012: content digests, all as of the position in the answer."""
+    request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadDigest)
+    numbers = [SCHEMA.object_type(number).number for number in request.types or SCHEMA.types]
+    cache = connection.server.cache
+    connection.answer(
+        frame, MessageId.DIGEST, Digest(digests={number: cache.digest(number) for number in numbers})
+    )
+
+
+def read_status(connection: ServerConnection, frame: Frame) -> None:
+    """1014: what the server says of itself."""
+    connection.answer(frame, MessageId.STATUS, Status(status=connection.server.status()))
+
+
+def ping(connection: ServerConnection, frame: Frame) -> None:
+    """1028: answered at once, with the server's position."""
+    connection.answer(frame, MessageId.PONG)
+
+
+HANDLERS: Final[dict[int, Handler]] = {
+    MessageId.PROTOCOL_VERSION: choose_version,
+    MessageId.REGISTER_CLIENT: register_client,
+    MessageId.RESTORE_SESSION: restore_session,
+    MessageId.AUTHENTICATE: authenticate,
+    MessageId.READ_OBJECTS: read_objects,
+    MessageId.REGISTER_NOTIFICATION: register_notification,
+    MessageId.UNREGISTER_NOTIFICATION: unregister_notification,
+    MessageId.HISTORY_LOG: history_log,
+    MessageId.RESUME_FROM: resume_from,
+    MessageId.CREATE_OBJECT: write,
+    MessageId.UPDATE_OBJECT: write,
+    MessageId.DELETE_OBJECT: write,
+    MessageId.OPEN_SNAPSHOT: open_snapshot,
+    MessageId.CLOSE_SNAPSHOT: close_snapshot,
+    MessageId.LOAD_BEGIN: load_begin,
+    MessageId.LOAD_END: load_end,
+    MessageId.READ_DIGEST: read_digest,
+    MessageId.READ_STATUS: read_status,
+    MessageId.PING: ping,
+}
+
+
+async def _write_all(connection: ServerConnection) -> None:
+    """Carry out a client's writes one after the other, so that their order is the client's."""
+    server = connection.server
+    while connection.writes and not connection.is_closed:
+        frame = connection.writes[0]
+        try:
+            request = _WRITE_REQUESTS[frame.message](frame.payload)
+            changes = await server.writer.write(request, _session(connection).author)
+            _answer_write(connection, frame, request, changes)
+        except REFUSALS as e:
+            connection.refuse(frame, e)
+        finally:
+            connection.writes.popleft()
+        connection.unblock_if_free()
+
+
+def _answer_write(
+    connection: ServerConnection, frame: Frame, request: CreateObject | UpdateObject | DeleteObject, changes: Any
+) -> None:
+    """The answer is the notification of the object that the request names, with the request's id."""
+    change = next(change for change in changes if _is_answer(change, request))
+    connection.send(
+        encode_frame(
+            change.action,
+            change.frame[HEADER_SIZE:],
+            request=frame.request,
+            epoch=change.position.epoch,
+            uen=changes[-1].position.uen,
+            flags=FLAG_END,
+        )
+    )
+
+
+def _is_answer(change: Change, request: CreateObject | UpdateObject | DeleteObject) -> bool:
+    if change.type != request.type:
+        return False
+    if isinstance(request, CreateObject):
+        return change.action is Action.CREATED
+    return change.dbid == request.dbid
+
+
+def _session(connection: ServerConnection) -> Any:
+    session = connection.session
+    if session is None:
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, "the client is not registered")
+    return session
+
+
+def _interest(payload: Subscription) -> Interest:
+    interest = Interest(payload.object_type, payload.tenant_id, payload.object_dbid, payload.exclude_bytecode)
+    if interest.object_type:
+        SCHEMA.object_type(interest.object_type)
+    interest.check()
+    return interest
+
+
+def _resume(connection: ServerConnection, frame: Frame, interests: frozenset[Interest]) -> None:
+    server = connection.server
+    position = Position(frame.epoch, frame.uen)
+    if position.epoch == server.position.epoch and position.uen > server.position.uen:
+        connection.wait_for(_resume_later, connection, frame, interests)
+        return
+    start = server.log.locate(position, epochs=server.epochs)
+    access = _session(connection).access
+    reached = server.position
+
+    def sent() -> bytes:
+        return encode_frame(
+            MessageId.HISTORY_LOG_SENT,
+            b"",
+            request=frame.request,
+            epoch=reached.epoch,
+            uen=reached.uen,
+            flags=FLAG_END,
+        )
+
+    matcher = SubscriptionClass[Any](interests, access)
+    connection.subscribe(interests, replay=Replay(start, server.log.end, matcher, history=True, closing=sent))
+
+
+async def _resume_later(connection: ServerConnection, frame: Frame, interests: frozenset[Interest]) -> None:
+    """The client has seen more than this server: wait a bounded time, never show it an older state."""
+    try:
+        await connection.server.wait_until_reached(Position(frame.epoch, frame.uen))
+        _resume(connection, frame, interests)
+    except REFUSALS as e:
+        connection.refuse(frame, e)
+    finally:
+        connection.done_waiting()
+
+
+def _locate(connection: ServerConnection, frame: Frame) -> int:
+    server = connection.server
+    position = Position(frame.epoch, frame.uen)
+    if position.epoch == server.position.epoch and position.uen > server.position.uen:
+        raise ServerError.from_code(
+            ErrorCode.WRONG_API_PARAMETERS,
+            f"UEN {position.uen} is in the future: this server is at UEN {server.position.uen}",
+            retry_after_s=server.retry_after_s(),
+        )
+    return server.log.locate(position, epochs=server.epochs)
+
+
+def _mark_at(position: Position) -> Callable[[], bytes]:
+    return lambda: progress_mark(position)
+
+
+def _snapshot(connection: ServerConnection) -> tuple[int, View]:
+    _session(connection)
+    if len(connection.snapshots) >= MAX_SNAPSHOTS:
+        raise ServerError.from_code(
+            ErrorCode.WRONG_API_PARAMETERS, f"a client may hold at most {MAX_SNAPSHOTS} snapshots: close one first"
+        )
+    handle = connection.server.next_snapshot()
+    view = connection.server.cache.view()
+    connection.snapshots[handle] = view
+    return handle, view
+
+
+def _release(connection: ServerConnection, frame: Frame) -> None:
+    request = msgspec.msgpack.decode(frame.payload, type=SnapshotHandle)
+    if connection.snapshots.pop(request.snapshot, None) is None:
+        raise ModelError(
+            ErrorCode.WRONG_API_PARAMETERS,
+            f"snapshot {request.snapshot} is not open on this connection",
+            property_name="snapshot",
+        )

@@ -1,0 +1,432 @@
+"""A Configuration Server: clients are served from a replica, whatever fills it.
+
+Master, proxy and embedder's server differ in what is composed: the source that writes to the
+server as a `ReplicaSink`, the `Writer` that takes changes, and the `Authenticator` that checks
+log-ins. The server owns its tasks; it opens no ports (see listener.py) and reads no settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol, Self
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+
+from csproxy import __version__
+from csproxy.core.cache import ConfigurationCache
+from csproxy.core.changelog import ChangeLog, ChangeLogStatistics, WindowLimits
+from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.loading import CacheBuilder
+from csproxy.core.replica import Replica
+from csproxy.core.sessions import Account, Author, SessionRegistry
+from csproxy.core.subscriptions import SubscriptionIndex
+from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.channel import Channel
+from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
+from csproxy.transport.replay import progress_mark
+from csproxy.transport.requests import HANDLERS
+from csproxy.transport.server_connection import ServerConnection
+from csproxy.transport.turns import call_soon
+from csproxy.transport.wire.messages import CreateObject, DeleteObject, UpdateObject
+from csproxy.transport.wire.notifications import encode_notification
+
+__all__ = [
+    "Authenticator",
+    "ConfigurationServer",
+    "ReadOnlyWriter",
+    "ServerSettings",
+    "ServerStatistics",
+    "WriteRequest",
+    "Writer",
+]
+
+log = logging.getLogger("csproxy.server")
+
+SCHEMA_VERSION: Final = "8.5.1"
+"""Release of the published object model that this server speaks."""
+
+WriteRequest = CreateObject | UpdateObject | DeleteObject
+
+
+class Authenticator(Protocol):
+    """Checks log-ins."""
+
+    async def authenticate(self, user: str, password: str) -> Account:
+        """The account of a right log-in. Raises `ServerError` (LOGIN_INCORRECT, or retryable)."""
+
+
+class Writer(Protocol):
+    """Carries out write requests."""
+
+    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
+        """Commit the request; returns its transaction, which has been published to the server's sink.
+
+        Raises `ServerError`, `ModelError` or `StoreError` when nothing was written.
+        """
+
+
+class ReadOnlyWriter:
+    """Refuses every write with the same sentence."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"<ReadOnlyWriter {self.reason!r}>"
+
+    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
+        """Raise `ServerError` ACCESS_DENIED."""
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason, object_type=request.type)
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What an embedder may set; times in seconds, sizes in bytes.
+
+    ``packet_bytes``: target size of one ObjectsRead. ``max_client_output_bytes``: unsent answers
+    above which a client's further requests are deferred (0 = no limit). ``client_response_timeout_s``:
+    a client that takes nothing for so long is disconnected. ``mark_interval_s``: progress marks for
+    clients that received nothing. ``reach_timeout_s``: longest wait for a position in the future.
+    """
+
+    packet_bytes: int = 64 * 1024
+    max_client_output_bytes: int = 1024 * 1024
+    max_request_frame: int = 64 * 1024 * 1024
+    client_response_timeout_s: float = 600.0
+    registration_timeout_s: float = 30.0
+    mark_interval_s: float = 15.0
+    session_keep_s: float = 600.0
+    max_detached_sessions: int = 20_000
+    reach_timeout_s: float = 3.0
+    history: WindowLimits = WindowLimits()
+
+
+class ServerStatistics(NamedTuple):
+    """What the server does now; a snapshot."""
+
+    clients: int
+    unregistered: int
+    detached_sessions: int
+    subscriptions: int
+    subscription_classes: int
+    congested: int
+    objects: int
+    position: Position
+    log: ChangeLogStatistics
+    fan_out: FanOutStatistics
+
+
+class ConfigurationServer:
+    """Serves clients from a replica; async context manager around one task group.
+
+    ``role`` is ``"master"`` or ``"proxy"``, ``name`` that of the server's own Application object.
+    ``clock`` gives monotonic seconds, ``random`` a float in [0, 1), ``random_bytes`` bytes that
+    nobody can guess. ``more_status`` adds keys to the Status answer.
+
+    It implements `csproxy.core.replica.ReplicaSink`: a source of data publishes into it.
+    """
+
+    def __init__(
+        self,
+        *,
+        role: str,
+        name: str,
+        authenticator: Authenticator,
+        writer: Writer,
+        random: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
+        settings: ServerSettings | None = None,
+        clock: Callable[[], float] = anyio.current_time,
+        release: str = __version__,
+        more_status: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self.role = role
+        self.name = name
+        self.release = release
+        self.schema_version = SCHEMA_VERSION
+        self.settings = settings or ServerSettings()
+        self.authenticator = authenticator
+        self.writer = writer
+        self.clock = clock
+        self.call_soon = call_soon
+        self.handlers = HANDLERS
+        self.replica = Replica(encode=encode_notification, clock=clock, limits=self.settings.history)
+        self.subscriptions: SubscriptionIndex[Member] = SubscriptionIndex()
+        self.fan_out = FanOut(log=self.replica.log, index=self.subscriptions, call_soon=call_soon)
+        self.sessions = SessionRegistry(
+            random_bytes=random_bytes,
+            keep_s=self.settings.session_keep_s,
+            max_detached=self.settings.max_detached_sessions,
+        )
+        self._random = random
+        self._more_status = more_status
+        self._connections: dict[ServerConnection, None] = {}
+        self._unregistered: dict[ServerConnection, None] = {}
+        self._congested: dict[ServerConnection, None] = {}
+        self._advanced: anyio.Event | None = None
+        self._all_closed: anyio.Event | None = None
+        self._tasks: TaskGroup | None = None
+        self._last_snapshot = 0
+        self._started_s = 0.0
+        self._is_stopping = False
+
+    def __repr__(self) -> str:
+        return f"<ConfigurationServer {self.role} {self.name!r} at UEN {self.position.uen}, {len(self.sessions)} clients>"
+
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._started_s = self.clock()
+        self._tasks.start_soon(self._send_marks)
+        self._tasks.start_soon(self._sweep)
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        assert self._tasks is not None
+        for connection in list(self._connections):
+            connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the server has stopped")
+            connection.channel.close(flush=False)
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(*exc_info)
+
+    async def stop(self, *, grace_s: float = 5.0) -> None:
+        """Tell every client where its change stream ends and that the server stops, then wait until they are gone.
+
+        After ``grace_s`` seconds connections that are still open are cut. New clients are refused.
+        """
+        self._is_stopping = True
+        for connection in list(self._connections):
+            if connection.live:
+                connection.park(max(connection.next_ordinal, self.fan_out.floor))
+                connection.catch_up()
+                connection.channel.write(progress_mark(self.position))
+            connection.disconnect(
+                ErrorCode.FORCED_DISCONNECT,
+                f"{self.role} {self.name!r} stops",
+                retry_after_s=self.retry_after_s(),
+            )
+        if self._connections:
+            self._all_closed = anyio.Event()
+            with anyio.move_on_after(grace_s):
+                await self._all_closed.wait()
+        for connection in list(self._connections):
+            connection.channel.close(flush=False)
+
+    # ReplicaSink
+
+    @property
+    def position(self) -> Position:
+        """Where the data set stands."""
+        return self.replica.cache.position
+
+    @property
+    def cache(self) -> ConfigurationCache:
+        """The current data set."""
+        return self.replica.cache
+
+    @property
+    def log(self) -> ChangeLog:
+        """The window of recent changes."""
+        return self.replica.log
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        """The epoch table, oldest first."""
+        return self.replica.epochs
+
+    def publish(self, transaction: Sequence[Change]) -> None:
+        """Apply one transaction and bring it to all who subscribed."""
+        records = self.replica.publish(transaction)
+        self.fan_out.publish(records, self.position)
+        self._tell_waiters()
+
+    def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
+        """Put a complete new data set in place; subscribers get the difference as one transaction."""
+        records, continued = self.replica.replace(builder, position, epochs)
+        log.info(
+            "data set of %d objects in place at UEN %d, %d differences%s",
+            sum(self.cache.counts().values()),
+            position.uen,
+            len(records),
+            "" if continued else ", a new history",
+        )
+        if records:
+            self.fan_out.publish(records, position)
+        self._tell_waiters()
+
+    def set_epochs(self, epochs: Sequence[Epoch]) -> None:
+        """The same history goes on under this epoch table."""
+        self.replica.epochs = list(epochs)
+
+    def extend_history(self, transactions: Sequence[Sequence[Change]]) -> None:
+        """Log changes that the data set contains already."""
+        self.replica.extend_history(transactions)
+
+    # clients
+
+    def connect(self, channel: Channel, port_id: str = "default") -> None:
+        """Serve a new connection; the listener calls this."""
+        connection = ServerConnection(self, channel, port_id)
+        self._connections[connection] = None
+        self._unregistered[connection] = None
+        channel.start(connection)
+        if self._is_stopping:
+            connection.disconnect(ErrorCode.FORCED_DISCONNECT, f"{self.role} {self.name!r} stops")
+
+    def registered(self, connection: ServerConnection) -> None:
+        """The connection's client has logged in."""
+        self._unregistered.pop(connection, None)
+
+    def connection_closed(self, connection: ServerConnection, error: Exception | None) -> None:
+        """The connection is gone; its session stays for a while."""
+        self._connections.pop(connection, None)
+        self._unregistered.pop(connection, None)
+        self._congested.pop(connection, None)
+        session = connection.session
+        if session is not None and session.connection is connection:
+            self.sessions.detach(session, now_s=self.clock())
+            log.info(
+                "client disconnected: %r, %s%s",
+                session.application,
+                connection.channel.peer,
+                f": {error}" if error else "",
+                extra={"event": 24301},
+            )
+        if self._all_closed is not None and not self._connections:
+            self._all_closed.set()
+
+    def congested(self, connection: ServerConnection) -> None:
+        """The client does not take what is sent; it is watched until its channel is writable again."""
+        if not connection.congested_since_s:
+            connection.congested_since_s = self.clock()
+        self._congested[connection] = None
+
+    def spawn(self, task: Callable[..., Any], *args: object) -> None:
+        """Run a coroutine function as a task of this server; an exception of it is logged."""
+        assert self._tasks is not None, "the server is not entered: use 'async with'"
+        self._tasks.start_soon(_guarded, task, args)
+
+    def next_snapshot(self) -> int:
+        """A handle for a snapshot, unique in this server."""
+        self._last_snapshot += 1
+        return self._last_snapshot
+
+    def retry_after_s(self) -> float:
+        """A hint for a refused client, with jitter so that they do not all come back at once."""
+        return 0.5 + 1.5 * self._random()
+
+    def has_reached(self, position: Position) -> bool:
+        """Whether the data set contains everything up to ``position`` of this history."""
+        own = self.position
+        if position.uen > own.uen:
+            return False
+        return position.epoch == own.epoch or any(epoch.epoch == position.epoch for epoch in self.epochs)
+
+    async def wait_until_reached(self, position: Position) -> None:
+        """Wait at most ``reach_timeout_s`` for `has_reached`; raises a retryable `ServerError` after that."""
+        with anyio.move_on_after(self.settings.reach_timeout_s):
+            while not self.has_reached(position):
+                if self._advanced is None:
+                    self._advanced = anyio.Event()
+                await self._advanced.wait()
+            return
+        raise ServerError.from_code(
+            ErrorCode.UNDEFINED_ERROR,
+            f"this server is at UEN {self.position.uen} of epoch {self.position.epoch} and has not reached "
+            f"UEN {position.uen} of epoch {position.epoch}",
+            retry_after_s=self.retry_after_s(),
+        )
+
+    def statistics(self) -> ServerStatistics:
+        """A snapshot of what the server does."""
+        return ServerStatistics(
+            clients=len(self.sessions),
+            unregistered=len(self._unregistered),
+            detached_sessions=self.sessions.detached_count,
+            subscriptions=self.subscriptions.subscription_count,
+            subscription_classes=len(list(self.subscriptions.classes)),
+            congested=len(self._congested),
+            objects=sum(self.cache.counts().values()),
+            position=self.position,
+            log=self.log.statistics(),
+            fan_out=self.fan_out.statistics(),
+        )
+
+    def status(self) -> dict[str, Any]:
+        """The Status answer (message 1015); the keys are documented in docs/protocol.md."""
+        now = self.statistics()
+        return {
+            "role": self.role,
+            "name": self.name,
+            "release": self.release,
+            "ready": self.replica.complete and not self._is_stopping,
+            "epoch": now.position.epoch,
+            "uen": now.position.uen,
+            "objects": now.objects,
+            "clients": now.clients,
+            "detached_sessions": now.detached_sessions,
+            "subscriptions": now.subscriptions,
+            "history": {
+                "changes": now.log.changes,
+                "bytes": now.log.frame_bytes,
+                "oldest_uen": now.log.oldest_uen,
+            },
+            "uptime_s": round(self.clock() - self._started_s, 3),
+            **(self._more_status() if self._more_status else {}),
+        }
+
+    def _tell_waiters(self) -> None:
+        if self._advanced is not None:
+            self._advanced.set()
+            self._advanced = None
+
+    async def _send_marks(self) -> None:
+        """Tell quiet subscribers how far they have come, so that their place does not leave the window."""
+        while True:
+            await anyio.sleep(self.settings.mark_interval_s)
+            self.fan_out.mark(self.position)
+
+    async def _sweep(self) -> None:
+        """End what takes too long: log-ins, clients that take nothing, detached sessions."""
+        while True:
+            await anyio.sleep(1.0)
+            now_s = self.clock()
+            for connection in _older(self._unregistered, now_s - self.settings.registration_timeout_s):
+                connection.disconnect(
+                    ErrorCode.FORCED_DISCONNECT,
+                    f"the client did not register within {self.settings.registration_timeout_s:g} s",
+                )
+            for connection in list(self._congested):
+                self._check_congested(connection, now_s)
+            self.sessions.expire(now_s)
+
+    def _check_congested(self, connection: ServerConnection, now_s: float) -> None:
+        since_s = connection.congested_since_s
+        if connection.is_closed or not since_s:
+            del self._congested[connection]
+        elif now_s - since_s > self.settings.client_response_timeout_s:
+            connection.disconnect(
+                ErrorCode.FORCED_DISCONNECT,
+                f"the client took nothing for {math.floor(now_s - since_s)} s",
+            )
+        elif connection.has_left_window(self.log.start):
+            connection.catch_up()
+
+
+def _older(connections: dict[ServerConnection, None], before_s: float) -> Iterator[ServerConnection]:
+    """Connections opened before ``before_s``; the dictionary is in the order of opening."""
+    for connection in list(connections):
+        if connection.opened_s > before_s:
+            return
+        yield connection
+
+
+async def _guarded(task: Callable[..., Any], args: tuple[object, ...]) -> None:
+    """The boundary of a server's task: a mistake in one request must not stop the server."""
+    try:
+        await task(*args)
+    except Exception:  # noqa: BLE001 - task boundary
+        log.exception("a task of the server failed: %r", task)

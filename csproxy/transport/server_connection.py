@@ -1,0 +1,412 @@
+"""One connected client, from the server's side: requests in, answers and changes out.
+
+Requests that need no waiting are answered inside the receive call, and all answers of one call
+leave in one write. What takes longer goes two ways: bulk answers are *pumped*, part by part as the
+channel takes them; what must wait for something (a log-in, a commit) becomes a task of the server.
+
+Flow control: while a client does not take its answers, or has too much under way, its further
+requests stay unprocessed and its channel is paused. Changes do not wait here: see replay.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from csproxy.core import codec
+from csproxy.core.cache import View
+from csproxy.core.changes import Position
+from csproxy.core.sessions import Session
+from csproxy.core.subscriptions import Interest, SubscriptionClass
+from csproxy.errors import ErrorCode, ModelError, RemoteProtocolError, ServerError, StoreError
+from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
+from csproxy.transport.replay import Replay
+from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
+from csproxy.transport.wire.messages import Error, MessageId
+from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
+
+if TYPE_CHECKING:
+    from csproxy.transport.fanout import Member
+    from csproxy.transport.server import ConfigurationServer
+
+__all__ = ["REFUSALS", "Handler", "ServerConnection"]
+
+log = logging.getLogger("csproxy.server")
+
+MAX_PUMPS: Final = 64
+"""Bulk answers that may wait on one connection before its further requests are deferred."""
+MAX_WRITES: Final = 256
+"""Write requests that may wait on one connection before its further requests are deferred."""
+PUMP_BUDGET_S: Final = 0.002
+"""Time that one connection's bulk answers may take in one turn of the event loop."""
+
+REFUSALS: Final = (ModelError, ServerError, StoreError, msgspec.MsgspecError)
+"""Exceptions that become an Error answer; anything else is a mistake in this program."""
+
+Handler = Callable[["ServerConnection", Frame], None]
+
+
+class ServerConnection:
+    """Receiver of one client's channel and member of the fan-out."""
+
+    __slots__ = (
+        "_backlog",
+        "_is_blocked",
+        "_out",
+        "_out_bytes",
+        "_pumps",
+        "_replays",
+        "_waiting",
+        "channel",
+        "cls",
+        "congested_since_s",
+        "is_closed",
+        "live",
+        "next_ordinal",
+        "opened_s",
+        "port_id",
+        "protocol",
+        "server",
+        "session",
+        "snapshots",
+        "writes",
+    )
+
+    def __init__(self, server: ConfigurationServer, channel: Channel, port_id: str) -> None:
+        self.server = server
+        self.channel = channel
+        self.port_id = port_id
+        self.protocol = ServerProtocol(max_frame=server.settings.max_request_frame, release=server.release)
+        self.session: Session | None = None
+        self.cls: SubscriptionClass[Member] | None = None
+        self.live = False
+        self.next_ordinal = 0
+        self.opened_s = server.clock()
+        self.congested_since_s = 0.0
+        self.snapshots: dict[int, View] = {}
+        self.writes: deque[Frame] = deque()
+        self.is_closed = False
+        self._backlog: deque[Frame] = deque()
+        self._is_blocked = False
+        self._waiting = 0
+        self._out: list[bytes] | None = None
+        self._out_bytes = 0
+        self._pumps: deque[Iterator[bytes]] = deque()
+        self._replays: deque[Replay] = deque()
+
+    def __repr__(self) -> str:
+        who = self.session.application if self.session else "unregistered"
+        return f"<ServerConnection {self.channel.peer} {who!r} {'live' if self.live else 'not live'}>"
+
+    # Receiver
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the client and answer what they ask."""
+        try:
+            frames = self.protocol.receive_data(data) if data else self.protocol.take_held()
+            while frames:
+                self.handle(frames)
+                frames = self.protocol.take_held()
+        except RemoteProtocolError as e:
+            self.disconnect(e.code, str(e))
+
+    def writable(self) -> None:
+        """The channel has room again: go on with what was missed, bulk answers and deferred requests."""
+        self.congested_since_s = 0.0
+        self._work()
+
+    def closed(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self.is_closed = True
+        self._pumps.clear()
+        self._replays.clear()
+        self._backlog.clear()
+        self.snapshots.clear()
+        self.leave_class()
+        self.server.connection_closed(self, error)
+
+    # requests
+
+    def handle(self, frames: Sequence[Frame]) -> None:
+        """Answer requests in order, or keep them while the connection is blocked."""
+        if self._is_blocked:
+            self._backlog.extend(frames)
+            return
+        handlers = self.server.handlers
+        out: list[bytes] = []
+        self._out, self._out_bytes = out, 0
+        try:
+            for index, frame in enumerate(frames):
+                self._handle_one(handlers.get(frame[0]), frame)
+                if self._is_blocked or self._out_bytes > HIGH_WATER_BYTES:
+                    self._flush(out)
+                    self._check_output()
+                    if self._is_blocked:
+                        self._backlog.extend(frames[index + 1 :])
+                        break
+        finally:
+            self._out = None
+        self._flush(out)
+
+    def _handle_one(self, handler: Handler | None, frame: Frame) -> None:
+        try:
+            if handler is None:
+                raise _unknown(frame.message)
+            handler(self, frame)
+        except RemoteProtocolError as e:
+            self.disconnect(e.code, str(e))
+        except REFUSALS as e:
+            self.refuse(frame, e)
+
+    def answer(
+        self, frame: Frame, message: MessageId, payload: msgspec.Struct | None = None, *, position: Position | None = None
+    ) -> None:
+        """Send the only or last frame of the answer to ``frame``; the position is the server's unless given."""
+        at = position or self.server.position
+        body = b"" if payload is None else codec.encode(payload)
+        self.send(encode_frame(message, body, request=frame.request, epoch=at.epoch, uen=at.uen, flags=FLAG_END))
+
+    def refuse(self, frame: Frame, error: Exception) -> None:
+        """Answer ``frame`` with the Error that ``error`` stands for."""
+        if self.protocol.state is ServerState.REGISTERING:
+            self.protocol.refused()
+        self.answer(frame, MessageId.ERROR, error_payload(error))
+
+    def send(self, data: bytes) -> None:
+        """Send bytes now, or together with the other answers of this receive call."""
+        if self._out is None:
+            self.channel.write(data)
+        else:
+            self._out.append(data)
+            self._out_bytes += len(data)
+
+    def pump(self, parts: Iterator[bytes]) -> None:
+        """Send a bulk answer part by part, after those that wait already."""
+        self._pumps.append(parts)
+        if len(self._pumps) >= MAX_PUMPS:
+            self.block()
+        if len(self._pumps) == 1:
+            self.server.call_soon(self._work)
+
+    def block(self) -> None:
+        """Process no further requests until `unblock`; what arrives is kept and the channel paused."""
+        if not self._is_blocked:
+            self._is_blocked = True
+            self.channel.pause()
+
+    def unblock(self) -> None:
+        """Go on with the requests that were kept."""
+        if not self._is_blocked or self.is_closed:
+            return
+        self._is_blocked = False
+        kept = list(self._backlog)
+        self._backlog.clear()
+        self.handle(kept)
+        if not self._is_blocked:
+            self.channel.resume()
+
+    def wait_for(self, task: Callable[..., Any], *args: object) -> None:
+        """Run a task of the server for this connection; requests behind it wait until `done_waiting`."""
+        self._waiting += 1
+        self.block()
+        self.server.spawn(task, *args)
+
+    def done_waiting(self) -> None:
+        """A task given to `wait_for` has ended."""
+        self._waiting -= 1
+        self.unblock_if_free()
+        if not self.is_closed:
+            self.receive(b"")
+
+    def disconnect(self, code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> None:
+        """Tell the client why, and close; further calls do nothing."""
+        if self.is_closed or self.protocol.state is ServerState.CLOSED:
+            return
+        log.info("client %r disconnected: %s", self, description, extra={"event": 24301})
+        notice = self.protocol.disconnect(code, description, self.server.position, retry_after_s)
+        if self._out:
+            self._flush(self._out)
+        self.channel.write(notice)
+        self.channel.close()
+        self.live = False
+        self._pumps.clear()
+        self._replays.clear()
+        self._backlog.clear()
+
+    # subscriptions
+
+    def subscribe(self, interests: frozenset[Interest], *, replay: Replay | None = None) -> None:
+        """Hold these subscriptions, and no others, from now on.
+
+        ``replay`` is sent before the live stream goes on; the caller has set where it starts, and it
+        ends at the present end of the log.
+        """
+        session, server = self.session, self.server
+        assert session is not None
+        end = server.log.end
+        if self.cls is not None:
+            self._finish_class(self.cls, end)
+        self.leave_class()
+        session.interests = interests
+        if interests:
+            self.cls = server.subscriptions.join(self, interests, session.access)
+        if replay is not None:
+            self._replays.append(replay)
+        if self.cls is not None:
+            self._replays.append(Replay(end, None, self.cls))
+        self.live = False
+        self.catch_up()
+
+    def leave_class(self) -> None:
+        """Hold no subscription; the session keeps its own record of them."""
+        self.live = False
+        if self.cls is not None:
+            cls, self.cls = self.cls, None
+            self.server.subscriptions.leave(self, cls)
+
+    def park(self, cursor: int) -> None:
+        """Go on from ``cursor`` of the log when the channel has room."""
+        assert self.cls is not None
+        self.live = False
+        self._replays.append(Replay(cursor, None, self.cls))
+        self.server.congested(self)
+        if self.channel.pending_bytes <= HIGH_WATER_BYTES:
+            self.server.call_soon(self._work)
+
+    def has_left_window(self, start: int) -> bool:
+        """Whether the place where a missed stretch goes on lies before ordinal ``start``."""
+        return bool(self._replays) and self._replays[0].cursor < start
+
+    def catch_up(self) -> None:
+        """Send missed changes while the channel takes them; become live at the end of the log."""
+        log_, channel, clock = self.server.log, self.channel, self.server.clock
+        deadline = clock() + PUMP_BUDGET_S
+        while self._replays and not self.is_closed:
+            replay = self._replays[0]
+            if channel.pending_bytes > HIGH_WATER_BYTES and replay.cursor >= log_.start:
+                self.server.congested(self)
+                return
+            try:
+                data, finished = replay.piece(log_)
+            except IndexError:
+                self.disconnect(
+                    ErrorCode.FORCED_DISCONNECT,
+                    "the client took its changes too slowly: its place has left the history window",
+                )
+                return
+            if data:
+                self._flush_out()
+                channel.write(data)
+            if finished:
+                self._finish(replay)
+            elif clock() >= deadline:
+                self.server.call_soon(self._work)
+                return
+
+    def _finish(self, replay: Replay) -> None:
+        self._replays.popleft()
+        if replay.closing is not None:
+            self._flush_out()
+            self.channel.write(replay.closing())
+        if replay.end is None:
+            self.live = True
+            self.next_ordinal = self.server.log.end
+
+    def _finish_class(self, cls: SubscriptionClass[Member], end: int) -> None:
+        """Bound what is still due under the old subscriptions, before new ones apply."""
+        if self.live:
+            start = max(self.next_ordinal, self.server.fan_out.floor)
+            if start < end:
+                self._replays.append(Replay(start, end, cls))
+        elif self._replays:
+            self._replays[-1].end = end
+
+    # output
+
+    def _work(self) -> None:
+        if self.is_closed or self.protocol.state is ServerState.CLOSED:
+            return
+        self.catch_up()
+        self._pump_some()
+        self.unblock_if_free()
+
+    def _pump_some(self) -> None:
+        pumps, channel, clock = self._pumps, self.channel, self.server.clock
+        deadline = clock() + PUMP_BUDGET_S
+        while pumps and channel.pending_bytes <= HIGH_WATER_BYTES:
+            try:
+                data = next(pumps[0])
+            except StopIteration:
+                pumps.popleft()
+                continue
+            except (ModelError, ServerError) as e:
+                log.warning("a bulk answer failed: %s", e)
+                self.disconnect(ErrorCode.UNDEFINED_ERROR, f"a bulk answer failed: {e}")
+                return
+            if data:
+                channel.write(data)
+            if clock() >= deadline:
+                break
+        if pumps:
+            if channel.pending_bytes <= HIGH_WATER_BYTES:
+                self.server.call_soon(self._work)
+            else:
+                self.server.congested(self)
+
+    def unblock_if_free(self) -> None:
+        """Go on with kept requests if nothing stands against it any more."""
+        if (
+            self._is_blocked
+            and not self._waiting
+            and len(self._pumps) < MAX_PUMPS
+            and len(self.writes) < MAX_WRITES
+            and self.channel.pending_bytes <= HIGH_WATER_BYTES
+        ):
+            self.unblock()
+
+    def _check_output(self) -> None:
+        limit = self.server.settings.max_client_output_bytes
+        if limit and self.channel.pending_bytes > limit:
+            self.block()
+            self.server.congested(self)
+
+    def _flush_out(self) -> None:
+        if self._out:
+            self._flush(self._out)
+
+    def _flush(self, out: list[bytes]) -> None:
+        if out:
+            self.channel.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+            self._out_bytes = 0
+
+
+def error_payload(error: Exception) -> Error:
+    """The Error answer that says what ``error`` says."""
+    if isinstance(error, ModelError):
+        return Error(
+            code=error.code, object_type=error.object_type, property=error.property_name, description=str(error)
+        )
+    if isinstance(error, ServerError):
+        return Error(
+            code=error.code,
+            object_type=error.object_type,
+            property=error.property_name,
+            description=error.description,
+            retry_after_ms=round(error.retry_after_s * 1000),
+        )
+    if isinstance(error, StoreError):
+        return Error(code=error.code, description=str(error))
+    return Error(code=ErrorCode.WRONG_API_PARAMETERS, description=f"the request's payload cannot be read: {error}")
+
+
+def _unknown(message: int) -> ServerError:
+    if message in MessageId._value2member_map_:
+        text = f"{MessageId(message).name} ({message}) is not implemented by this server"
+    else:
+        text = f"message {message} is not known to this server"
+    return ServerError.from_code(ErrorCode.UNKNOWN_MESSAGE, text)

@@ -8,7 +8,8 @@ reconnecting and subscriptions are the business of what uses a connection
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -27,6 +28,7 @@ from csproxy.errors import (
     TimedOutError,
 )
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
+from csproxy.transport.exchange import EpochOrder, Exchange
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, FLAG_HISTORY, HEADER_SIZE, Frame
@@ -40,64 +42,15 @@ from csproxy.transport.wire.messages import (
 )
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 
-__all__ = ["MAX_ABANDONED", "Connection", "EpochOrder", "server_error"]
+__all__ = ["MAX_ABANDONED", "Connection", "server_error"]
 
 MAX_ABANDONED: Final = 1000
 """Requests given up (timed out, cancelled) and still unanswered after which a peer counts as dead."""
 
+_log = logging.getLogger("csproxy.client")
 _NONE: Final = Position(0, 0)
 _OPENING: Final = 1
 """Request id of ProtocolVersion, the first request of every connection."""
-
-
-class EpochOrder:
-    """Which of two positions of one server is later: by the epoch table, then by UEN.
-
-    An epoch that is not in the table is later than all that are: it began after the table was read.
-    """
-
-    __slots__ = ("_rank",)
-
-    def __init__(self, epochs: Sequence[tuple[int, int]] = ()) -> None:
-        self._rank = {epoch: rank for rank, (epoch, _) in enumerate(epochs, 1)}
-
-    def is_later(self, one: Position, other: Position) -> bool:
-        """Whether ``one`` lies after ``other``; every position lies after (0, 0)."""
-        if one.epoch == other.epoch:
-            return one.uen > other.uen
-        if other == _NONE or one == _NONE:
-            return other == _NONE
-        return self._rank_of(one.epoch) > self._rank_of(other.epoch)
-
-    def _rank_of(self, epoch: int) -> int:
-        rank = self._rank.get(epoch)
-        if rank is None:
-            rank = self._rank[epoch] = len(self._rank) + 1
-        return rank
-
-
-class _Request:
-    """A request on its way: what its caller gave, and how it ended."""
-
-    __slots__ = ("answer", "done", "error", "message", "on_answer", "on_part")
-
-    def __init__(
-        self,
-        message: int,
-        on_part: Callable[[Frame], object] | None,
-        on_answer: Callable[[Frame], object] | None,
-    ) -> None:
-        self.message = message
-        self.on_part = on_part
-        self.on_answer = on_answer
-        self.answer: Frame | None = None
-        self.error: Exception | None = None
-        self.done = anyio.Event()
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.is_set():
-            self.error = error
-            self.done.set()
 
 
 class Connection:
@@ -119,8 +72,8 @@ class Connection:
         "_clock",
         "_ended",
         "_error",
+        "_is_paused",
         "_open",
-        "_order",
         "_protocol",
         "_writable",
         "from_history",
@@ -128,6 +81,7 @@ class Connection:
         "on_change",
         "on_closed",
         "on_mark",
+        "order",
         "position",
     )
 
@@ -137,12 +91,14 @@ class Connection:
         self._channel = channel
         self._clock = clock
         self._protocol = ClientProtocol(max_frame=max_frame)
-        self._open: dict[int, _Request] = {}
+        self._open: dict[int, Exchange] = {}
         self._abandoned = 0
         self._error: CsproxyError | None = None
         self._ended = anyio.Event()
-        self._order = EpochOrder()
         self._writable: anyio.Event | None = None
+        self._is_paused = False
+        self.order = EpochOrder()
+        """Which of two positions is later, by the server's epoch table."""
         self.from_history = False
         """True while ``on_change`` is called for a replayed notification."""
         self.position = _NONE
@@ -170,11 +126,12 @@ class Connection:
         cancelled.
         """
         connection = cls(channel, max_frame=max_frame, clock=clock)
-        opening = connection._open[_OPENING] = _Request(MessageId.PROTOCOL_VERSION, None, None)
+        opening = connection._open[_OPENING] = Exchange(connection, MessageId.PROTOCOL_VERSION)
+        opening.sent(_OPENING)
         try:
             channel.start(connection)
             channel.write(connection._protocol.connect(client_name, csproxy.__version__))
-            await connection._wait(_OPENING, opening, clock() + timeout_s, timeout_s)
+            await opening.wait(timeout_s)
         except BaseException:
             connection.close()
             raise
@@ -237,11 +194,39 @@ class Connection:
         this state). Cancelling leaves the connection usable: what still comes for it is dropped.
         """
         deadline = self._clock() + timeout_s
-        await self._until_writable(deadline, timeout_s)
-        request_id, data = self._begin(message, payload, minimum)
-        waiting = self._open[request_id] = _Request(message, on_part, on_answer)
+        await self.until_writable(timeout_s)
+        exchange = self.begin(message, payload, minimum=minimum, on_part=on_part, on_answer=on_answer)
+        return await exchange.wait(deadline - self._clock())
+
+    def begin(
+        self,
+        message: MessageId,
+        payload: msgspec.Struct | bytes = b"",
+        *,
+        minimum: Position = _NONE,
+        on_part: Callable[[Frame], object] | None = None,
+        on_answer: Callable[[Frame], object] | None = None,
+    ) -> Exchange:
+        """Send a request and return without waiting; see `request`. The caller waits for it or gives it up."""
+        if self._error is not None:
+            raise self._lost_error()
+        body = payload if isinstance(payload, bytes) else codec.encode(payload)
+        server = self._protocol.server
+        if server is not None and 0 < server.max_frame < HEADER_SIZE - 4 + len(body):
+            raise LocalProtocolError(
+                f"{message_name(message)} takes {len(body)} bytes; {self.peer} accepts frames up to {server.max_frame}",
+                code=ErrorCode.OBJECT_PACKING_ERROR,
+            )
+        try:
+            request_id, data = self._protocol.request(message, body, minimum=minimum)
+        except LocalProtocolError as e:
+            self._end(e, flush=False)
+            raise
+        exchange = self._open[request_id] = Exchange(self, message, on_part=on_part, on_answer=on_answer)
+        exchange.sent(request_id)
         self._channel.write(data)
-        return await self._wait(request_id, waiting, deadline, timeout_s)
+        self.update_reading()
+        return exchange
 
     def post(
         self,
@@ -255,9 +240,22 @@ class Connection:
         For clean-up that must not wait. Nothing happens on a connection that has ended.
         """
         if self._error is None:
-            request_id, data = self._begin(message, payload, _NONE)
-            self._open[request_id] = _Request(message, None, on_answer)
-            self._channel.write(data)
+            self.begin(message, payload, on_answer=on_answer)
+
+    async def until_writable(self, timeout_s: float) -> None:
+        """Wait while the send buffer is full: what many callers write must not pile up there.
+
+        Raises `TimedOutError` when it is still full after ``timeout_s``.
+        """
+        deadline = self._clock() + timeout_s
+        while self._error is None and self._channel.pending_bytes > HIGH_WATER_BYTES:
+            if self._writable is None:
+                self._writable = anyio.Event()
+            room = self._writable
+            with anyio.move_on_after(deadline - self._clock()):
+                await room.wait()
+            if not room.is_set():
+                raise TimedOutError(f"{self.peer} took no bytes within {timeout_s:g} s; the request was not sent")
 
     async def wait_closed(self) -> CsproxyError:
         """Wait until the connection has ended, and say why."""
@@ -274,6 +272,33 @@ class Connection:
     def abort(self, error: CsproxyError) -> None:
         """End the connection at once because of ``error``, which waiting requests and ``on_closed`` get."""
         self._end(error, flush=False)
+
+    # what exchanges call
+
+    def abandon(self, request_id: int, message: int) -> None:
+        """Nobody waits for this request any more; its late answers will be dropped."""
+        if self._open.pop(request_id, None) is None:
+            return
+        self._abandoned += 1
+        if self._protocol.state is not ClientState.REGISTERED:
+            # a registration that nobody waits for would leave the connection in an unknown state
+            problem = f"{self.peer} was not waited for while it was to answer {message_name(message)}"
+            self._end(ConnectionLostError(problem), flush=False)
+        elif self._abandoned > MAX_ABANDONED:
+            problem = f"{self.peer} left {self._abandoned} requests without an answer"
+            self._end(ConnectionLostError(problem), flush=False)
+        else:
+            self.update_reading()
+
+    def update_reading(self) -> None:
+        """Read from the peer unless there are open requests and all of them are held."""
+        held = bool(self._open) and all(exchange.is_held for exchange in self._open.values())
+        if held is not self._is_paused:
+            self._is_paused = held
+            if held:
+                self._channel.pause()
+            else:
+                self._channel.resume()
 
     # what the channel calls
 
@@ -313,97 +338,33 @@ class Connection:
 
         def registered(frame: Frame) -> None:
             answer = decode_payload(ClientRegistered, frame.payload)
-            self._order = EpochOrder(answer.epochs)
+            self.order = EpochOrder(answer.epochs)
             answers.append(answer)
 
         await self.request(message, request, timeout_s=timeout_s, on_answer=registered)
         return answers[0]
 
-    def _begin(self, message: MessageId, payload: msgspec.Struct | bytes, minimum: Position) -> tuple[int, bytes]:
-        if self._error is not None:
-            raise self._lost_error()
-        body = payload if isinstance(payload, bytes) else codec.encode(payload)
-        server = self._protocol.server
-        if server is not None and 0 < server.max_frame < HEADER_SIZE - 4 + len(body):
-            raise LocalProtocolError(
-                f"{message_name(message)} takes {len(body)} bytes; {self.peer} accepts frames of {server.max_frame} bytes",
-                code=ErrorCode.OBJECT_PACKING_ERROR,
-            )
-        try:
-            return self._protocol.request(message, body, minimum=minimum)
-        except LocalProtocolError as e:
-            self._end(e, flush=False)
-            raise
-
-    async def _until_writable(self, deadline: float, timeout_s: float) -> None:
-        """Wait while the send buffer is full: what many callers write must not pile up here."""
-        while self._error is None and self._channel.pending_bytes > HIGH_WATER_BYTES:
-            if self._writable is None:
-                self._writable = anyio.Event()
-            room = self._writable
-            with anyio.move_on_after(deadline - self._clock()):
-                await room.wait()
-            if not room.is_set():
-                raise TimedOutError(f"{self.peer} took no bytes within {timeout_s:g} s; the request was not sent")
-
-    async def _wait(self, request_id: int, waiting: _Request, deadline: float, timeout_s: float) -> Frame:
-        try:
-            with anyio.move_on_after(max(deadline - self._clock(), 0)):
-                await waiting.done.wait()
-        finally:
-            if self._open.pop(request_id, None) is not None and not waiting.done.is_set():
-                self._abandon(waiting)
-        if waiting.error is not None:
-            raise waiting.error
-        if waiting.answer is None:
-            raise TimedOutError(f"{self.peer} did not answer {message_name(waiting.message)} within {timeout_s:g} s")
-        return waiting.answer
-
-    def _abandon(self, waiting: _Request) -> None:
-        self._abandoned += 1
-        if self._protocol.state is not ClientState.REGISTERED:
-            problem = f"{self.peer} was not waited for while it was to answer {message_name(waiting.message)}"
-        elif self._abandoned > MAX_ABANDONED:
-            problem = f"{self.peer} left {self._abandoned} requests without an answer"
-        else:
-            return
-        # a registration that nobody waits for would leave the connection in an unknown state
-        self._end(ConnectionLostError(problem), flush=False)
-
     def _see(self, frame: Frame) -> None:
         position = Position(frame.epoch, frame.uen)
-        if position != _NONE and self._order.is_later(position, self.position):
+        if position != _NONE and self.order.is_later(position, self.position):
             self.position = position
 
     def _take_answer(self, frame: Frame) -> None:
-        last = frame.flags & FLAG_END
-        waiting = self._open.get(frame.request)
-        if waiting is None:
-            self._abandoned -= 1 if last else 0
-            return
-        if not last:
-            self._call(waiting, waiting.on_part, frame)
-            return
-        del self._open[frame.request]
-        if frame.message == MessageId.ERROR:
-            waiting.fail(server_error(frame))
-            return
-        self._call(waiting, waiting.on_answer, frame)
-        if frame.message == MessageId.HISTORY_LOG_SENT:
-            self._mark(frame)
-        waiting.answer = frame
-        waiting.done.set()
-
-    def _call(self, waiting: _Request, callback: Callable[[Frame], object] | None, frame: Frame) -> None:
-        """Hand a frame to its request; what the callback raises belongs to the waiting caller."""
-        if callback is None or waiting.error is not None:
-            return
-        try:
-            callback(frame)
-        except Exception as e:
-            waiting.fail(e)
-            if isinstance(e, RemoteProtocolError):
-                raise
+        last = bool(frame.flags & FLAG_END)
+        exchange = self._open.get(frame.request)
+        if exchange is None:
+            self._abandoned -= last
+        elif not last:
+            _deliver(exchange, frame, last=False)
+        else:
+            del self._open[frame.request]
+            if frame.message == MessageId.ERROR:
+                exchange.fail(server_error(frame))
+            else:
+                _deliver(exchange, frame, last=True)
+                if frame.message == MessageId.HISTORY_LOG_SENT:
+                    self._mark(frame)
+            self.update_reading()
 
     def _take_notification(self, frame: Frame) -> None:
         if frame.message in NOTIFICATIONS:
@@ -450,12 +411,22 @@ class Connection:
         self._channel.close(flush=flush)
         self._ended.set()
         self.writable()
-        requests, self._open = self._open, {}
-        for waiting in requests.values():
-            waiting.fail(self._lost_error())
+        exchanges, self._open = self._open, {}
+        for exchange in exchanges.values():
+            exchange.fail(self._lost_error())
         on_closed, self.on_closed = self.on_closed, _ignore
         self.on_change = self.on_mark = _ignore
         on_closed(error)
+
+
+def _deliver(exchange: Exchange, frame: Frame, *, last: bool) -> None:
+    """Hand over a frame. What a callback raises belongs to the waiting caller; a peer's violation ends all."""
+    try:
+        exchange.take(frame, last=last)
+    except RemoteProtocolError:
+        raise
+    except Exception as e:  # noqa: BLE001 - the exchange has it for the task that waits
+        _log.debug("the receiver of %r failed: %s", exchange, e)
 
 
 def server_error(frame: Frame) -> ServerError:

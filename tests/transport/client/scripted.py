@@ -29,9 +29,10 @@ from csproxy.transport.wire.messages import (
     decode_payload,
 )
 from csproxy.transport.wire.notifications import encode_notification
-from csproxy.transport.wire.server_protocol import ServerProtocol
+from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 
 EPOCH = 0xE1
+AT_100 = Position(EPOCH, 100)
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -120,14 +121,14 @@ class ScriptedConnection(Channel):
         self.send(self.protocol.version_chosen(frame))
 
     async def accept_client(
-        self, *, session: str = "5e55", position: Position = Position(EPOCH, 100), message: MessageId | None = None
+        self, *, session: str = "5e55", position: Position = AT_100, message: MessageId | None = None
     ) -> Frame:
         """Version and registration (or restore), both granted."""
         await self.accept_version()
         return await self.accept_registration(session=session, position=position, message=message)
 
     async def accept_registration(
-        self, *, session: str = "5e55", position: Position = Position(EPOCH, 100), message: MessageId | None = None
+        self, *, session: str = "5e55", position: Position = AT_100, message: MessageId | None = None
     ) -> Frame:
         frame = await self.next_request(message or MessageId.REGISTER_CLIENT)
         self.protocol.registered()
@@ -140,7 +141,7 @@ class ScriptedConnection(Channel):
         request: Frame,
         message: MessageId,
         payload: msgspec.Struct | None = None,
-        position: Position = Position(EPOCH, 100),
+        position: Position = AT_100,
         *,
         last: bool = True,
     ) -> None:
@@ -158,11 +159,13 @@ class ScriptedConnection(Channel):
         )
 
     def refuse(self, request: Frame, code: ErrorCode, description: str = "no", *, retry_after_s: float = 0) -> None:
+        if self.protocol.state is ServerState.REGISTERING:
+            self.protocol.refused()
         error = Error(code=int(code), description=description, retry_after_ms=round(retry_after_s * 1000))
         self.answer(request, MessageId.ERROR, error)
 
     def answer_read(
-        self, request: Frame, kind: int, objects: list[dict[str, Any]], position: Position = Position(EPOCH, 100)
+        self, request: Frame, kind: int, objects: list[dict[str, Any]], position: Position = AT_100
     ) -> None:
         """ObjectsRead with all objects, then ObjectsSent."""
         raw = [msgspec.Raw(codec.encode(each)) for each in objects]
@@ -239,10 +242,11 @@ class ScriptedServer:
         return len(self._opened)
 
 
-def created(kind: int, stored: dict[str, Any], position: Position, *, last: bool = True, history: bool = False) -> bytes:
-    payload = codec.encode(
-        ObjectCreated(type=kind, object=msgspec.Raw(codec.encode(stored)), folder=1, user="u", application="a", time_ms=5)
-    )
+def created(
+    kind: int, stored: dict[str, Any], position: Position, *, last: bool = True, history: bool = False
+) -> bytes:
+    raw = msgspec.Raw(codec.encode(stored))
+    payload = codec.encode(ObjectCreated(type=kind, object=raw, folder=1, user="u", application="a", time_ms=5))
     return _notification(Action.CREATED, payload, position, last, history)
 
 
@@ -256,10 +260,9 @@ def updated(
 def deleted(
     kind: int, former: dict[str, Any], position: Position, *, last: bool = True, history: bool = False
 ) -> bytes:
+    raw = msgspec.Raw(codec.encode(former))
     payload = codec.encode(
-        ObjectDeleted(
-            type=kind, dbid=former["DBID"], former=msgspec.Raw(codec.encode(former)), user="u", application="a", time_ms=5
-        )
+        ObjectDeleted(type=kind, dbid=former["DBID"], former=raw, user="u", application="a", time_ms=5)
     )
     return _notification(Action.DELETED, payload, position, last, history)
 

@@ -14,6 +14,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel, Receiver
 from csproxy.transport.protocol_channel import CLOSE_TIMEOUT_S
 from csproxy.transport.sockets import peer_name
+from csproxy.transport.turns import now
 
 __all__ = ["Starter", "StreamChannel"]
 
@@ -149,7 +150,7 @@ class StreamChannel(Channel):
             self._tasks.start_soon(self._run, self._scope)
 
     def _start_deadline(self, scope: anyio.CancelScope) -> None:
-        scope.deadline = anyio.current_time() + self._close_timeout_s
+        scope.deadline = now() + self._close_timeout_s
 
     async def _run(self, scope: anyio.CancelScope) -> None:
         try:

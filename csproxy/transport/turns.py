@@ -1,7 +1,8 @@
-"""Turns of the running event loop: run a function in the next one, or after a delay.
+"""The running event loop's clock and turns, for code that runs in callbacks as well as in tasks.
 
 The server collects what a turn produced and sends it once at the turn's end; anyio has no call for
-that, so this module asks asyncio (uvloop included) or trio directly. Nothing else does.
+that, and its clock (``anyio.current_time``) answers in tasks only, while channels call their
+receivers from callbacks. So this module asks asyncio (uvloop included) or trio directly.
 """
 
 from __future__ import annotations
@@ -15,9 +16,22 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Timers", "call_soon"]
+__all__ = ["Timers", "call_soon", "now"]
 
 _log = logging.getLogger("csproxy.turns")
+
+
+def now() -> float:
+    """Seconds of the running loop's clock, the same as ``anyio.current_time()``, in tasks and in callbacks.
+
+    Raises RuntimeError if no event loop is running.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is not None:
+        return loop.time()
+    import trio  # only programs that run on trio have it
+
+    return trio.current_time()
 
 
 def call_soon(fn: Callable[[], object]) -> None:
@@ -88,7 +102,7 @@ class Timers:
         if self._group is None:
             return self._call_on_asyncio(delay_s, fn)
         scope = anyio.CancelScope()
-        self._group.start_soon(_wait_and_call, anyio.current_time() + delay_s, fn, scope)
+        self._group.start_soon(_wait_and_call, now() + delay_s, fn, scope)
         return scope.cancel
 
     def _call_on_asyncio(self, delay_s: float, fn: Callable[[], object]) -> Callable[[], None]:

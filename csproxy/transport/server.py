@@ -199,9 +199,8 @@ class ConfigurationServer:
         """
         self._is_stopping = True
         for connection in list(self._connections):
+            connection.bring_up_to_date()
             if connection.live:
-                connection.park(max(connection.next_ordinal, self.fan_out.floor))
-                connection.catch_up()
                 connection.channel.write(progress_mark(self.position))
             connection.disconnect(
                 ErrorCode.FORCED_DISCONNECT,

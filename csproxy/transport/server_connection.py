@@ -223,11 +223,16 @@ class ServerConnection:
             self.receive(b"")
 
     def disconnect(self, code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> None:
-        """Tell the client why, and close; further calls do nothing."""
+        """Tell the client why, and close; further calls do nothing.
+
+        The notice carries the server's position if the client has been sent everything up to it,
+        else (0, 0).
+        """
         if self.is_closed or self.protocol.state is ServerState.CLOSED:
             return
         log.info("client %r disconnected: %s", self, description, extra={"event": 24301})
-        notice = self.protocol.disconnect(code, description, self.server.position, retry_after_s)
+        reached = self.server.position if self.live and self._is_current() else Position(0, 0)
+        notice = self.protocol.disconnect(code, description, reached, retry_after_s)
         if self._out:
             self._flush(self._out)
         self.channel.write(notice)
@@ -280,6 +285,16 @@ class ServerConnection:
     def has_left_window(self, start: int) -> bool:
         """Whether the place where a missed stretch goes on lies before ordinal ``start``."""
         return bool(self._replays) and self._replays[0].cursor < start
+
+    def bring_up_to_date(self) -> None:
+        """Send a live client at once what the fan-out still holds for it, as far as its channel takes it."""
+        if self.live and not self._is_current():
+            self.park(max(self.next_ordinal, self.server.fan_out.floor))
+            self.catch_up()
+
+    def _is_current(self) -> bool:
+        server = self.server
+        return max(self.next_ordinal, server.fan_out.floor) == server.log.end
 
     def catch_up(self) -> None:
         """Send missed changes while the channel takes them; become live at the end of the log."""

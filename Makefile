@@ -1,0 +1,52 @@
+# csproxy: set up, run, test. Needs Python 3.11 or later; see README.md.
+#
+#   make demo    the whole system on this machine, explained while it runs
+#   make test    install the servers that tests need, then run all tests
+#   make check   formatting, style, types, layers
+#   make bench   measure side by side with Redis
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Tests of several processes each: more workers than cores only make them slower.
+WORKERS ?= 2
+
+.PHONY: demo test check bench clean coverage
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/csproxy demo
+
+test: $(VENV)/dev.stamp $(VENV)/system.stamp
+	PYTHON=$(BIN)/python WORKERS=$(WORKERS) scripts/run_tests.sh
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check csproxy tests scripts examples benchmarks
+	$(BIN)/ruff check csproxy tests scripts examples benchmarks
+	$(BIN)/mypy
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp
+	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
+
+clean:
+	rm -rf $(VENV) dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/build
+
+# Debian ships Python without venv; the package is installed when it is missing, and the script says so.
+$(VENV)/bin/python:
+	scripts/make_venv.sh "$(PYTHON)" "$(VENV)"
+
+$(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install $(PIP_FLAGS) --editable '.[daemon]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install $(PIP_FLAGS) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/system.stamp: | $(VENV)/bin/python
+	scripts/install_system_packages.sh nodejs npm
+	@touch $@

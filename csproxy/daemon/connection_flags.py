@@ -1,0 +1,127 @@
+"""Where a command connects to, and as whom: flags, then environment, then defaults.
+
+The same flags are accepted before and after the subcommand. A password is never a flag: everybody
+on the machine can read a process's arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from csproxy.errors import ConfigurationError
+
+__all__ = ["ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
+
+_DEFAULT_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConnectionFlags:
+    """Everything that is needed to connect and log in. ``timeout_s`` bounds each request."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    application: str
+    timeout_s: float
+
+    def __repr__(self) -> str:
+        return f"<ConnectionFlags {self.user!r} at {self.host}:{self.port} as {self.application!r}>"
+
+
+def port_number(text: str) -> int:
+    """An argparse type: a port."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 1 to 65535 is valid")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds above 0, at most 86400, are valid")
+    return value
+
+
+def add_connection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags; absent ones leave no trace, so that a subcommand's parser overrides nothing."""
+    group = parser.add_argument_group("connection (also as CSPROXY_HOST, _PORT, _USER, _PASSWORD, _APP)")
+    group.add_argument("--host", default=argparse.SUPPRESS, help="host of the master or proxy (127.0.0.1)")
+    group.add_argument("--port", type=port_number, default=argparse.SUPPRESS, help="its port (2020)")
+    group.add_argument("--user", default=argparse.SUPPRESS, help="user name (default)")
+    secret = group.add_mutually_exclusive_group()
+    secret.add_argument(
+        "--password-file", metavar="FILE", default=argparse.SUPPRESS, help="file whose first line is the password"
+    )
+    secret.add_argument(
+        "--password-stdin",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="the password is the first line of standard input",
+    )
+    group.add_argument("--app", default=argparse.SUPPRESS, help="Application object of type CFGSCE (default)")
+    group.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, default=argparse.SUPPRESS, help="for each request (30)"
+    )
+
+
+def connection_flags(
+    arguments: argparse.Namespace, *, environment: Mapping[str, str] = os.environ, stdin: TextIO | None = None
+) -> ConnectionFlags:
+    """Put flags, environment and defaults together; asks for the password on a terminal.
+
+    Raises `ConfigurationError` for a bad value and for a password that cannot be had.
+    """
+    given = vars(arguments)
+    port = given.get("port")
+    if port is None:
+        try:
+            port = port_number(environment.get("CSPROXY_PORT", "2020"))
+        except argparse.ArgumentTypeError as e:
+            raise ConfigurationError(f"environment variable CSPROXY_PORT: {e}") from e
+    host = str(given.get("host") or environment.get("CSPROXY_HOST") or "127.0.0.1")
+    user = str(given.get("user") or environment.get("CSPROXY_USER") or "default")
+    return ConnectionFlags(
+        host=host,
+        port=port,
+        user=user,
+        password=_password(given, environment, stdin or sys.stdin, f"{user}@{host}:{port}"),
+        application=str(given.get("app") or environment.get("CSPROXY_APP") or "default"),
+        timeout_s=float(given.get("timeout", _DEFAULT_TIMEOUT_S)),
+    )
+
+
+def _password(given: Mapping[str, object], environment: Mapping[str, str], stdin: TextIO, who: str) -> str:
+    if "password_file" in given:
+        path = Path(str(given["password_file"]))
+        try:
+            return _first_line(path.read_text(encoding="utf-8"))
+        except OSError as e:
+            raise ConfigurationError(f"password file {path} cannot be read: {e.strerror}") from e
+        except UnicodeDecodeError as e:
+            raise ConfigurationError(f"password file {path} is not UTF-8") from e
+    if given.get("password_stdin"):
+        return _first_line(stdin.readline())
+    if "CSPROXY_PASSWORD" in environment:
+        return environment["CSPROXY_PASSWORD"]
+    if not stdin.isatty():
+        raise ConfigurationError(
+            "no password given and no terminal to ask on: use --password-file FILE (csproxy init wrote one to "
+            "DIR/password), --password-stdin, or CSPROXY_PASSWORD"
+        )
+    return getpass.getpass(f"Password of {who}: ")
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0].removesuffix("\r")

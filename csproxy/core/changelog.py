@@ -10,7 +10,7 @@ No clock is read here: times are the caller's, in seconds.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -162,19 +162,18 @@ class ChangeLog:
         records, limits = self._records, self.limits
         target = limits.max_bytes - limits.max_bytes // 8
         most = len(records) - limits.min_changes
-        drop = kept = 0
-        size = self._bytes
-        while drop < most and size > target and now_s - records[drop].time_s >= limits.min_age_s:
-            size -= len(records[drop].frame)
-            drop += 1
-            if records[drop - 1].last:
-                kept, self_bytes = drop, size
-        if kept:
-            self._floor = records[kept - 1].position
-            del records[:kept]
-            self._start += kept
-            self._bytes = self_bytes
-            del self._gaps[: bisect_left(self._gaps, self._floor.uen, key=lambda gap: gap[1])]
+        drop = 0
+        while self._bytes > target:
+            end = next(i for i in range(drop, len(records)) if records[i].last) + 1
+            if end > most or now_s - records[end - 1].time_s < limits.min_age_s:
+                break
+            self._bytes -= sum(len(record.frame) for record in records[drop:end])
+            drop = end
+        if drop:
+            self._floor = records[drop - 1].position
+            del records[:drop]
+            self._start += drop
+            del self._gaps[: bisect_right(self._gaps, self._floor.uen, key=lambda gap: gap[1])]
 
 
 def _uen(record: LogRecord) -> int:

@@ -1,0 +1,144 @@
+"""The change log: order, resuming, trimming."""
+
+from __future__ import annotations
+
+import pytest
+
+from csproxy.core.changelog import ChangeLog, LogRecord, WindowLimits
+from csproxy.core.changes import Epoch, Position
+from csproxy.errors import ErrorCode, ModelError
+
+EPOCHS = [Epoch(7, 1), Epoch(9, 11)]
+
+
+def record(uen: int, *, epoch: int = 9, last: bool = True, size: int = 100, time_s: float = 0.0) -> LogRecord:
+    return LogRecord(Position(epoch, uen), 3, uen, (1,), 0, 0, b"x" * size, last, time_s)
+
+
+def filled(first: int, last: int) -> ChangeLog:
+    log = ChangeLog()
+    log.begin(Position(9, first - 1))
+    for uen in range(first, last + 1):
+        log.append([record(uen)], now_s=0.0)
+    return log
+
+
+def expired(log: ChangeLog, position: Position) -> str:
+    with pytest.raises(ModelError) as caught:
+        log.locate(position, epochs=EPOCHS)
+    assert caught.value.code is ErrorCode.HISTORY_LOG_EXPIRED
+    return str(caught.value)
+
+
+def test_resuming_finds_the_first_change_after_a_position() -> None:
+    log = filled(20, 29)
+    assert [r.position.uen for r in log.records(log.locate(Position(9, 24), epochs=EPOCHS), log.end)] == [
+        25,
+        26,
+        27,
+        28,
+        29,
+    ]
+    assert log.locate(Position(9, 29), epochs=EPOCHS) == log.end
+    assert log.locate(Position(9, 19), epochs=EPOCHS) == log.start
+
+
+def test_a_position_before_the_window_is_expired() -> None:
+    assert "starts after UEN 19" in expired(filled(20, 29), Position(9, 18))
+
+
+def test_an_unknown_epoch_is_expired() -> None:
+    assert "not known" in expired(filled(20, 29), Position(8, 25))
+
+
+def test_an_older_epoch_is_good_only_below_its_successors_first_change() -> None:
+    log = filled(5, 29)
+    assert log.locate(Position(7, 10), epochs=EPOCHS) == log.start + 6
+    assert "took over at UEN 11" in expired(log, Position(7, 11))
+
+
+def test_a_position_inside_a_reload_is_expired_but_its_start_is_not() -> None:
+    log = filled(20, 22)
+    log.skip(after=22, until=30)
+    log.append([record(30, last=False), record(30)], now_s=0.0)
+    assert [r.position.uen for r in log.records(log.locate(Position(9, 22), epochs=EPOCHS), log.end)] == [30, 30]
+    assert "between UEN 22 and 30" in expired(log, Position(9, 25))
+    assert log.locate(Position(9, 30), epochs=EPOCHS) == log.end
+
+
+def test_a_reload_without_a_gap_leaves_every_position_good() -> None:
+    log = filled(20, 22)
+    log.skip(after=22, until=23)
+    assert log.locate(Position(9, 22), epochs=EPOCHS) == log.end
+
+
+def test_a_new_history_forgets_the_old_one_but_ordinals_go_on() -> None:
+    log = filled(20, 22)
+    log.begin(Position(9, 40))
+    assert (log.start, log.end) == (3, 3)
+    assert log.floor == Position(9, 40)
+    with pytest.raises(IndexError, match="left the window"):
+        next(log.records(2, 3))
+
+
+def limited(*, min_changes: int, min_age_s: float, max_bytes: int) -> ChangeLog:
+    log = ChangeLog(limits=WindowLimits(min_changes, min_age_s, max_bytes))
+    log.begin(Position(9, 0))
+    return log
+
+
+def test_the_window_grows_to_the_byte_cap_and_then_drops_the_oldest() -> None:
+    log = limited(min_changes=2, min_age_s=0, max_bytes=1000)
+    for uen in range(1, 11):
+        log.append([record(uen)], now_s=100.0)
+    assert log.statistics().changes == 10
+    log.append([record(11)], now_s=100.0)
+    assert log.statistics().frame_bytes <= 875
+    assert log.statistics().oldest_uen == log.floor.uen == 3
+    assert log.start == 3
+    assert log.locate(Position(9, 3), epochs=EPOCHS) == log.start
+
+
+def test_the_least_number_of_changes_is_kept_whatever_their_size() -> None:
+    log = limited(min_changes=5, min_age_s=0, max_bytes=200)
+    for uen in range(1, 11):
+        log.append([record(uen)], now_s=100.0)
+    assert log.statistics().changes == 5
+
+
+def test_young_changes_are_kept_whatever_their_size() -> None:
+    log = limited(min_changes=0, min_age_s=75, max_bytes=200)
+    for uen in range(1, 6):
+        log.append([record(uen, time_s=float(uen))], now_s=float(uen))
+    assert log.statistics().changes == 5
+    log.append([record(6, time_s=77.5)], now_s=77.5)
+    assert log.floor.uen == 2
+
+
+def test_a_transaction_is_never_trimmed_in_the_middle() -> None:
+    log = limited(min_changes=0, min_age_s=0, max_bytes=450)
+    log.append([record(1, last=False), record(2, last=False), record(3)], now_s=0.0)
+    log.append([record(4, last=False), record(5)], now_s=0.0)
+    assert log.floor.uen == 3
+    assert [r.position.uen for r in log.records(log.start, log.end)] == [4, 5]
+
+
+def test_gaps_that_have_left_the_window_are_forgotten() -> None:
+    log = limited(min_changes=0, min_age_s=0, max_bytes=300)
+    log.append([record(1)], now_s=0.0)
+    log.skip(after=1, until=10)
+    for uen in range(10, 20):
+        log.append([record(uen)], now_s=0.0)
+    assert "starts after" in expired(log, Position(9, 5))
+
+
+def test_the_tail_since_a_position_can_be_taken_for_saving() -> None:
+    log = filled(20, 29)
+    assert [r.position.uen for r in log.transactions_since(27)] == [28, 29]
+
+
+def test_statistics_of_an_empty_log_give_the_floor() -> None:
+    log = ChangeLog()
+    log.begin(Position(9, 40))
+    assert log.statistics() == (0, 0, 40, 40, 0)
+    assert "after UEN 40" in repr(log)

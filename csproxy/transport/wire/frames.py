@@ -128,11 +128,12 @@ class FrameReader:
             frames.append(_new(Frame, (message, flags, request, epoch, uen, data[start + HEADER_SIZE : end])))
             start = end
         if start < size:
-            if size - start >= 4:
+            self._needed = _LENGTH.size
+            if size - start >= _LENGTH.size:
                 (length,) = _LENGTH.unpack_from(data, start)
                 if not _AFTER_LENGTH <= length <= limit:
                     self._refuse(length)
-            self._needed = HEADER_SIZE
+                self._needed = HEADER_SIZE
             held += data[start:]
         return frames
 

@@ -14,15 +14,29 @@ from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 
 __all__ = ["NOTIFICATIONS", "decode_change", "encode_notification"]
 
+_ABSENT = msgspec.Raw()
+
 
 class _Dbid(msgspec.Struct):
     DBID: int
 
 
+class _Updated(ObjectUpdated, kw_only=True):
+    """As received: msgspec reads no union of Raw and None."""
+
+    object: msgspec.Raw = _ABSENT
+
+
+class _Deleted(ObjectDeleted, kw_only=True):
+    """As received, for the same reason."""
+
+    former: msgspec.Raw = _ABSENT
+
+
 _DBID = msgspec.msgpack.Decoder(_Dbid)
 _CREATED = msgspec.msgpack.Decoder(ObjectCreated)
-_UPDATED = msgspec.msgpack.Decoder(ObjectUpdated)
-_DELETED = msgspec.msgpack.Decoder(ObjectDeleted)
+_UPDATED = msgspec.msgpack.Decoder(_Updated)
+_DELETED = msgspec.msgpack.Decoder(_Deleted)
 
 NOTIFICATIONS = frozenset({int(Action.CREATED), int(Action.UPDATED), int(Action.DELETED)})
 """Message numbers that are changes when their request id is 0."""
@@ -45,7 +59,8 @@ def decode_change(frame: Frame) -> Change:
     try:
         if action is Action.UPDATED:
             updated = _UPDATED.decode(frame.payload)
-            if updated.delta is None and updated.object is None:
+            stored = bytes(updated.object) or None
+            if updated.delta is None and stored is None:
                 raise RemoteProtocolError("an ObjectUpdated notification has neither delta nor object")
             return Change(
                 action=action,
@@ -55,7 +70,7 @@ def decode_change(frame: Frame) -> Change:
                 frame=raw,
                 last=last,
                 delta=updated.delta,
-                object=None if updated.object is None else bytes(updated.object),
+                object=stored,
                 folder=updated.folder,
                 user=updated.user,
                 application=updated.application,
@@ -63,15 +78,15 @@ def decode_change(frame: Frame) -> Change:
             )
         if action is Action.CREATED:
             created = _CREATED.decode(frame.payload)
-            stored = bytes(created.object)
+            new = bytes(created.object)
             return Change(
                 action=action,
                 type=created.type,
-                dbid=_DBID.decode(stored).DBID,
+                dbid=_DBID.decode(new).DBID,
                 position=position,
                 frame=raw,
                 last=last,
-                object=stored,
+                object=new,
                 folder=created.folder,
                 user=created.user,
                 application=created.application,
@@ -85,7 +100,7 @@ def decode_change(frame: Frame) -> Change:
             position=position,
             frame=raw,
             last=last,
-            former=None if deleted.former is None else bytes(deleted.former),
+            former=bytes(deleted.former) or None,
             user=deleted.user,
             application=deleted.application,
             time_ms=deleted.time_ms,

@@ -1,0 +1,406 @@
+"""The upstream source: follows a master, for ever, and writes what it says to a replica's sink.
+
+`UpstreamSource` owns one task: connect, register, check, resume or load, follow, and after a loss
+the same again with a back-off. The sink's clients notice nothing of that. What is decided stands in
+`csproxy.core.replication`, what is done on one connection in `csproxy.transport.upstream_link`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random as random_module
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import anyio
+import anyio.abc
+import msgspec
+
+import csproxy
+from csproxy.core.changes import Epoch, Position
+from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
+from csproxy.core.replica import ReplicaSink
+from csproxy.core.replication import Event, Plan, Replication, State
+from csproxy.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    CsproxyError,
+    ErrorCode,
+    LocalProtocolError,
+    ModelError,
+    RemoteProtocolError,
+    RetryableError,
+    ServerError,
+)
+from csproxy.transport.channel import Connector
+from csproxy.transport.connection import Connection
+from csproxy.transport.upstream_checks import check_redundancy, check_release, check_role, read_application, register
+from csproxy.transport.upstream_link import MasterLink, UpstreamLimits, watch_silence
+from csproxy.transport.wire.frames import Frame
+from csproxy.transport.wire.messages import MessageId
+
+__all__ = ["UpstreamLimits", "UpstreamSource", "UpstreamStatistics"]
+
+log = logging.getLogger("csproxy.upstream")
+
+_NONE = Position(0, 0)
+_AWAY_RETRY_S = 5.0
+
+
+@dataclass(frozen=True)
+class UpstreamStatistics:
+    """What an upstream source has done since its start.
+
+    ``endpoint`` is the address in use or tried now; ``live_since_s`` is a time of the source's
+    clock, None while it is not live.
+    """
+
+    state: str
+    endpoint: str
+    position: Position
+    connects: int
+    losses: int
+    refusals: int
+    resumes: int
+    loads: int
+    deferrals: int
+    objects_loaded: int
+    transactions: int
+    changes: int
+    live_since_s: float | None
+    last_error: str
+
+
+class UpstreamSource:
+    """Follows the master at one of ``endpoints`` (primary first) as Application ``application``.
+
+        async with UpstreamSource(sink, connect_tcp, [Endpoint("master", 2020)], "proxy1") as source:
+            await source.wait_live()
+
+    ``attempts`` is that of the Connection object: tries on one server before the other. ``release``
+    is this side's, for the check against the master's. ``random`` gives floats in [0, 1),
+    ``clock`` seconds. With data in the sink before the start, a refusal is logged and tried again;
+    without, it ends the source and `wait_live` raises it.
+
+    Leaving the context ends the task and closes the connection; the sink keeps its data.
+    """
+
+    def __init__(
+        self,
+        sink: ReplicaSink,
+        connector: Connector,
+        endpoints: Sequence[Endpoint],
+        application: str,
+        *,
+        app_password: str = "",
+        attempts: int = 1,
+        delay_reload_s: float = 0.0,
+        limits: UpstreamLimits | None = None,
+        release: str = csproxy.__version__,
+        random: Callable[[], float] = random_module.random,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
+        self._sink = sink
+        self._connector = connector
+        self._policy = EndpointPolicy(endpoints, attempts=attempts)
+        self._backoff = Backoff(random)
+        self._replication = Replication(delay_reload_s=delay_reload_s)
+        self._application = application
+        self._app_password = app_password
+        self._limits = limits or UpstreamLimits()
+        self._release = release
+        self._clock = clock
+        self._link: MasterLink | None = None
+        self._ended_links = _Totals()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._changed = anyio.Event()
+        self._refusal: ConfigurationError | None = None
+        self._live_since_s: float | None = None
+        self._last_error = ""
+        self.application_object: dict[str, Any] | None = None
+        """The own Application object in plain form, as last read at registration; None before."""
+
+    def __repr__(self) -> str:
+        where = f"{self._policy.current} at UEN {self._sink.position.uen}"
+        return f"<UpstreamSource {self._application!r} {self.state.value} {where}>"
+
+    async def __aenter__(self) -> UpstreamSource:
+        """Start following in the background; returns before anything is connected."""
+        if self._tasks is not None or self.state is State.STOPPED:
+            raise LocalProtocolError("an UpstreamSource is entered once")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        """End the task and wait for it. An error of the body is raised as it is, not in a group."""
+        assert self._tasks is not None
+        self._tasks.cancel_scope.cancel()
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            return await self._tasks.__aexit__(kind, error, traceback)
+        await self._tasks.__aexit__(None, None, None)
+        return None
+
+    # state
+
+    @property
+    def state(self) -> State:
+        """Where the replica stands."""
+        return self._replication.state
+
+    @property
+    def delay_reload_s(self) -> float:
+        """Option delay-reload (or delay-reload-backup); a change counts from the next reconnect on."""
+        return self._replication.delay_reload_s
+
+    @delay_reload_s.setter
+    def delay_reload_s(self, seconds: float) -> None:
+        self._replication.delay_reload_s = seconds
+
+    async def wait_live(self) -> None:
+        """Wait until the data is complete and current.
+
+        Raises `ConfigurationError` when the master refused this proxy, or must not be followed, before
+        there was any data; the source has then ended. Has no deadline of its own.
+        """
+        while self.state is not State.LIVE:
+            if self._refusal is not None:
+                raise self._refusal
+            if self.state is State.STOPPED:
+                raise LocalProtocolError("the UpstreamSource has been stopped")
+            await self._changed.wait()
+
+    def statistics(self) -> UpstreamStatistics:
+        """A snapshot of the counters."""
+        totals = self._ended_links
+        link = self._link
+        return UpstreamStatistics(
+            state=self.state.value,
+            endpoint=str(self._policy.current),
+            position=self._sink.position,
+            connects=totals.connects,
+            losses=totals.losses,
+            refusals=totals.refusals,
+            resumes=totals.resumes,
+            loads=totals.loads,
+            deferrals=totals.deferrals,
+            objects_loaded=totals.objects_loaded,
+            transactions=totals.transactions + (link.transactions if link else 0),
+            changes=totals.changes + (link.changes if link else 0),
+            live_since_s=self._live_since_s,
+            last_error=self._last_error,
+        )
+
+    async def request(
+        self, message: MessageId, payload: msgspec.Struct | bytes = b"", *, timeout_s: float = 30.0
+    ) -> Frame:
+        """Ask the master something over the upstream connection; returns the last frame of the answer.
+
+        Raises `RetryableError` (code 1) while there is no registered connection, otherwise what
+        `Connection.request` raises.
+        """
+        if self._link is None:
+            raise RetryableError(
+                ErrorCode.SERVER_NOT_FOUND,
+                f"the master is away ({self._policy.current}): {self._last_error or 'not connected yet'}",
+                retry_after_s=_AWAY_RETRY_S,
+            )
+        return await self._link.connection.request(message, payload, timeout_s=timeout_s)
+
+    # the task
+
+    async def _run(self) -> None:
+        try:
+            while self._refusal is None:
+                wait_s = await self._attempt()
+                if self._refusal is None:
+                    await anyio.sleep(wait_s)
+        finally:
+            self._handle(Event.STOP)
+
+    async def _attempt(self) -> float:
+        """One connection from its beginning to its end; returns the seconds to wait before the next."""
+        self._handle(Event.CONNECT)
+        try:
+            connection = await self._connect()
+        except ConfigurationError as e:
+            self._handle(Event.CONNECTED)
+            return self._refused(e)
+        except CsproxyError as e:
+            return self._not_connected(e)
+        self._handle(Event.CONNECTED)
+        try:
+            error = await self._use(connection)
+        finally:
+            connection.close()
+            self._forget_link()
+        if isinstance(error, ConfigurationError) and self.state is State.REGISTERING:
+            return self._refused(error)
+        return self._lost(error, hint_s=max(connection.retry_after_s, getattr(error, "retry_after_s", 0.0)))
+
+    async def _connect(self) -> Connection:
+        endpoint = self._policy.current
+        log.debug("connecting to %s", endpoint, extra={"event": 4500})
+        channel = None
+        with anyio.move_on_after(self._limits.connect_s):
+            channel = await self._connector(endpoint.host, endpoint.port)
+        if channel is None:
+            raise ConnectionLostError(
+                f"{endpoint} did not accept a connection within {self._limits.connect_s:g} s",
+                code=ErrorCode.SERVER_NOT_FOUND,
+            )
+        try:
+            return await Connection.open(channel, self._application, timeout_s=self._limits.answer_s, clock=self._clock)
+        except ServerError as e:
+            raise ConfigurationError(f"{endpoint} refused the protocol: {e.description} (error {int(e.code)})") from e
+
+    async def _use(self, connection: Connection) -> CsproxyError:
+        """Everything on one connection; returns why it ended. Only cancellation is raised."""
+        outcome: CsproxyError
+        async with anyio.create_task_group() as tasks:
+            silence_s = self._limits.silence_s
+
+            async def watch() -> None:
+                await watch_silence(connection, silence_s=silence_s, clock=self._clock)
+
+            tasks.start_soon(watch)
+            try:
+                outcome = await self._follow(connection)
+            except CsproxyError as e:
+                # a request that waited was told only that the connection ended; the reason stands there
+                outcome = (isinstance(e, ConnectionLostError) and connection.error) or e
+            tasks.cancel_scope.cancel()
+        return outcome
+
+    async def _follow(self, connection: Connection) -> CsproxyError:
+        link = MasterLink(connection, self._sink, self._limits)
+        registered = await register(
+            connection,
+            self._application,
+            app_password=self._app_password,
+            release=self._release,
+            timeout_s=self._limits.answer_s,
+        )
+        check_role(registered.role, connection.peer)
+        warning = check_release(registered.release or connection.server_release, self._release, connection.peer)
+        if warning:
+            log.warning("%s", warning)
+        own = await read_application(connection, self._application, timeout_s=self._limits.answer_s)
+        check_redundancy(own)
+        self.application_object = own.object
+        self._link = link
+        self._ended_links.connects += 1
+        log.info("connected to the master %s", connection.peer, extra={"event": 4503})
+        await self._catch_up(link, [Epoch(*row) for row in registered.epochs])
+        return await connection.wait_closed()
+
+    async def _catch_up(self, link: MasterLink, epochs: Sequence[Epoch]) -> None:
+        """From registered to live: resume, or wait as long as must be and load."""
+        head = link.connection.position
+        plan = self._replication.registered(self._sink.position, epochs, head=head, now=self._clock())
+        if plan.event is Event.RESUME:
+            self._handle(Event.RESUME)
+            try:
+                await link.resume(epochs)
+            except ServerError as e:
+                if e.retry_after_s > 0:
+                    raise
+                log.info("cannot resume from UEN %d, everything is read again: %s", self._sink.position.uen, e)
+                plan = self._replication.resume_refused(self._clock())
+            else:
+                self._ended_links.resumes += 1
+                self._become_live()
+                return
+        while True:
+            self._handle(plan.event)
+            if plan.event is Event.WAIT:
+                log.info("waiting %.1f s before reading everything from %s", plan.wait_s, link.connection.peer)
+                await link.pause(plan.wait_s)
+                plan = Plan(Event.LOAD)
+                continue
+            deferred_s = await link.load()
+            if deferred_s is None:
+                break
+            self._ended_links.deferrals += 1
+            plan = Plan(Event.WAIT, deferred_s)
+        self._ended_links.loads += 1
+        self._ended_links.objects_loaded += link.objects_loaded
+        self._become_live()
+
+    def _become_live(self) -> None:
+        now = self._clock()
+        self._backoff.connected(now)
+        self._policy.connected()
+        self._live_since_s = now
+        self._last_error = ""
+        self._handle(Event.COMPLETE)
+        log.info("following %s from UEN %d on", self._policy.current, self._sink.position.uen)
+
+    # ends of a connection
+
+    def _not_connected(self, error: CsproxyError) -> float:
+        log.warning("cannot connect to %s: %s", self._policy.current, error, extra={"event": 4502})
+        self._last_error = str(error)
+        self._policy.failed()
+        self._handle(Event.LOSE)
+        return self._backoff.next_delay_s()
+
+    def _refused(self, error: ConfigurationError) -> float:
+        self._ended_links.refusals += 1
+        self._last_error = str(error)
+        self._handle(Event.REFUSE)
+        if self._sink.position == _NONE:
+            self._refusal = error
+            return 0.0
+        log.warning("cannot follow %s: %s", self._policy.current, error, extra={"event": 4502})
+        self._policy.failed()
+        return self._backoff.next_delay_s(at_least_s=self._limits.refused_retry_s)
+
+    def _lost(self, error: CsproxyError, *, hint_s: float) -> float:
+        if isinstance(error, ModelError):
+            log.warning("a change did not fit the data, which will be read again: %s", error)
+            self._replication.data_diverged()
+        elif isinstance(error, RemoteProtocolError):
+            self._replication.stream_broken(self._sink.position)
+        log.warning("the connection to %s is lost: %s", self._policy.current, error, extra={"event": 4504})
+        self._last_error = str(error)
+        self._ended_links.losses += 1
+        if self._live_since_s is None:
+            self._policy.failed()
+        else:
+            self._policy.lost()
+        self._live_since_s = None
+        self._backoff.lost(self._clock())
+        self._handle(Event.LOSE)
+        return self._backoff.next_delay_s(at_least_s=hint_s)
+
+    def _forget_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            self._ended_links.transactions += link.transactions
+            self._ended_links.changes += link.changes
+
+    def _handle(self, event: Event) -> None:
+        self._replication.handle(event)
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+@dataclass
+class _Totals:
+    """Counters over all connections; those of the present link are added when it ends."""
+
+    connects: int = 0
+    losses: int = 0
+    refusals: int = 0
+    resumes: int = 0
+    loads: int = 0
+    deferrals: int = 0
+    objects_loaded: int = 0
+    transactions: int = 0
+    changes: int = 0

@@ -1,0 +1,179 @@
+"""One connection to the master: resuming, loading, and publishing what arrives.
+
+Changes are published inside the receive call, a transaction at a time. While a load runs they are
+kept back, within a limit, and published right after the new data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import anyio
+import msgspec
+
+from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.loading import CacheBuilder
+from csproxy.core.replica import ReplicaSink
+from csproxy.core.replication import ChangeStream
+from csproxy.errors import ConnectionLostError, CsproxyError, RemoteProtocolError, ServerError, TimedOutError
+from csproxy.transport.connection import Connection
+from csproxy.transport.upstream_load import read_all_types
+from csproxy.transport.wire.frames import FLAG_END, with_flags
+from csproxy.transport.wire.messages import (
+    LoadBegin,
+    LoadDeferred,
+    LoadGranted,
+    MessageId,
+    ResumeFrom,
+    SnapshotHandle,
+    Subscription,
+    decode_payload,
+)
+
+__all__ = ["MasterLink", "UpstreamLimits", "watch_silence"]
+
+
+class UpstreamLimits(NamedTuple):
+    """Deadlines (seconds) and bounds of an upstream connection.
+
+    ``load_s`` covers the reading of one type and the replay of missed changes; the master takes a
+    load slot back after 600 s by default ([system] proxy-load-timeout). ``silence_s`` without a
+    byte makes the proxy ask (PING); nothing within the same time again, and the master counts as
+    lost. ``refused_retry_s`` is the least time before a refusal is tried again. ``kept_back_bytes``
+    bounds the changes that arrive during a load; more of them end the attempt.
+    """
+
+    connect_s: float = 10.0
+    answer_s: float = 30.0
+    load_s: float = 600.0
+    silence_s: float = 30.0
+    refused_retry_s: float = 15.0
+    kept_back_bytes: int = 64 * 1024 * 1024
+
+
+class MasterLink:
+    """A connection that becomes a source of changes for ``sink``; made before the connection registers.
+
+    ``transactions`` and ``changes`` count what was published through it.
+    """
+
+    def __init__(self, connection: Connection, sink: ReplicaSink, limits: UpstreamLimits) -> None:
+        self.connection = connection
+        self.transactions = 0
+        self.changes = 0
+        self.objects_loaded = 0
+        self._sink = sink
+        self._limits = limits
+        self._stream: ChangeStream | None = None
+        self._kept_back: list[Change | Position] | None = None
+        self._kept_back_bytes = 0
+        connection.on_change = self._receive
+        connection.on_mark = self._receive
+
+    async def resume(self, epochs: Sequence[Epoch]) -> None:
+        """Take up the change stream after the sink's position; what was missed is published before this returns.
+
+        Raises `HistoryExpiredError` (or another `ServerError`) when the master refuses; a load may follow.
+        """
+        self._sink.set_epochs(epochs)
+        self._stream = ChangeStream(self._sink.position, epochs)
+        try:
+            await self.connection.request(
+                MessageId.RESUME_FROM,
+                ResumeFrom(subscriptions=[Subscription()]),
+                minimum=self._sink.position,
+                timeout_s=self._limits.load_s,
+            )
+        except ServerError:
+            self._stream = None
+            raise
+
+    async def load(self) -> float | None:
+        """Read everything and replace the sink's data in one step.
+
+        Returns None when that is done, or the seconds to wait when no load slot is free. Raises
+        what `read_all_types` raises; the sink then still has its old data, and this connection must
+        be given up.
+        """
+        self._kept_back, self._kept_back_bytes = [], 0
+        answer = await self.connection.request(MessageId.LOAD_BEGIN, LoadBegin(), timeout_s=self._limits.answer_s)
+        if answer.message == MessageId.LOAD_DEFERRED:
+            self._kept_back = None
+            return decode_payload(LoadDeferred, answer.payload).retry_after_ms / 1000
+        granted = decode_payload(LoadGranted, answer.payload)
+        position = Position(answer.epoch, answer.uen)
+        builder = CacheBuilder(self._sink.cache if self._sink.position != (0, 0) else None)
+        self.objects_loaded = await read_all_types(self.connection, granted, builder, timeout_s=self._limits.load_s)
+        self._put_in_place(builder, position, [Epoch(*row) for row in granted.epochs])
+        handle = SnapshotHandle(snapshot=granted.snapshot)
+        await self.connection.request(MessageId.LOAD_END, handle, timeout_s=self._limits.answer_s)
+        return None
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not on a connection that has ended: raises why it did."""
+        with anyio.move_on_after(seconds):
+            raise await self.connection.wait_closed()
+
+    def _put_in_place(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
+        """No await from here to the end: no change may fall between the data set and the stream."""
+        self._sink.replace(builder, position, epochs)
+        self._stream = ChangeStream(position, epochs)
+        kept_back, self._kept_back = self._kept_back or [], None
+        for item in kept_back:
+            self._receive(item)
+
+    def _receive(self, item: Change | Position) -> None:
+        """A change or a mark arrived. What is raised here ends the connection."""
+        if self._kept_back is not None:
+            self._keep_back(item)
+            return
+        if self._stream is None:
+            raise RemoteProtocolError(f"{self.connection.peer} sent changes before it was asked for any")
+        if isinstance(item, Change):
+            transaction = self._stream.change(item)
+        else:
+            transaction = _closed_by_mark(self._stream.mark(item))
+        if transaction is not None:
+            self._sink.publish(transaction)
+            self.transactions += 1
+            self.changes += len(transaction)
+
+    def _keep_back(self, item: Change | Position) -> None:
+        assert self._kept_back is not None
+        self._kept_back.append(item)
+        if isinstance(item, Change):
+            self._kept_back_bytes += len(item.frame)
+            if self._kept_back_bytes > self._limits.kept_back_bytes:
+                raise ConnectionLostError(
+                    f"more than {self._limits.kept_back_bytes} bytes of changes arrived during one load: it starts anew"
+                )
+
+
+def _closed_by_mark(transaction: list[Change] | None) -> list[Change] | None:
+    """A transaction that a mark closed gets its END flag, for those who receive it from here."""
+    if transaction is not None and not transaction[-1].last:
+        end = transaction[-1]
+        transaction[-1] = msgspec.structs.replace(end, last=True, frame=with_flags(end.frame, FLAG_END))
+    return transaction
+
+
+async def watch_silence(connection: Connection, *, silence_s: float, clock: Callable[[], float]) -> None:
+    """Ask a peer that has been silent for ``silence_s``, and abort the connection if it does not answer.
+
+    Returns when the connection has ended.
+    """
+    while connection.error is None:
+        quiet_s = clock() - connection.last_received_s
+        if quiet_s < silence_s:
+            await anyio.sleep(silence_s - quiet_s)
+            continue
+        try:
+            await connection.request(MessageId.PING, timeout_s=silence_s)
+        except ServerError:
+            continue  # any answer shows that the peer is there
+        except TimedOutError:
+            if clock() - connection.last_received_s >= silence_s:
+                connection.abort(TimedOutError(f"{connection.peer} has been silent for {2 * silence_s:g} s"))
+        except CsproxyError:
+            return

@@ -22,7 +22,7 @@ from csproxy.core import codec
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["Entry", "Plan", "canonical", "canonical_map", "encode_object", "is_default", "plan_of", "wrong_shape"]
+__all__ = ["Entry", "Key", "Plan", "PlainMap", "canonical", "canonical_map", "encode_object", "is_default", "plan_of"]
 
 PlainMap = dict[str, Any]
 Key = tuple[Any, ...]
@@ -31,16 +31,23 @@ Key = tuple[Any, ...]
 class Entry(NamedTuple):
     """How one attribute is treated.
 
-    ``normalise`` gives the canonical value, or None for the default; it is None itself for scalars.
-    ``plan`` and ``key`` are there for structures and lists of them; ``path`` is for messages.
+    ``normalise`` gives the canonical value, or None for the default; it is None itself for scalars,
+    which have a ``default`` instead. ``plan`` is there for structures and lists of them, ``key`` (and
+    the names of its attributes) for lists of structures. ``path`` and ``object_type`` are for messages.
     """
 
     attribute: Attribute
     path: str
-    default: int | str | None
-    normalise: Callable[[Any], Any] | None
-    plan: Plan | None
-    key: Callable[[PlainMap], Key] | None
+    object_type: int
+    default: int | str | None = None
+    normalise: Callable[[Any], Any] | None = None
+    plan: Plan | None = None
+    key: Callable[[PlainMap], Key] | None = None
+    key_names: tuple[str, ...] = ()
+
+    def error(self, code: ErrorCode, message: str) -> ModelError:
+        """A `ModelError` about this attribute."""
+        return ModelError(code, message, object_type=self.object_type, property_name=self.path.partition(".")[2])
 
 
 class Plan(NamedTuple):
@@ -70,7 +77,12 @@ def encode_object(object_type: ObjectType, obj: Mapping[str, Any]) -> bytes:
 def canonical_map(plan: Plan, value: Any) -> PlainMap:
     """`canonical` for one object or structure."""
     if not isinstance(value, dict):
-        raise wrong_shape(plan.path, "a map of attributes", value, object_type=plan.object_type)
+        raise ModelError(
+            ErrorCode.OBJECT_PACKING_ERROR,
+            f"{plan.path} must be a map of attributes, not {type(value).__name__}",
+            object_type=plan.object_type,
+            property_name=plan.path.partition(".")[2],
+        )
     result: PlainMap = {}
     known = 0
     for name, normalise in plan.steps:
@@ -102,34 +114,29 @@ def plan_of(object_type: ObjectType) -> Plan:
 
 
 def _compile(attributes: Mapping[str, Attribute], path: str, number: int) -> Plan:
-    entries = {name: _entry(attribute, f"{path}.{name}", number) for name, attribute in attributes.items()}
+    entries = {name: _entry(Entry(attribute, f"{path}.{name}", number)) for name, attribute in attributes.items()}
     steps = tuple((name, entry.normalise) for name, entry in entries.items())
     return Plan(steps=steps, entries=entries, path=path, object_type=number)
 
 
-def _entry(attribute: Attribute, path: str, number: int) -> Entry:
-    default: int | str | None = None
-    normalise: Callable[[Any], Any] | None = None
-    plan: Plan | None = None
-    key: Callable[[PlainMap], Key] | None = None
-    match attribute.kind:
+def _entry(bare: Entry) -> Entry:
+    match bare.attribute.kind:
         case AttributeKind.TEXT:
-            default = ""
+            return bare._replace(default="")
         case AttributeKind.KV:
-            normalise = _options_normaliser(path, number)
+            return bare._replace(normalise=_options_normaliser(bare))
         case AttributeKind.LINK_LIST:
-            normalise = _links_normaliser(path, number)
+            return bare._replace(normalise=_links_normaliser(bare))
         case AttributeKind.STRUCT | AttributeKind.STRUCT_LIST:
-            structure = SCHEMA.structures[attribute.target or ""]
-            plan = _compile(structure.attributes, path, number)
-            if attribute.kind is AttributeKind.STRUCT:
-                normalise = _structure_normaliser(plan)
-            else:
-                key = _key_function([plan.entries[name] for name in structure.key])
-                normalise = _items_normaliser(plan, key)
+            structure = SCHEMA.structures[bare.attribute.target or ""]
+            plan = _compile(structure.attributes, bare.path, bare.object_type)
+            if bare.attribute.kind is AttributeKind.STRUCT:
+                return bare._replace(plan=plan, normalise=_structure_normaliser(plan))
+            key = _key_function([plan.entries[name] for name in structure.key])
+            normalise = _items_normaliser(bare, plan, key)
+            return bare._replace(plan=plan, normalise=normalise, key=key, key_names=structure.key)
         case _:
-            default = 0
-    return Entry(attribute, path, default, normalise, plan, key)
+            return bare._replace(default=0)
 
 
 def _structure_normaliser(plan: Plan) -> Callable[[Any], PlainMap | None]:
@@ -139,61 +146,59 @@ def _structure_normaliser(plan: Plan) -> Callable[[Any], PlainMap | None]:
     return normalise
 
 
-def _options_normaliser(path: str, number: int) -> Callable[[Any], PlainMap | None]:
+def _options_normaliser(entry: Entry) -> Callable[[Any], PlainMap | None]:
     def normalise(value: Any) -> PlainMap | None:
         if not value:
             return None
         try:
             return {section: dict(sorted(options.items())) for section, options in sorted(value.items())}
         except (AttributeError, TypeError) as error:
-            raise wrong_shape(path, "a map {section: {option: value}}", value, object_type=number) from error
+            raise _wrong_shape(entry, "a map {section: {option: value}}", value) from error
 
     return normalise
 
 
-def _links_normaliser(path: str, number: int) -> Callable[[Any], list[int] | None]:
+def _links_normaliser(entry: Entry) -> Callable[[Any], list[int] | None]:
     def normalise(value: Any) -> list[int] | None:
         if not value:
             return None
         if not isinstance(value, list):
-            raise wrong_shape(path, "a list of DBIDs", value, object_type=number)
+            raise _wrong_shape(entry, "a list of DBIDs", value)
         try:
             return sorted(set(value))
         except TypeError as error:
-            raise wrong_shape(path, "a list of DBIDs", value, object_type=number) from error
+            raise _wrong_shape(entry, "a list of DBIDs", value) from error
 
     return normalise
 
 
-def _items_normaliser(plan: Plan, key: Callable[[PlainMap], Key]) -> Callable[[Any], list[PlainMap] | None]:
+def _items_normaliser(
+    entry: Entry, plan: Plan, key: Callable[[PlainMap], Key]
+) -> Callable[[Any], list[PlainMap] | None]:
     def normalise(value: Any) -> list[PlainMap] | None:
         if not value:
             return None
         if not isinstance(value, list):
-            raise wrong_shape(plan.path, "a list of maps", value, object_type=plan.object_type)
+            raise _wrong_shape(entry, "a list of maps", value)
         items = [canonical_map(plan, item) for item in value]
-        return items if len(items) == 1 else _distinct(plan, key, items)
+        return items if len(items) == 1 else _distinct(entry, key, items)
 
     return normalise
 
 
-def _distinct(plan: Plan, key: Callable[[PlainMap], Key], items: list[PlainMap]) -> list[PlainMap]:
+def _distinct(entry: Entry, key: Callable[[PlainMap], Key], items: list[PlainMap]) -> list[PlainMap]:
     """The items sorted by key; one that is there twice counts once."""
     try:
         items.sort(key=key)
     except TypeError as error:
-        raise wrong_shape(plan.path, "a list whose keys can be compared", items, object_type=plan.object_type) from error
+        raise _wrong_shape(entry, "a list whose keys can be compared", items) from error
     result = items[:1]
     for item in items[1:]:
         if key(item) != key(result[-1]):
             result.append(item)
         elif item != result[-1]:
-            raise ModelError(
-                ErrorCode.UNIQUENESS_VIOLATION,
-                f"{plan.path} holds two different items with the key {key(item)!r}",
-                object_type=plan.object_type,
-                property_name=plan.path.partition(".")[2],
-            )
+            message = f"{entry.path} holds two different items with the key {key(item)!r}"
+            raise entry.error(ErrorCode.UNIQUENESS_VIOLATION, message)
     return result
 
 
@@ -209,11 +214,6 @@ def _key_function(entries: list[Entry]) -> Callable[[PlainMap], Key]:
     return lambda item: tuple([item.get(name, default) for name, default in parts])
 
 
-def wrong_shape(path: str, wanted: str, value: object, *, object_type: int) -> ModelError:
+def _wrong_shape(entry: Entry, wanted: str, value: object) -> ModelError:
     """The error for a map or list that is something else."""
-    return ModelError(
-        ErrorCode.OBJECT_PACKING_ERROR,
-        f"{path} must be {wanted}, not {type(value).__name__}",
-        object_type=object_type,
-        property_name=path.partition(".")[2],
-    )
+    return entry.error(ErrorCode.OBJECT_PACKING_ERROR, f"{entry.path} must be {wanted}, not {type(value).__name__}")

@@ -63,18 +63,18 @@ class SubscriptionClass(Generic[M]):
     `SubscriptionIndex.join` makes those that have members; one made directly only answers `wants`,
     for the replay of a single subscription.
 
-    ``pending`` and ``pending_start`` belong to the fan-out: frames matched in this loop turn and
-    the ordinal of the first.
+    ``pending`` and ``ordinals`` belong to the fan-out: frames matched in this turn of the event
+    loop, and the ordinal of each. ``marked_uen`` is the last UEN that the members heard of.
     """
 
-    __slots__ = ("access", "interests", "marked_uen", "members", "pending", "pending_start")
+    __slots__ = ("access", "interests", "marked_uen", "members", "ordinals", "pending")
 
     def __init__(self, interests: frozenset[Interest], access: Access) -> None:
         self.interests = interests
         self.access = access
         self.members: dict[M, None] = {}
         self.pending: list[bytes] = []
-        self.pending_start = 0
+        self.ordinals: list[int] = []
         self.marked_uen = 0
 
     def __repr__(self) -> str:

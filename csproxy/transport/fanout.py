@@ -92,7 +92,7 @@ class FanOut:
     def floor(self) -> int:
         """Ordinal before which every live member has been given everything."""
         floor = self._jobs[0].start if self._jobs else self._log.end
-        return min([floor, *(cls.pending_start for cls in self._dirty)])
+        return min([floor, *(cls.ordinals[0] for cls in self._dirty)])
 
     def publish(self, transaction: Sequence[LogRecord], position: Position) -> None:
         """Collect one transaction that was just appended to the log; it goes out in the next turn.
@@ -113,7 +113,8 @@ class FanOut:
             ordinal += 1
         for cls, closed in touched.items():
             if not closed:
-                self._collect(cls, progress_mark(position), ordinal)
+                # One piece with the frame before it: whoever gets that frame learns that it was the last.
+                cls.pending[-1] += progress_mark(position)
             cls.marked_uen = position.uen
 
     def mark(self, position: Position) -> None:
@@ -130,19 +131,16 @@ class FanOut:
 
     def _collect(self, cls: SubscriptionClass[Member], frame: bytes, ordinal: int) -> None:
         if not cls.pending:
-            cls.pending_start = ordinal
             self._dirty.append(cls)
             if not self._scheduled:
                 self._scheduled = True
                 self._call_soon(self._turn)
         cls.pending.append(frame)
+        cls.ordinals.append(ordinal)
 
     def _turn(self) -> None:
-        end = self._log.end
         for cls in self._dirty:
-            data = cls.pending[0] if len(cls.pending) == 1 else b"".join(cls.pending)
-            cls.pending = []
-            self._jobs.append(_Job(data, list(cls.members), cls.pending_start, end))
+            self._make_jobs(cls)
         self._dirty.clear()
         budget = self._clients_per_turn
         jobs = self._jobs
@@ -157,6 +155,25 @@ class FanOut:
         self._scheduled = bool(jobs)
         if jobs:
             self._call_soon(self._turn)
+
+    def _make_jobs(self, cls: SubscriptionClass[Member]) -> None:
+        """Join what the class collected, in pieces that a channel takes before it counts as full.
+
+        A transaction of many megabytes must not be held once per slow client: who does not take the
+        first piece is parked there.
+        """
+        frames, ordinals = cls.pending, cls.ordinals
+        cls.pending, cls.ordinals = [], []
+        members = list(cls.members)
+        first = size = 0
+        for index, frame in enumerate(frames):
+            if size and size + len(frame) > HIGH_WATER_BYTES:
+                data = b"".join(frames[first:index])
+                self._jobs.append(_Job(data, members, ordinals[first], ordinals[index]))
+                first, size = index, 0
+            size += len(frame)
+        data = frames[0] if len(frames) == 1 else b"".join(frames[first:])
+        self._jobs.append(_Job(data, members, ordinals[first], self._log.end))
 
     def _deliver(self, job: _Job, part: list[Member]) -> None:
         data, start, end = job.data, job.start, job.end

@@ -124,7 +124,8 @@ class ConfigurationServer:
 
     ``role`` is ``"master"`` or ``"proxy"``, ``name`` that of the server's own Application object.
     ``clock`` gives monotonic seconds, ``random`` a float in [0, 1), ``random_bytes`` bytes that
-    nobody can guess. ``more_status`` adds keys to the Status answer.
+    nobody can guess. ``call_soon(fn)`` runs ``fn`` in the next turn of the event loop. ``more_status``
+    adds keys to the Status answer.
 
     It implements `csproxy.core.replica.ReplicaSink`: a source of data publishes into it.
     """
@@ -140,6 +141,7 @@ class ConfigurationServer:
         random_bytes: Callable[[int], bytes],
         settings: ServerSettings | None = None,
         clock: Callable[[], float] = anyio.current_time,
+        call_soon: Callable[[Callable[[], None]], object] = call_soon,
         release: str = __version__,
         more_status: Callable[[], dict[str, Any]] | None = None,
     ) -> None:

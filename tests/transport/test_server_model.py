@@ -1,0 +1,270 @@
+"""Fan-out, parking, replay and resuming against a plain model, in every interleaving hypothesis finds.
+
+The model is a list of transactions and, for each client, the changes that it must receive: those
+published while it held a matching subscription, each once, in order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from csproxy.core.changes import Action, Position
+from csproxy.transport.channel import HIGH_WATER_BYTES
+from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY
+from csproxy.transport.wire.messages import (
+    HistoryLog,
+    MessageId,
+    RegisterNotification,
+    RestoreSession,
+    ResumeFrom,
+    Subscription,
+    UnregisterNotification,
+)
+from tests.transport.manual import EPOCH, Client, application, manual_server, transaction
+
+SKILL, CODE = 13, 14
+NAMES = [f"client_{i}" for i in range(4)]
+INTERESTS = [
+    Subscription(),
+    Subscription(object_type=SKILL),
+    Subscription(object_type=CODE),
+    Subscription(tenant_id=2),
+    Subscription(object_type=SKILL, object_dbid=3),
+]
+Key = tuple[int, int, int, int]
+
+
+def matches(interest: Subscription, type_: int, dbid: int) -> bool:
+    return (
+        interest.object_type in (0, type_)
+        and interest.object_dbid in (0, dbid)
+        and interest.tenant_id in (0, tenant_of(dbid))
+    )
+
+
+def tenant_of(dbid: int) -> int:
+    return 1 + dbid % 2
+
+
+def item(type_: int, dbid: int, version: int) -> dict[str, Any]:
+    # 20 KB each: a handful of changes fills a channel.
+    return {
+        "DBID": dbid,
+        "tenantDBID": tenant_of(dbid),
+        "name": f"object {type_} {dbid}",
+        "state": 1,
+        "userProperties": {"v": {"n": version, "filler": "x" * 20_000}},
+    }
+
+
+class Expectation:
+    """What one client must have received, and how far it has been checked."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.interests: set[int] = set()
+        self.live: list[Key] = []
+        self.history: list[Key] = []
+
+    def received(self, *, history: bool) -> list[Key]:
+        kept = self.client.frames
+        self.client.frames = [f for f in kept if bool(f.flags & FLAG_HISTORY) is history]
+        try:
+            return self.client.changes()
+        finally:
+            self.client.frames = kept
+
+
+class ServerMachine(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        objects = [(9, application(200 + i, name)) for i, name in enumerate(NAMES)]
+        self.server, self.turns = manual_server(objects)
+        self.objects: dict[tuple[int, int], int] = {}
+        self.uen = 0
+        self.log: list[tuple[Key, int, int, bool]] = []
+        self.clients: dict[str, Expectation] = {}
+        self.sessions: dict[str, tuple[str, set[int], Position]] = {}
+
+    # the master's side
+
+    @rule(steps=st.lists(st.tuples(st.sampled_from([SKILL, CODE]), st.integers(1, 6), st.booleans()), min_size=1))
+    def publish(self, steps: list[tuple[int, int, bool]]) -> None:
+        planned = []
+        for type_, dbid, delete in steps[:8]:
+            version = self.objects.get((type_, dbid))
+            if version is None:
+                self.objects[type_, dbid] = 1
+                planned.append((Action.CREATED, type_, item(type_, dbid, 1), None))
+            elif delete:
+                del self.objects[type_, dbid]
+                planned.append((Action.DELETED, type_, item(type_, dbid, version), None))
+            else:
+                self.objects[type_, dbid] = version + 1
+                delta = {"userProperties": {"changed": {"v": {"n": version + 1, "filler": "y" * 20_000}}}}
+                planned.append((Action.UPDATED, type_, item(type_, dbid, version + 1), delta))
+        changes = transaction(self.uen + 1, *planned)
+        self.server.publish(changes)
+        self.uen += len(changes)
+        for one in changes:
+            key = (one.position.uen, int(one.action), one.type, one.dbid)
+            self.log.append((key, one.type, one.dbid, one.last))
+            for expected in self.clients.values():
+                if any(matches(INTERESTS[i], one.type, one.dbid) for i in expected.interests):
+                    expected.live.append(key)
+
+    @rule()
+    def turn(self) -> None:
+        self.turns.run()
+
+    @rule()
+    def marks(self) -> None:
+        self.server.fan_out.mark(self.server.position)
+
+    # clients
+
+    @precondition(lambda self: len(self.clients) < len(NAMES))
+    @rule()
+    def connect(self) -> None:
+        name = next(name for name in NAMES if name not in self.clients)
+        self.sessions.pop(name, None)
+        self.clients[name] = Expectation(Client(self.server, name))
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), interest=st.integers(0, len(INTERESTS) - 1), back=st.none() | st.integers(0, 20))
+    def subscribe(self, data: st.DataObject, interest: int, back: int | None) -> None:
+        expected = self.pick(data)
+        if interest in expected.interests:
+            return
+        since = Position(0, 0)
+        if back is not None:
+            since = Position(EPOCH, self.boundary(self.uen - back))
+            expected.history += self.since(since, {interest})
+        fields = {name: getattr(INTERESTS[interest], name) for name in INTERESTS[interest].__struct_fields__}
+        expected.client.request(MessageId.REGISTER_NOTIFICATION, RegisterNotification(**fields), minimum=since)
+        expected.interests.add(interest)
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def unsubscribe(self, data: st.DataObject) -> None:
+        expected = self.pick(data)
+        if expected.interests:
+            interest = expected.interests.pop()
+            fields = {name: getattr(INTERESTS[interest], name) for name in INTERESTS[interest].__struct_fields__}
+            expected.client.request(MessageId.UNREGISTER_NOTIFICATION, UnregisterNotification(**fields))
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data(), count=st.sampled_from([100, 5_000, 50_000, 1 << 30]))
+    def take(self, data: st.DataObject, count: int) -> None:
+        self.pick(data).client.receive(count)
+
+    @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        """The connection breaks; what the client has seen completely is where it can resume."""
+        expected = self.pick(data)
+        client = expected.client
+        self.check(expected, complete=False)
+        reached = self.reached(client)
+        client.channel.lose()
+        del self.clients[client.name]
+        if reached is not None:
+            self.sessions[client.name] = (client.session, set(expected.interests), reached)
+
+    @precondition(lambda self: self.sessions)
+    @rule(restore=st.booleans())
+    def come_back(self, restore: bool) -> None:
+        name, (session, interests, reached) = self.sessions.popitem()
+        if name in self.clients:
+            return
+        if restore:
+            client = self.restored(name, session)
+        else:
+            client = Client(self.server, name)
+        expected = self.clients[name] = Expectation(client)
+        expected.interests = interests
+        expected.history += self.since(reached, interests)
+        if restore:
+            client.request(MessageId.HISTORY_LOG, HistoryLog(session=session), minimum=reached)
+        else:
+            wanted = ResumeFrom(subscriptions=[INTERESTS[i] for i in interests])
+            client.request(MessageId.RESUME_FROM, wanted, minimum=reached)
+
+    # what must hold
+
+    @invariant()
+    def nobody_holds_much(self) -> None:
+        for expected in getattr(self, "clients", {}).values():
+            # The channel's own limit, one batch of a turn and one piece of a replay.
+            assert expected.client.channel.most_pending < HIGH_WATER_BYTES * 2 + 8 * 8 * 21_000
+
+    def teardown(self) -> None:
+        for _ in range(200):
+            self.turns.run_all()
+            for expected in self.clients.values():
+                expected.client.receive()
+        for expected in self.clients.values():
+            self.check(expected, complete=True)
+
+    def check(self, expected: Expectation, *, complete: bool) -> None:
+        live, history = expected.received(history=False), expected.received(history=True)
+        if complete:
+            assert live == expected.live
+            assert history == expected.history
+        else:
+            assert live == expected.live[: len(live)]
+            assert history == expected.history[: len(history)]
+        self.check_marks(expected.client)
+
+    def check_marks(self, client: Client) -> None:
+        boundaries = {key[0] for key, _, _, last in self.log if last} | {0}
+        marked = seen = 0
+        for frame in client.frames:
+            if frame.request or frame.flags & FLAG_HISTORY:
+                continue
+            if frame.message == MessageId.PROGRESS_MARK:
+                assert frame.uen in boundaries
+                assert frame.uen >= marked
+                marked = frame.uen
+            elif frame.message in set(Action):
+                assert frame.uen > marked, "a change at or below a progress mark"
+                assert frame.uen > seen, "UENs of the live stream must ascend"
+                seen = frame.uen
+
+    def pick(self, data: st.DataObject) -> Expectation:
+        return self.clients[data.draw(st.sampled_from(sorted(self.clients)))]
+
+    def boundary(self, uen: int) -> int:
+        """The newest end of a transaction at or before ``uen``."""
+        return max([key[0] for key, _, _, last in self.log if last and key[0] <= uen], default=0)
+
+    def since(self, position: Position, interests: set[int]) -> list[Key]:
+        return [
+            key
+            for key, type_, dbid, _ in self.log
+            if key[0] > position.uen and any(matches(INTERESTS[i], type_, dbid) for i in interests)
+        ]
+
+    def reached(self, client: Client) -> Position | None:
+        """The last place up to which the client knows it has everything; None while a replay runs."""
+        if any(frame.flags & FLAG_HISTORY for frame in client.frames):
+            return None
+        closed = [f.uen for f in client.frames if not f.request and f.flags & FLAG_END and f.message != 4]
+        registered = [f.uen for f in client.frames if f.message == MessageId.NOTIFICATION_REGISTERED]
+        return Position(EPOCH, max(closed[-1:] + registered[:1])) if registered else None
+
+    def restored(self, name: str, session: str) -> Client:
+        client = Client.__new__(Client)
+        client.server, client.name, client.session = self.server, name, session
+        client.__dict__.update(Client.connected(self.server, name))
+        client.request(MessageId.RESTORE_SESSION, RestoreSession(type=2, name=name, session=session))
+        client.answer(MessageId.CLIENT_REGISTERED)
+        return client
+
+
+TestServerMachine = ServerMachine.TestCase
+TestServerMachine.settings = hypothesis_settings(max_examples=150, stateful_step_count=40, deadline=None)

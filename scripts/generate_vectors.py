@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from vector_breakages import BROKEN
+from vector_deltas import DELTAS, REFUSED_DELTAS
 from vector_examples import EPOCH, MESSAGES, SESSION_STEPS, Example
 
 from csproxy.core import codec
+from csproxy.core.model import SCHEMA
+from csproxy.core.model.delta import canonical, compute_delta
 from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY, MAGIC, encode_frame
 
 TARGET: Final = Path(__file__).parent.parent / "docs" / "vectors"
@@ -29,24 +32,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"$bytes": value.hex()}
     if isinstance(value, dict):
-        if all(isinstance(key, str) for key in value):
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: to_json(item) for key, item in value.items()}
         return {"$map": [[key, to_json(item)] for key, item in value.items()]}
     if isinstance(value, list):
         return [to_json(item) for item in value]
-    return value
-
-
-def from_json(value: Any) -> Any:
-    """The inverse of `to_json`."""
-    if isinstance(value, dict):
-        if value.keys() == {"$bytes"}:
-            return bytes.fromhex(value["$bytes"])
-        if value.keys() == {"$map"}:
-            return {key: from_json(item) for key, item in value["$map"]}
-        return {key: from_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [from_json(item) for item in value]
     return value
 
 
@@ -128,6 +118,28 @@ def session() -> dict[str, Any]:
     }
 
 
+def deltas() -> dict[str, Any]:
+    """Deltas with the object before and after, all in plain form; and deltas that do not fit."""
+    computed = []
+    for name, example in DELTAS.items():
+        object_type = SCHEMA.object_type(example.type)
+        before, after = canonical(object_type, example.before), canonical(object_type, example.after)
+        delta = compute_delta(object_type, before, after)
+        plain = {"before": before, "delta": delta, "after": after}
+        computed.append({"name": name, "type": example.type, **{key: to_json(value) for key, value in plain.items()}})
+    refused = [
+        {
+            "name": name,
+            "type": example.type,
+            "before": to_json(example.before),
+            "delta": to_json(example.delta),
+            "code": example.code,
+        }
+        for name, example in REFUSED_DELTAS.items()
+    ]
+    return {"deltas": computed, "refused": refused}
+
+
 def documents() -> dict[str, Any]:
     """File name → content."""
     return {
@@ -135,6 +147,7 @@ def documents() -> dict[str, Any]:
         "messages.json": [{"name": name, **message_vector(example)} for name, example in MESSAGES.items()],
         "broken.json": broken(),
         "session.json": session(),
+        "deltas.json": deltas(),
     }
 
 

@@ -41,7 +41,7 @@ AGENT: Final[dict[str, Any]] = {
     "isAgent": 2,
     "agentInfo": {"skillLevels": [{"skillDBID": 101, "level": 7}]},
     "state": 1,
-    "userProperties": {"desk": {"floor": 3, "badge": b"\x00\xff", "city": "Zürich"}},
+    "userProperties": {"desk": {"badge": b"\x00\xff", "city": "Zürich", "floor": 3}},
 }
 DELTA: Final[dict[str, Any]] = {"firstName": "Dieter"}
 

@@ -11,7 +11,9 @@ from wire_vectors import ROOT, VECTORS, client_in, load, plain, server_in
 
 from csproxy.core import codec
 from csproxy.core.changes import Position
-from csproxy.errors import RemoteProtocolError
+from csproxy.core.model import SCHEMA
+from csproxy.core.model.delta import apply_delta, canonical, compute_delta
+from csproxy.errors import ModelError, RemoteProtocolError
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.exchanges import ANSWERS
 from csproxy.transport.wire.frames import MAGIC, Frame, FrameReader, encode_frame
@@ -19,6 +21,7 @@ from csproxy.transport.wire.messages import PAYLOADS, MessageId, decode_payload
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 
+DELTAS = load("deltas.json")
 FRAMES = load("frames.json")
 MESSAGES = load("messages.json")
 BROKEN = load("broken.json")
@@ -172,3 +175,18 @@ def test_both_sides_accept_the_session_and_build_the_same_bytes(chunk: int) -> N
     assert client.disconnect_reason is not None
     assert client.disconnect_reason.code == 28
     assert client.open_requests == 0
+
+
+@pytest.mark.parametrize("vector", named(DELTAS["deltas"]))
+def test_a_delta_leads_from_before_to_after_and_is_what_compute_gives(vector: dict[str, Any]) -> None:
+    kind = SCHEMA.object_type(vector["type"])
+    before, delta, after = (plain(vector[key]) for key in ("before", "delta", "after"))
+    assert canonical(kind, apply_delta(kind, before, delta)) == after
+    assert compute_delta(kind, before, after) == delta
+
+
+@pytest.mark.parametrize("vector", named(DELTAS["refused"]))
+def test_a_delta_that_does_not_fit_is_refused_with_its_error(vector: dict[str, Any]) -> None:
+    with pytest.raises(ModelError) as caught:
+        apply_delta(SCHEMA.object_type(vector["type"]), plain(vector["before"]), plain(vector["delta"]))
+    assert caught.value.code == vector["code"]

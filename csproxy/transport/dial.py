@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import anyio
@@ -13,7 +12,7 @@ from csproxy.errors import ConnectionLostError, ErrorCode
 from csproxy.transport.channel import Channel
 from csproxy.transport.protocol_channel import ProtocolChannel
 from csproxy.transport.sockets import bound_kernel_queue
-from csproxy.transport.stream_channel import StreamChannel
+from csproxy.transport.stream_channel import RunTasks, StreamChannel
 
 __all__ = ["CONNECT_TIMEOUT_S", "connect_tcp"]
 
@@ -59,13 +58,4 @@ async def _connect_stream(host: str, port: int, local: tuple[str, int] | None) -
         options = {"local_host": local[0]} | ({"local_port": local[1]} if local[1] else {})
     stream = await anyio.connect_tcp(host, port, **options)
     bound_kernel_queue(stream.extra(SocketAttribute.raw_socket))
-    return StreamChannel(stream, _SystemTasks())
-
-
-class _SystemTasks:
-    """Starts tasks that belong to trio's run, as asyncio's transports belong to their loop."""
-
-    def start_soon(self, func: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        import trio  # only programs that run on trio have it
-
-        trio.lowlevel.spawn_system_task(func, *args)
+    return StreamChannel(stream, RunTasks())

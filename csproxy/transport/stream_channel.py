@@ -16,7 +16,7 @@ from csproxy.transport.protocol_channel import CLOSE_TIMEOUT_S
 from csproxy.transport.sockets import peer_name
 from csproxy.transport.turns import now
 
-__all__ = ["Starter", "StreamChannel"]
+__all__ = ["RunTasks", "Starter", "StreamChannel"]
 
 _log = logging.getLogger("csproxy.channel")
 
@@ -31,6 +31,19 @@ class Starter(Protocol):
 
     def start_soon(self, func: Callable[..., Awaitable[Any]], /, *args: Any) -> object:
         """Run ``func(*args)`` as a task."""
+
+
+class RunTasks:
+    """Starts tasks that belong to trio's whole run, as asyncio's transports belong to their loop.
+
+    For channels that are handed to an owner, who closes them: they end then at the latest.
+    """
+
+    def start_soon(self, func: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
+        """Run ``func(*args)`` as a trio system task; it must not raise."""
+        import trio  # only programs that run on trio have it
+
+        trio.lowlevel.spawn_system_task(func, *args)
 
 
 class StreamChannel(Channel):

@@ -183,6 +183,17 @@ _START = (
 _RUNNING = (
     Option(
         section="csproxy",
+        name="delay-reload",
+        default=0,
+        valid="0 to 86400 seconds",
+        parse=_integer(0, 86400),
+        effect=Effect.RECONNECT,
+        origin="D",
+        meaning="How long a proxy waits before it reads everything anew after a lost connection that could not be "
+        "resumed. Never delays the first load.",
+    ),
+    Option(
+        section="csproxy",
         name="packet-size",
         default=65536,
         valid="1024 to 16777216 bytes",

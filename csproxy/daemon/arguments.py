@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from csproxy import __version__
-from csproxy.errors import ConfigurationError
+from csproxy.daemon.usage import UsageError
 
 __all__ = ["Arguments", "normalise", "parse_arguments"]
 
@@ -83,7 +83,7 @@ def normalise(argv: Sequence[str]) -> list[str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         sentence = message.removeprefix("argument ").replace("--", "-")
-        raise ConfigurationError(f"{sentence}; confserv -help lists the parameters")
+        raise UsageError(f"{sentence}; confserv -help lists the parameters")
 
 
 def _port(text: str) -> int:
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 def parse_arguments(argv: Sequence[str]) -> Arguments:
     """Read the arguments after the program's name.
 
-    ``-V`` and ``-help`` print and raise SystemExit(0). Raises `ConfigurationError` with one
+    ``-V`` and ``-help`` print and raise SystemExit(0). Raises `UsageError` with one
     sentence for anything that is unknown, incomplete, or not available in this release.
     """
     words, log = _split_log_options(normalise(argv))
@@ -142,16 +142,14 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         parser.print_help()
         raise SystemExit(0)
     if found.section is not None and found.app not in (None, found.section):
-        raise ConfigurationError(f"-s {found.section} and -app {found.app} disagree: give one of them")
+        raise UsageError(f"-s {found.section} and -app {found.app} disagree: give one of them")
     application = found.app or found.section
     if found.host is not None:
         missing = [name for name, value in (("-port", found.port), ("-app", application)) if value is None]
         if missing:
-            raise ConfigurationError(f"a proxy needs -host, -port and -app; {' and '.join(missing)} not given")
+            raise UsageError(f"a proxy needs -host, -port and -app; {' and '.join(missing)} not given")
     elif found.port is not None:
-        raise ConfigurationError(
-            "-port is the master's port and needs -host; a master takes its own port from confserv.conf"
-        )
+        raise UsageError("-port is the master's port and needs -host; a master takes its own port from confserv.conf")
     return Arguments(
         host=found.host,
         port=found.port,
@@ -175,10 +173,10 @@ def _split_log_options(words: list[str]) -> tuple[list[str], dict[str, str]]:
             if not separator:
                 following = next(rest, None)
                 if following is None:
-                    raise ConfigurationError(f"-log-{name} needs a value")
+                    raise UsageError(f"-log-{name} needs a value")
                 value = following
             if not name:
-                raise ConfigurationError(f"{word} names no log option: -log-verbose debug is an example")
+                raise UsageError(f"{word} names no log option: -log-verbose debug is an example")
             log[name] = value
         else:
             others.append(word)
@@ -194,6 +192,6 @@ def _refuse_unavailable(words: Sequence[str]) -> None:
             return
         name = word.lstrip("-").partition("=")[0]
         if word.startswith("--") and name in _NOT_AVAILABLE:
-            raise ConfigurationError(f"-{name} is not available in this release ({__version__})")
+            raise UsageError(f"-{name} is not available in this release ({__version__})")
         if word.startswith("-") and name in _TAKES_VALUE and "=" not in word:
             next(rest, None)

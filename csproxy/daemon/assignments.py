@@ -16,16 +16,17 @@ from typing import Any
 
 from csproxy.core.model import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.daemon.plain import enumeration_value, value_from_json
-from csproxy.errors import ConfigurationError, ErrorCode, ModelError
+from csproxy.daemon.usage import UsageError
+from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["apply_assignments", "parse_assignment"]
 
 
 def parse_assignment(text: str) -> tuple[str, str]:
-    """Split ``path=value``. Raises `ConfigurationError` when there is no equals sign or no path."""
+    """Split ``path=value``. Raises `UsageError` when there is no equals sign or no path."""
     path, separator, value = text.partition("=")
     if not separator or not path:
-        raise ConfigurationError(f"{text!r} is not of the form attribute=value")
+        raise UsageError(f"{text!r} is not of the form attribute=value")
     return path, value
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from csproxy.errors import ConfigurationError
+from csproxy.daemon.usage import UsageError
 
 __all__ = ["ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
 
@@ -81,7 +81,7 @@ def connection_flags(
 ) -> ConnectionFlags:
     """Put flags, environment and defaults together; asks for the password on a terminal.
 
-    Raises `ConfigurationError` for a bad value and for a password that cannot be had.
+    Raises `UsageError` for a bad value and for a password that cannot be had.
     """
     given = vars(arguments)
     port = given.get("port")
@@ -89,7 +89,7 @@ def connection_flags(
         try:
             port = port_number(environment.get("CSPROXY_PORT", "2020"))
         except argparse.ArgumentTypeError as e:
-            raise ConfigurationError(f"environment variable CSPROXY_PORT: {e}") from e
+            raise UsageError(f"environment variable CSPROXY_PORT: {e}") from e
     host = str(given.get("host") or environment.get("CSPROXY_HOST") or "127.0.0.1")
     user = str(given.get("user") or environment.get("CSPROXY_USER") or "default")
     return ConnectionFlags(
@@ -108,15 +108,15 @@ def _password(given: Mapping[str, object], environment: Mapping[str, str], stdin
         try:
             return _first_line(path.read_text(encoding="utf-8"))
         except OSError as e:
-            raise ConfigurationError(f"password file {path} cannot be read: {e.strerror}") from e
+            raise UsageError(f"password file {path} cannot be read: {e.strerror}") from e
         except UnicodeDecodeError as e:
-            raise ConfigurationError(f"password file {path} is not UTF-8") from e
+            raise UsageError(f"password file {path} is not UTF-8") from e
     if given.get("password_stdin"):
         return _first_line(stdin.readline())
     if "CSPROXY_PASSWORD" in environment:
         return environment["CSPROXY_PASSWORD"]
     if not stdin.isatty():
-        raise ConfigurationError(
+        raise UsageError(
             "no password given and no terminal to ask on: use --password-file FILE (csproxy init wrote one to "
             "DIR/password), --password-stdin, or CSPROXY_PASSWORD"
         )

@@ -19,7 +19,6 @@ from csproxy.daemon.plain import delta_to_json, object_to_json
 from csproxy.errors import CsproxyError, ModelError, ServerError
 
 __all__ = [
-    "OUTPUTS",
     "change_document",
     "compact_json",
     "error_document",
@@ -29,7 +28,6 @@ __all__ = [
     "time_text",
 ]
 
-OUTPUTS = ("table", "json", "jsonl")
 
 _WORDS = {Action.CREATED: "created", Action.UPDATED: "updated", Action.DELETED: "deleted"}
 

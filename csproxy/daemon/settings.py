@@ -30,6 +30,7 @@ from pydantic_settings import (
 from csproxy.core.options import OptionValue, close_options, find_option
 from csproxy.daemon.arguments import Arguments, parse_arguments
 from csproxy.daemon.conf_file import ConfFile, read_conf
+from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
 
 __all__ = ["DaemonSettings", "DatabaseSettings", "RuntimeLayers", "UpstreamSettings", "load_settings"]
@@ -93,6 +94,11 @@ class _Text:
 
     text: str
     where: str
+    is_parameter: bool = False
+
+    def refusal(self, sentence: str) -> ConfigurationError:
+        """The error for a text that is wrong; wrong usage if it stands on the command line."""
+        return (UsageError if self.is_parameter else ConfigurationError)(f"{self.where}: {sentence}")
 
 
 class _Merged(BaseSettings):
@@ -176,7 +182,7 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
     application = arguments.application or "confserv"
     if conf is not None and not is_proxy:
         _require_section(conf, application, arguments)
-    from_argv = {"log": {name: _Text(value, f"parameter -log-{name}") for name, value in arguments.log.items()}}
+    from_argv = {"log": {name: _Text(value, f"parameter -log-{name}", True) for name, value in arguments.log.items()}}
     warnings: list[str] = []
     server = os.environ.get(f"{_PREFIX}CONFSERV__SERVER", "")
     from_file = {} if conf is None else _file_texts(conf, application, server, is_proxy=is_proxy, warnings=warnings)
@@ -274,11 +280,11 @@ def _parse(section: str, name: str, text: _Text) -> OptionValue:
     if option is None:
         close = close_options(_table_section(section), name)
         hint = f"; is {close[0]} meant?" if close else ""
-        raise ConfigurationError(f"{text.where}: there is no option {name} in [{section}]{hint}")
+        raise text.refusal(f"there is no option {name} in [{section}]{hint}")
     try:
         return option.parse(text.text)
     except ValueError:
-        raise ConfigurationError(f"{text.where}: {text.text!r} is not valid; valid: {option.valid}") from None
+        raise text.refusal(f"{text.text!r} is not valid; valid: {option.valid}") from None
 
 
 def _default(section: str, name: str) -> OptionValue:

@@ -6,7 +6,7 @@ import pytest
 
 from csproxy import __version__
 from csproxy.daemon.arguments import normalise, parse_arguments
-from csproxy.errors import ConfigurationError
+from csproxy.daemon.usage import UsageError
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_log_option_is_never_read_as_the_licence() -> None:
 
 def test_s_is_another_name_of_app_at_a_master() -> None:
     assert parse_arguments(["-s", "confserv_2"]).application == "confserv_2"
-    with pytest.raises(ConfigurationError, match="disagree"):
+    with pytest.raises(UsageError, match="disagree"):
         parse_arguments(["-s", "one", "-app", "two"])
 
 
@@ -61,7 +61,7 @@ def test_s_is_another_name_of_app_at_a_master() -> None:
     ],
 )
 def test_functions_of_later_releases_are_refused_by_name(argv: list[str]) -> None:
-    with pytest.raises(ConfigurationError, match=r"^-(proxy|db|cs|dump)[a-z-]+ is not available in this release"):
+    with pytest.raises(UsageError, match=r"^-(proxy|db|cs|dump)[a-z-]+ is not available in this release"):
         parse_arguments(argv)
 
 
@@ -85,7 +85,7 @@ def test_a_value_that_looks_like_a_refused_parameter_is_a_value() -> None:
     ],
 )
 def test_wrong_usage_is_one_sentence(argv: list[str], sentence: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(UsageError) as caught:
         parse_arguments(argv)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,205 @@
+"""Putting the components of a master or a proxy together, and running them until somebody asks to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from csproxy.auth.internal import InternalAuthenticator
+from csproxy.auth.upstream import UpstreamAuthenticator
+from csproxy.core.failover import Endpoint
+from csproxy.core.options import LOG_OUTPUT_LEVELS
+from csproxy.daemon.application_watch import ApplicationWatch
+from csproxy.daemon.logs import LogOutputs
+from csproxy.daemon.ports import ListeningPort, application_ports
+from csproxy.daemon.process import freeze_heap
+from csproxy.daemon.runtime_options import RuntimeOptions
+from csproxy.daemon.settings import DaemonSettings
+from csproxy.daemon.shutdown import Shutdown
+from csproxy.errors import ConfigurationError, ErrorCode, RetryableError
+from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.dial import connect_tcp
+from csproxy.transport.listener import Listener, ListenPort
+from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
+from csproxy.transport.upstream import UpstreamSource
+
+__all__ = ["Daemon"]
+
+_log = logging.getLogger("csproxy.daemon")
+
+STOP_GRACE_S: Final = 5.0
+"""How long clients may take to go when the server stops."""
+_READ_ONLY: Final = "this Configuration Server Proxy is read-only: write to the master"
+
+
+class Daemon:
+    """One master or proxy as a process: settings, log outputs, options, and the run until a stop.
+
+    ``announce`` is called with one line when the ports are open.
+    """
+
+    def __init__(self, settings: DaemonSettings, shutdown: Shutdown, *, announce: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._shutdown = shutdown
+        self._announce = announce
+        self._options = RuntimeOptions(settings.options)
+        self._logs = LogOutputs()
+        self._server: ConfigurationServer | None = None
+        self._source: UpstreamSource | None = None
+
+    def __repr__(self) -> str:
+        role = "master" if self._settings.upstream is None else "proxy"
+        return f"<Daemon {role} {self._settings.application!r}>"
+
+    async def run(self) -> None:
+        """Serve until a stop is asked for.
+
+        Raises `ConfigurationError` or `StoreError` when it cannot start; nothing listens then.
+        """
+        self._apply_log_options()
+        try:
+            for warning in self._settings.warnings:
+                _log.warning("%s", warning)
+            if self._settings.licence is not None:
+                _log.info("licence %s (not checked)", self._settings.licence)
+            if self._settings.upstream is None:
+                await self._run_master()
+            else:
+                await self._run_proxy()
+        finally:
+            self._logs.close()
+
+    async def _run_master(self) -> None:
+        settings = self._settings
+        if settings.database is None:
+            raise ConfigurationError("a master needs a database: confserv.conf names it")
+        path = settings.database.path
+        async with self._make_server("master", lambda: {"database": str(path)}) as server:
+            owner = f"{settings.application}, process {os.getpid()} on {platform.node()}"
+            sink = ApplicationWatch(server, settings.application, self._application_changed)
+            async with DatabaseMaster(f"sqlite:///{path}", sink, owner=owner) as database:
+                server.writer = database
+                server.authenticator = InternalAuthenticator(database, server)
+                ports = [ListeningPort("default", settings.address, settings.port)]
+                await self._serve(server, ports, f"master {settings.application} on {path}")
+
+    async def _run_proxy(self) -> None:
+        settings = self._settings
+        assert settings.upstream is not None
+        master = Endpoint(settings.upstream.host, settings.upstream.port)
+        async with self._make_server("proxy", self._upstream_status) as server:
+            sink = ApplicationWatch(server, settings.application, self._application_changed)
+            async with UpstreamSource(sink, connect_tcp, [master], settings.application) as source:
+                self._source = source
+                self._apply_delay_reload()
+                server.writer = ReadOnlyWriter(_READ_ONLY)
+                server.authenticator = UpstreamAuthenticator(source, server)
+                # nothing listens before there is a complete state to serve
+                if not await self._shutdown.unless_requested(source.wait_live):
+                    return
+                ports, warnings = application_ports(source.application_object or {})
+                for warning in warnings:
+                    _log.warning("%s", warning)
+                await self._serve(server, ports, f"proxy {settings.application} of {master}")
+
+    async def _serve(self, server: ConfigurationServer, ports: Sequence[ListeningPort], what: str) -> None:
+        wanted = [ListenPort(port.id, port.address, port.port) for port in ports]
+        async with Listener(wanted, server.connect) as listener:
+            freeze_heap()
+            where = ", ".join(f"{host}:{port}" for host, port in listener.addresses().values())
+            objects = server.statistics().objects
+            self._announce(f"ready on {where} as {what}: {objects} objects at UEN {server.position.uen}")
+            await self._shutdown.wait()
+        await server.stop(grace_s=STOP_GRACE_S)
+        _log.info("stopped")
+
+    def _make_server(self, role: str, more_status: Callable[[], dict[str, Any]]) -> ConfigurationServer:
+        starting = _Starting()
+        self._server = ConfigurationServer(
+            role=role,
+            name=self._settings.application,
+            authenticator=starting,
+            writer=starting,
+            random=random.random,
+            random_bytes=secrets.token_bytes,
+            settings=self._server_settings(ServerSettings()),
+            more_status=more_status,
+        )
+        return self._server
+
+    def _upstream_status(self) -> dict[str, Any]:
+        if self._source is None:
+            return {}
+        now = self._source.statistics()
+        return {
+            "upstream": {
+                "state": now.state,
+                "endpoint": now.endpoint,
+                "connects": now.connects,
+                "losses": now.losses,
+                "loads": now.loads,
+                "resumes": now.resumes,
+                "last_error": now.last_error,
+            }
+        }
+
+    # options
+
+    def _application_changed(self, application: dict[str, Any]) -> None:
+        """The own Application object is there for the first time, or is another now."""
+        changed = {change.option.section for change in self._options.apply_application(application.get("options", {}))}
+        if "log" in changed:
+            try:
+                self._apply_log_options()
+            except ConfigurationError as e:
+                _log.warning("%s; logging goes on as before", e)
+        if "csproxy" in changed and self._server is not None:
+            self._server.settings = self._server_settings(self._server.settings)
+            self._apply_delay_reload()
+
+    def _server_settings(self, present: ServerSettings) -> ServerSettings:
+        return msgspec.structs.replace(
+            present,
+            packet_bytes=self._number("packet-size"),
+            max_client_output_bytes=self._number("max-client-output-queue-size") * 1024,
+            client_response_timeout_s=float(self._number("client-response-timeout")),
+        )
+
+    def _apply_delay_reload(self) -> None:
+        if self._source is not None:
+            self._source.delay_reload_s = float(self._number("delay-reload"))
+
+    def _apply_log_options(self) -> None:
+        outputs: dict[str, tuple[str, ...]] = {}
+        for level in LOG_OUTPUT_LEVELS:
+            targets = self._options.get("log", level)
+            if isinstance(targets, tuple):
+                outputs[level] = targets
+        self._logs.apply(str(self._options.get("log", "verbose")), outputs)
+
+    def _number(self, name: str) -> int:
+        value = self._options.get("csproxy", name)
+        assert isinstance(value, int)
+        return value
+
+
+class _Starting:
+    """Stands for authenticator and writer until the source of data exists; no port is open that long."""
+
+    async def authenticate(self, user: str, password: str) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    async def write(self, request: object, author: object) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise RetryableError(ErrorCode.SERVER_NOT_FOUND, "this server is starting", retry_after_s=1.0)

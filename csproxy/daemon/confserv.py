@@ -1,0 +1,63 @@
+"""`confserv`, the daemon: a master on its confserv.conf, or with ``-host`` a proxy.
+
+Exit status: 0 after an orderly stop, 1 when it could not start or failed, 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from csproxy.daemon.usage import DONE, FAILED, INTERRUPTED, WRONG_USAGE, UsageError
+from csproxy.errors import CsproxyError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemon; returns the exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        from csproxy.daemon.arguments import parse_arguments
+
+        parse_arguments(words)  # -help, -V and a wrong line are answered before anything heavy is imported
+        return _serve(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except UsageError as e:
+        _say(e)
+        return WRONG_USAGE
+    except CsproxyError as e:
+        _say(e)
+        return FAILED
+
+
+def _serve(words: Sequence[str]) -> int:
+    from csproxy.daemon.composition import Daemon
+    from csproxy.daemon.process import raise_descriptor_limit, run_event_loop
+    from csproxy.daemon.settings import load_settings
+    from csproxy.daemon.shutdown import Shutdown
+
+    settings = load_settings(words)
+    raise_descriptor_limit()
+
+    async def run() -> int:
+        shutdown = Shutdown()
+        daemon = Daemon(settings, shutdown, announce=_announce)
+        async with shutdown.watching_signals():
+            await daemon.run()
+        return DONE
+
+    return run_event_loop(run)
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say(error: CsproxyError) -> None:
+    print(f"confserv: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

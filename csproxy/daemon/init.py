@@ -1,0 +1,203 @@
+"""`csproxy init`: a folder from which a master, and proxies of it, can be started.
+
+Writes DIR/confserv.conf, DIR/config.db with the well-known objects (and a synthetic contact centre
+on request), and DIR/password when the password is generated. Everything listens on 127.0.0.1 until
+somebody changes that: the data is protected by one password only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from csproxy import __version__
+from csproxy.daemon.connection_flags import port_number
+from csproxy.daemon.usage import UsageError
+from csproxy.errors import ConfigurationError
+
+__all__ = ["add_init_arguments", "run_init"]
+
+_LOOPBACK = "127.0.0.1"
+_PERSON = 3
+_APPLICATION = 9
+_OBJECTS_PER_AGENT = 5.2
+_PROGRESS_STEP = 500
+
+_CONF = """\
+# Written by csproxy init. Options: docs/reference/confserv-conf.md
+
+[confserv]
+port = {port}
+# The master can be reached from this machine only. 0.0.0.0 opens it on all addresses.
+address = {address}
+server = dbserver
+
+[dbserver]
+dbengine = sqlite
+dbname = {dbname}
+
+[log]
+verbose = standard
+all = stdout
+"""
+
+_InitialObject = tuple[int, Mapping[str, Any], int]
+
+
+def add_init_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments after ``csproxy init``."""
+    parser.add_argument("directory", metavar="DIR", type=Path, help="folder to write; must be empty or not exist")
+    parser.add_argument("--master-port", type=port_number, default=2020, help="port of the master (2020)")
+    parser.add_argument(
+        "--proxy",
+        metavar="NAME=PORT",
+        type=_proxy,
+        action="append",
+        default=[],
+        help="create the Application object of a proxy (repeatable)",
+    )
+    parser.add_argument("--site", metavar="AGENTS", type=_agents, help="add a synthetic contact centre of this size")
+    parser.add_argument("--seed", type=int, default=1, help="of the contact centre: same seed, same content (1)")
+    parser.add_argument("--password", help="of user default; generated and written to DIR/password unless given")
+    parser.add_argument("--db", metavar="URL", help="the database: sqlite:///FILE (default: DIR/config.db)")
+
+
+def _proxy(text: str) -> tuple[str, int]:
+    name, separator, port = text.rpartition("=")
+    if not separator or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=PORT")
+    return name.strip(), port_number(port)
+
+
+def _agents(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of agents: 1 and above are valid")
+    return int(text)
+
+
+def run_init(arguments: argparse.Namespace) -> int:
+    """Write the folder and print how to go on; returns the exit status.
+
+    Raises `ConfigurationError` (folder not empty, wrong combination of arguments, a file that
+    cannot be written) or `StoreError`; then no database is left behind.
+    """
+    directory: Path = arguments.directory
+    proxies: list[tuple[str, int]] = arguments.proxy
+    database, dbname = _database(arguments.db, directory)
+    _check_ports(arguments.master_port, proxies)
+    _make_directory(directory)
+    password = arguments.password
+    if password is None:
+        password = secrets.token_urlsafe(12)
+    _create_database(arguments, database, password, proxies)
+    if arguments.password is None:
+        _write(directory / "password", password + "\n", mode=0o600)
+    conf = _CONF.format(port=arguments.master_port, address=_LOOPBACK, dbname=dbname)
+    _write(directory / "confserv.conf", conf, mode=0o640)
+    _print_next_steps(directory, arguments.master_port, proxies, has_password_file=arguments.password is None)
+    return 0
+
+
+def _database(url: str | None, directory: Path) -> tuple[Path, str]:
+    """The database file and what confserv.conf calls it."""
+    if url is None:
+        return directory / "config.db", "config.db"
+    if not url.startswith("sqlite:///") or len(url) == len("sqlite:///"):
+        raise UsageError(
+            f"--db {url}: only SQLite is available in this release; sqlite:///FILE is valid, "
+            "with four slashes for an absolute path"
+        )
+    path = Path(url.removeprefix("sqlite:///")).absolute()
+    return path, str(path)
+
+
+def _check_ports(master: int, proxies: list[tuple[str, int]]) -> None:
+    taken = {master: "the master"}
+    names = {"confserv", "default"}
+    for name, port in proxies:
+        if port in taken:
+            raise UsageError(f"--proxy {name}={port}: the port belongs to {taken[port]} already")
+        if name in names:
+            raise UsageError(f"--proxy {name}={port}: there is an Application object {name!r} already")
+        taken[port] = name
+        names.add(name)
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        content = next(directory.iterdir(), None)
+    except OSError as e:
+        raise ConfigurationError(f"{directory} cannot be used: {e.strerror}") from e
+    if content is not None:
+        raise ConfigurationError(f"{directory} is not empty ({content.name} is there): choose another folder")
+
+
+def _write(path: Path, text: str, *, mode: int) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as e:
+        raise ConfigurationError(f"{path} cannot be written: {e.strerror}") from e
+
+
+def _create_database(arguments: argparse.Namespace, path: Path, password: str, proxies: list[tuple[str, int]]) -> None:
+    from csproxy.auth.passwords import hash_password
+    from csproxy.core.persistence.initial import create_configuration
+    from csproxy.core.wellknown import DEFAULT_PERSON, well_known_objects
+    from csproxy.daemon.output import progress
+
+    base: list[_InitialObject] = [
+        *well_known_objects(arguments.master_port, version=__version__, proxies=proxies),
+    ]
+    for kind, obj, _ in base:
+        if kind == _APPLICATION and "portInfos" in obj:
+            obj["portInfos"][0]["transportParams"] = f"address={_LOOPBACK}"
+    hashes = {(_PERSON, DEFAULT_PERSON): hash_password(password)}
+    with progress("writing objects") as report:
+        objects: Iterable[_InitialObject] = base
+        if arguments.site is not None:
+            objects = _with_site(base, arguments.site, arguments.seed, report)
+        create_configuration(
+            f"sqlite:///{path}",
+            objects,
+            release=__version__,
+            password_hashes=hashes,
+            time_ms=int(time.time() * 1000),
+        )
+
+
+def _with_site(
+    base: list[_InitialObject], agents: int, seed: int, report: Callable[[int, int], None]
+) -> Iterator[_InitialObject]:
+    from csproxy.testing.sites import generate_site
+
+    yield from base
+    expected = int(agents * _OBJECTS_PER_AGENT)
+    for count, made in enumerate(generate_site(agents, seed=seed, base=base), start=1):
+        yield made
+        if count % _PROGRESS_STEP == 0:
+            report(count, max(expected, count))
+
+
+def _print_next_steps(
+    directory: Path, master_port: int, proxies: list[tuple[str, int]], *, has_password_file: bool
+) -> None:
+    conf = shlex.quote(str(directory / "confserv.conf"))
+    secret = f"--password-file {shlex.quote(str(directory / 'password'))}" if has_password_file else "--password-stdin"
+    print(f"Wrote {directory}: confserv.conf, the database" + (", password" if has_password_file else "") + ".")
+    print("\nStart the master:")
+    print(f"  confserv -c {conf}")
+    if proxies:
+        print("\nStart a proxy, once the master is ready:")
+        for name, _ in proxies:
+            print(f"  confserv -host {_LOOPBACK} -port {master_port} -app {shlex.quote(name)}")
+    print("\nRead:")
+    port = proxies[0][1] if proxies else master_port
+    print(f"  csproxy read person --port {port} {secret}")

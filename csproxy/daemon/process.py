@@ -1,0 +1,55 @@
+"""What a serving process asks of the interpreter and the kernel: event loop, garbage collector, file descriptors."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import resource
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+__all__ = ["freeze_heap", "raise_descriptor_limit", "run_event_loop", "single_error"]
+
+_GC_THRESHOLDS = (50_000, 20, 100)
+
+
+def run_event_loop(main: Callable[[], Awaitable[int]]) -> int:
+    """Run ``main`` on asyncio, with uvloop if it is installed; returns its exit status.
+
+    A group that holds one exception is raised as that exception.
+    """
+    use_uvloop = importlib.util.find_spec("uvloop") is not None
+    try:
+        return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})
+    except BaseExceptionGroup as group:
+        raise single_error(group) from group
+
+
+def single_error(error: BaseException) -> BaseException:
+    """The exception inside groups of one; the group itself if it holds several."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def raise_descriptor_limit() -> int:
+    """Allow as many open files as the hard limit says (each client takes one); returns the number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            return soft
+    return hard
+
+
+def freeze_heap() -> None:
+    """Take everything loaded so far out of the collector's sight and let it run seldom.
+
+    Objects of the configuration live long and form no cycles; a full collection of a large heap would
+    stop the event loop for many milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)

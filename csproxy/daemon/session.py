@@ -1,0 +1,73 @@
+"""A registered connection for one command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+import msgspec
+
+from csproxy import __version__
+from csproxy.core.model import SCHEMA, ObjectType
+from csproxy.core.model.enumerations import CfgAppType
+from csproxy.daemon.connection_flags import ConnectionFlags
+from csproxy.daemon.usage import UsageError
+from csproxy.errors import ModelError
+from csproxy.transport.connection import Connection
+from csproxy.transport.dial import connect_tcp
+from csproxy.transport.wire.messages import ClientRegistered, MessageId, ObjectsRead, ReadObjects, RegisterClient
+
+__all__ = ["object_type", "open_session", "read_raw", "run"]
+
+_ResultT = TypeVar("_ResultT")
+_decode_part = msgspec.msgpack.Decoder(ObjectsRead).decode
+
+Part = Callable[[ObjectsRead], object]
+
+
+def run(main: Callable[[], Awaitable[_ResultT]]) -> _ResultT:
+    """Run a command's coroutine function."""
+    return anyio.run(main, backend="asyncio")
+
+
+def object_type(word: str) -> ObjectType:
+    """The type that a command line names. Raises `UsageError` with close matches."""
+    try:
+        return SCHEMA.object_type(int(word) if word.isdigit() else word)
+    except ModelError as e:
+        raise UsageError(str(e)) from e
+
+
+@asynccontextmanager
+async def open_session(flags: ConnectionFlags) -> AsyncIterator[tuple[Connection, ClientRegistered]]:
+    """Connect and log in; the connection is closed at the end.
+
+    Raises `ConnectionLostError`, `TimedOutError`, `RemoteProtocolError` or `ServerError`.
+    """
+    channel = await connect_tcp(flags.host, flags.port, timeout_s=flags.timeout_s)
+    connection = await Connection.open(channel, flags.application, timeout_s=flags.timeout_s)
+    try:
+        request = RegisterClient(
+            type=int(CfgAppType.CFGSCE),
+            name=flags.application,
+            user=flags.user,
+            password=flags.password,
+            release=__version__,
+        )
+        yield connection, await connection.register(request, timeout_s=flags.timeout_s)
+    finally:
+        connection.close()
+
+
+async def read_raw(
+    connection: Connection, type_: ObjectType, filter_: dict[str, object], *, timeout_s: float, on_part: Part
+) -> None:
+    """Read the objects that fit the filter; ``on_part`` gets each part as it arrives."""
+    await connection.request(
+        MessageId.READ_OBJECTS,
+        ReadObjects(type=type_.number, filter=filter_),
+        timeout_s=timeout_s,
+        on_part=lambda frame: on_part(_decode_part(frame.payload)),
+    )

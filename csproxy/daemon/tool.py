@@ -1,0 +1,175 @@
+"""`csproxy`, the tool: its subcommands, and what all of them have in common.
+
+Exit status: 0 done; 1 refused or failed, with a sentence on standard error (with ``--output json``
+the document on standard output says it too); 2 wrong usage; 130 interrupted. A reader that closes
+the pipe (``csproxy read person | head``) ends the command quietly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from csproxy import __version__
+from csproxy.daemon.connection_flags import add_connection_flags
+from csproxy.daemon.init import add_init_arguments
+from csproxy.daemon.usage import DONE, FAILED, INTERRUPTED, WRONG_USAGE, UsageError
+from csproxy.errors import CsproxyError
+
+__all__ = ["main"]
+
+_TYPE_HELP = "object type: person, persons or CfgPerson"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the interpreter flushes standard output once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    run = _load(arguments.run)
+    try:
+        return run(arguments)
+    except BaseExceptionGroup as group:
+        from csproxy.daemon.process import single_error
+
+        error = single_error(group)
+        if not isinstance(error, CsproxyError):
+            raise error from None
+        return _failed(error, arguments)
+    except CsproxyError as e:
+        return _failed(e, arguments)
+
+
+def _load(name: str) -> Callable[[argparse.Namespace], int]:
+    """``module:function`` of csproxy.daemon, imported only now: ``csproxy --help`` needs none of them."""
+    module, _, function = name.partition(":")
+    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"csproxy.daemon.{module}"), function)
+    return found
+
+
+def _failed(error: CsproxyError, arguments: argparse.Namespace) -> int:
+    print(f"csproxy {arguments.command}: {error}", file=sys.stderr)
+    if isinstance(error, UsageError):
+        return WRONG_USAGE
+    if getattr(arguments, "output", None) in ("json", "jsonl"):
+        from csproxy.daemon.output import compact_json, error_document, pretty_json
+
+        document = error_document(error)
+        print(pretty_json(document) if arguments.output == "json" else compact_json(document))
+    return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="csproxy",
+        description="Read, watch and change a configuration; set up and try out servers.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"csproxy {__version__}")
+    add_connection_flags(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, run: str, help: str, *, connects: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
+        sub.set_defaults(run=run)
+        if connects:
+            add_connection_flags(sub)
+        return sub
+
+    command("demo", "tool:run_demo", "the whole system on this machine, explained while it runs", connects=False)
+    add_init_arguments(command("init", "init:run_init", "write a folder to start servers from", connects=False))
+    _add_status(command("status", "status:run_status", "what a server says of itself"))
+    _add_read(command("read", "read:run_read", "the objects of a type, as of one moment"))
+    _add_watch(command("watch", "watch:run_watch", "changes as they happen, one JSON document per line"))
+    create = command("create", "write:run_create", "create an object from JSON on standard input")
+    create.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
+    create.add_argument("--folder", metavar="DBID", type=_number, default=0, help="folder (the type's default folder)")
+    update = command("update", "write:run_update", "change attributes of an object")
+    update.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
+    update.add_argument("dbid", metavar="DBID", type=_dbid)
+    update.add_argument(
+        "assignments",
+        metavar="ATTR=VALUE",
+        nargs="+",
+        help="agentInfo.placeDBID=101, options.log.verbose=all, state=CFGDisabled; null clears",
+    )
+    delete = command("delete", "write:run_delete", "delete an object and what belongs to it")
+    delete.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
+    delete.add_argument("dbid", metavar="DBID", type=_dbid)
+    for sub in (create, update, delete):
+        _add_output(sub)
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", choices=("table", "json", "jsonl"), default="table", help="form of the answer (table)"
+    )
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", metavar="SECONDS", type=_seconds, help="wait so long for the server to be ready")
+    _add_output(parser)
+
+
+def _add_read(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
+    parser.add_argument(
+        "filter", metavar="KEY=VALUE", nargs="*", help="only what fits all of them: user_name=ada, state=CFGEnabled"
+    )
+    _add_output(parser)
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("type", metavar="TYPE", help=f"{_TYPE_HELP}; all for every type")
+    parser.add_argument("--from-uen", metavar="N", type=_number, help="begin with the changes after UEN N")
+    parser.add_argument("--count", metavar="N", type=_dbid, help="end after N changes")
+    parser.add_argument("--output", choices=("json", "jsonl"), default="jsonl", help="both mean one document per line")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or above")
+    return int(text)
+
+
+def _dbid(text: str) -> int:
+    number = _number(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("0 is not valid: 1 and above are")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: 0 to 86400 seconds are valid")
+    return value
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """`csproxy demo`."""
+    demo = importlib.import_module("csproxy.daemon.demo")
+    status: int = demo.main()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

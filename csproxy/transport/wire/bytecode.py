@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from csproxy.core import codec
 from csproxy.transport.wire.frames import HEADER, HEADER_SIZE, encode_frame
 
@@ -17,15 +19,21 @@ SCRIPT_TYPE: Final = 12
 """Number of CfgScript, the only type whose options hold bytecode."""
 
 
+class _Concerned(msgspec.Struct):
+    type: int
+
+
+_concerned = msgspec.msgpack.Decoder(_Concerned).decode
+
+
 def without_bytecode(frame: bytes) -> bytes:
     """The same notification with binary option values left out."""
-    payload = codec.decode_map(frame[HEADER_SIZE:])
-    if payload["type"] != SCRIPT_TYPE:
+    payload = frame[HEADER_SIZE:]
+    if _concerned(payload).type != SCRIPT_TYPE:
         return frame
     _, message, flags, _, request, epoch, uen = HEADER.unpack_from(frame)
-    return encode_frame(
-        message, codec.encode(_strip(payload)), request=request, epoch=epoch, uen=uen, flags=flags
-    )
+    stripped = codec.encode(_strip(codec.decode_map(payload)))
+    return encode_frame(message, stripped, request=request, epoch=epoch, uen=uen, flags=flags)
 
 
 def _strip(value: Any) -> Any:

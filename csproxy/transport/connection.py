@@ -60,8 +60,8 @@ class Connection:
     receive call and must not wait.
 
     - ``on_change(change)``: a notification; `from_history` is true meanwhile if it was replayed.
-    - ``on_mark(position)``: every matching change up to here has been delivered (ProgressMark, or
-      HistoryLogSent at the end of a replay).
+    - ``on_mark(position)``: every matching change up to here has been delivered (ProgressMark,
+      HistoryLogSent at the end of a replay, a disconnect notice that names a position).
     - ``on_closed(error)``: the connection ended, and not through `close`. Called once.
     """
 
@@ -152,6 +152,11 @@ class Connection:
         return self._error
 
     @property
+    def is_held(self) -> bool:
+        """Whether reading is paused because whoever reads a long answer is slow."""
+        return self._is_paused
+
+    @property
     def server_release(self) -> str:
         """The release that the server named when it chose the protocol version."""
         return "" if self._protocol.server is None else self._protocol.server.release
@@ -228,19 +233,9 @@ class Connection:
         self.update_reading()
         return exchange
 
-    def post(
-        self,
-        message: MessageId,
-        payload: msgspec.Struct | bytes = b"",
-        *,
-        on_answer: Callable[[Frame], object] | None = None,
-    ) -> None:
-        """Send a request whose outcome nobody waits for; ``on_answer`` gets the last frame unless it is an Error.
-
-        For clean-up that must not wait. Nothing happens on a connection that has ended.
-        """
-        if self._error is None:
-            self.begin(message, payload, on_answer=on_answer)
+    def post(self, message: MessageId, payload: msgspec.Struct | bytes = b"") -> Exchange | None:
+        """Send a request that nobody waits for: clean-up that must not wait. None on a connection that has ended."""
+        return None if self._error is not None else self.begin(message, payload)
 
     async def until_writable(self, timeout_s: float) -> None:
         """Wait while the send buffer is full: what many callers write must not pile up there.
@@ -377,6 +372,8 @@ class Connection:
         elif frame.message == MessageId.PROGRESS_MARK:
             self._mark(frame)
         elif frame.message == MessageId.DISCONNECTED:
+            if frame.epoch:  # the server vouches that everything up to there was sent
+                self._mark(frame)
             self._end(self._loss(None), flush=False)
 
     def _mark(self, frame: Frame) -> None:

@@ -56,7 +56,18 @@ class Exchange:
     ``on_part`` and ``on_answer`` are called inside the receive call, see `Connection.request`.
     """
 
-    __slots__ = ("_connection", "_id", "_message", "_on_answer", "_on_part", "answer", "done", "error", "is_held")
+    __slots__ = (
+        "_connection",
+        "_id",
+        "_message",
+        "_on_answer",
+        "_on_part",
+        "_progress",
+        "answer",
+        "done",
+        "error",
+        "is_held",
+    )
 
     def __init__(
         self,
@@ -71,6 +82,7 @@ class Exchange:
         self._id = 0
         self._on_part = on_part
         self._on_answer = on_answer
+        self._progress: anyio.Event | None = None
         self.answer: Frame | None = None
         """The last frame of the answer, once it has come."""
         self.error: Exception | None = None
@@ -91,6 +103,13 @@ class Exchange:
         finally:
             self.give_up()
         return self.result(timeout_s)
+
+    async def progress(self, timeout_s: float) -> bool:
+        """Wait until a further frame has come, or the end; False when nothing did within ``timeout_s``."""
+        progress = self._progress = anyio.Event()
+        with anyio.move_on_after(timeout_s):
+            await progress.wait()
+        return progress.is_set()
 
     def result(self, timeout_s: float) -> Frame:
         """The last frame, or raise why it is not there: the error, else that ``timeout_s`` passed."""
@@ -134,9 +153,16 @@ class Exchange:
         if last and self.error is None:
             self.answer = frame
             self.done.set()
+        self._tell()
 
     def fail(self, error: Exception) -> None:
         """There will be no answer."""
         if not self.done.is_set():
             self.error = error
             self.done.set()
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+            self._progress = None

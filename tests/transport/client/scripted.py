@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from csproxy.core import codec
@@ -132,8 +133,18 @@ class ScriptedConnection(Channel):
     ) -> Frame:
         frame = await self.next_request(message or MessageId.REGISTER_CLIENT)
         self.protocol.registered()
+        self.grant(frame, session, position)
+        return frame
+
+    def grant(self, frame: Frame, session: str, position: Position) -> None:
         granted = ClientRegistered(session=session, protocol_version=1, role="proxy", epochs=[(EPOCH, 1)])
         self.answer(frame, MessageId.CLIENT_REGISTERED, granted, position)
+
+    async def accept_restored(self, *, position: Position = AT_100) -> Frame:
+        """Version, RestoreSession and HistoryLog, granted without anything missed; returns the HistoryLog request."""
+        await self.accept_client(message=MessageId.RESTORE_SESSION, position=position)
+        frame = await self.next_request(MessageId.HISTORY_LOG)
+        self.answer(frame, MessageId.HISTORY_LOG_SENT, None, position)
         return frame
 
     def answer(
@@ -168,10 +179,15 @@ class ScriptedConnection(Channel):
         self, request: Frame, kind: int, objects: list[dict[str, Any]], position: Position = AT_100
     ) -> None:
         """ObjectsRead with all objects, then ObjectsSent."""
+        self.answer_read_part(request, kind, objects, position)
+        self.answer(request, MessageId.OBJECTS_SENT, ObjectsSent(total=len(objects)), position)
+
+    def answer_read_part(
+        self, request: Frame, kind: int, objects: list[dict[str, Any]], position: Position = AT_100
+    ) -> None:
         raw = [msgspec.Raw(codec.encode(each)) for each in objects]
         part = ObjectsRead(type=kind, total=len(raw), folders=[1] * len(raw), objects=raw)
         self.answer(request, MessageId.OBJECTS_READ, part, position, last=False)
-        self.answer(request, MessageId.OBJECTS_SENT, ObjectsSent(total=len(raw)), position)
 
     def mark(self, position: Position) -> None:
         self.send(encode_frame(MessageId.PROGRESS_MARK, b"", epoch=position.epoch, uen=position.uen, flags=FLAG_END))
@@ -221,14 +237,21 @@ class ScriptedServer:
 
     async def connect(self, host: str, port: int) -> Channel:
         self.dialled.append((host, port))
+        self._news.set()
         await anyio.lowlevel.checkpoint()
         if (host, port) in self.refusing:
-            self._news.set()
             raise ConnectionLostError(f"nothing listens at {host}:{port}", code=ErrorCode.SERVER_NOT_FOUND)
         connection = ScriptedConnection(chunk_bytes=self._chunk_bytes)
         self._opened.append(connection)
         self._news.set()
         return connection
+
+    async def wait_dialled(self, count: int) -> None:
+        """Until the client has tried so often."""
+        with anyio.fail_after(5):
+            while len(self.dialled) < count:
+                self._news = anyio.Event()
+                await self._news.wait()
 
     async def next_connection(self) -> ScriptedConnection:
         with anyio.fail_after(5):
@@ -265,6 +288,23 @@ def deleted(
         ObjectDeleted(type=kind, dbid=former["DBID"], former=raw, user="u", application="a", time_ms=5)
     )
     return _notification(Action.DELETED, payload, position, last, history)
+
+
+def answer_created(request: Frame, kind: int, stored: dict[str, Any], position: Position) -> bytes:
+    return _as_answer(created(kind, stored, position), request)
+
+
+def answer_updated(request: Frame, kind: int, dbid: int, delta: dict[str, Any], position: Position) -> bytes:
+    return _as_answer(updated(kind, dbid, delta, position), request)
+
+
+def answer_deleted(request: Frame, kind: int, former: dict[str, Any], position: Position) -> bytes:
+    return _as_answer(deleted(kind, former, position), request)
+
+
+def _as_answer(notification: bytes, request: Frame) -> bytes:
+    """The answer to a write has the payload of the notification, with the id of the request."""
+    return notification[:8] + request.request.to_bytes(4, "big") + notification[12:]
 
 
 def _notification(action: Action, payload: bytes, position: Position, last: bool, history: bool) -> bytes:

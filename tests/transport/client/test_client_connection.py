@@ -229,7 +229,7 @@ async def test_a_lost_connection_fails_all_waiters_with_the_servers_reason() -> 
         assert await connection.wait_closed() is connection.error
         with pytest.raises(ConnectionLostError, match="the server stops"):
             await connection.request(MessageId.PING)
-        connection.post(MessageId.PING)
+        assert connection.post(MessageId.PING) is None
 
 
 @pytest.mark.parametrize(
@@ -404,18 +404,28 @@ async def test_a_request_above_the_servers_frame_limit_is_refused_here_and_hurts
         peer.answer(await peer.next_request(MessageId.PING), MessageId.PONG)
 
 
-async def test_a_posted_request_tells_its_answer_and_ignores_a_refusal() -> None:
+async def test_a_posted_request_is_not_waited_for() -> None:
     peer = ScriptedConnection()
     async with opened(peer) as connection:
-        answers: list[Frame] = []
-        for outcome in ("granted", "refused"):
-            connection.post(MessageId.CLOSE_SNAPSHOT, SnapshotHandle(snapshot=1), on_answer=answers.append)
-            request = await peer.next_request(MessageId.CLOSE_SNAPSHOT)
-            if outcome == "granted":
-                peer.answer(request, MessageId.SNAPSHOT_CLOSED)
-            else:
-                peer.refuse(request, ErrorCode.OBJECT_NOT_FOUND)
-        assert len(answers) == 1
+        granted = connection.post(MessageId.CLOSE_SNAPSHOT, SnapshotHandle(snapshot=1))
+        refused = connection.post(MessageId.CLOSE_SNAPSHOT, SnapshotHandle(snapshot=2))
+        assert granted is not None
+        assert refused is not None
+        assert "open" in repr(granted)
+        peer.answer(await peer.next_request(MessageId.CLOSE_SNAPSHOT), MessageId.SNAPSHOT_CLOSED)
+        peer.refuse(await peer.next_request(MessageId.CLOSE_SNAPSHOT), ErrorCode.OBJECT_NOT_FOUND)
+        assert "answered" in repr(granted)
+        assert "failed" in repr(refused)
+        assert isinstance(refused.error, ObjectNotFoundError)
+
+
+async def test_a_disconnect_notice_with_a_position_closes_the_stream_there() -> None:
+    peer = ScriptedConnection()
+    async with opened(peer) as connection:
+        marks: list[Position] = []
+        connection.on_mark = marks.append
+        peer.send(peer.protocol.disconnect(ErrorCode.FORCED_DISCONNECT, "stops", at(130)))
+        assert marks == [at(130)]
 
 
 async def test_reading_stops_only_while_every_open_request_is_held() -> None:

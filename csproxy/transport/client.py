@@ -1,0 +1,519 @@
+"""The client: typed reads, writes and subscriptions over a connection that is kept for you.
+
+    async with ConfigClient("127.0.0.1", 2020, user="default", password="...") as client:
+        agents = await client.read(CfgPerson, is_agent=True)
+        async with client.subscribe(CfgPerson, since=agents.position) as changes:
+            async for change in changes:
+                ...
+
+What lives here is the meaning of requests; the connection is kept by `csproxy.transport.client_link`
+and changes are delivered by `csproxy.transport.client_subscriptions`.
+"""
+
+from __future__ import annotations
+
+import os
+import random as _random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import anyio
+import msgspec
+
+import csproxy
+from csproxy.core.changes import Epoch, Position
+from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
+from csproxy.core.model import SCHEMA, CfgAppType, CfgObject, ObjectType
+from csproxy.core.model.delta import compute_delta
+from csproxy.core.model.typed import decode_object, to_plain
+from csproxy.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    ErrorCode,
+    HistoryExpiredError,
+    ModelError,
+    ServerError,
+    TimedOutError,
+)
+from csproxy.transport.channel import Connector
+from csproxy.transport.client_filters import filter_map, key_filter
+from csproxy.transport.client_link import ClientLink, ClientState
+from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
+from csproxy.transport.connection import Connection
+from csproxy.transport.dial import connect_tcp
+from csproxy.transport.wire.frames import Frame
+from csproxy.transport.wire.messages import (
+    Authenticate,
+    Authenticated,
+    CreateObject,
+    DeleteObject,
+    Empty,
+    MessageId,
+    ObjectsRead,
+    ObjectsSent,
+    ReadObjects,
+    RegisterClient,
+    Status,
+    Subscription,
+    UpdateObject,
+    decode_payload,
+)
+from csproxy.transport.wire.notifications import decode_change
+
+__all__ = ["ClientState", "ClientStatistics", "ConfigClient", "ReadResult", "TypeRef"]
+
+T = TypeVar("T", bound=CfgObject)
+TypeRef = type[CfgObject] | str | int
+"""An object type: its class, its name (``"CfgPerson"``, ``"person"``) or its number."""
+
+_NONE: Final = Position(0, 0)
+_HELD_PARTS: Final = 8
+"""Parts (64 KiB each) that `ConfigClient.iterate` keeps ready before it stops reading."""
+
+
+class ReadResult(list[T]):
+    """The objects of a read, with ``position``: the place in the change stream that they show.
+
+    ``folders`` holds each object's folder DBID if the read had ``read_folder_dbid``, ``paths`` the
+    folder names, outermost first, if it had ``object_path``. ``total`` is the number of objects of
+    the whole answer (-1 while it is not known, in parts of `ConfigClient.iterate`).
+    """
+
+    __slots__ = ("folders", "paths", "position", "total")
+
+    def __init__(self, position: Position = _NONE) -> None:
+        super().__init__()
+        self.position = position
+        self.folders: list[int] = []
+        self.paths: list[list[str]] = []
+        self.total = 0
+
+    def reset(self) -> None:
+        """Forget everything: the read begins again."""
+        self.clear()
+        self.folders.clear()
+        self.paths.clear()
+
+    def add(self, frame: Frame, kind: ObjectType) -> None:
+        """Decode one ObjectsRead. Raises `RemoteProtocolError` or `ModelError` when it cannot be read."""
+        part = decode_payload(ObjectsRead, frame.payload)
+        self.position = Position(frame.epoch, frame.uen)
+        self.total = part.total
+        self.folders += part.folders
+        self.paths += part.paths
+        self.extend(decode_object(kind, bytes(raw)) for raw in part.objects)  # type: ignore[misc]
+
+
+class ClientStatistics(NamedTuple):
+    """What a client does and did; a snapshot. ``quiet_s``: since the server last said something."""
+
+    state: str
+    endpoint: str
+    session: str
+    position: Position
+    subscriptions: int
+    reconnects: int
+    registrations: int
+    restores: int
+    quiet_s: float
+
+
+class ConfigClient:
+    """A client of a Configuration Server or proxy; async context manager, for one event loop.
+
+    ``host`` and ``port``, or ``endpoints`` (primary first): servers to connect to, in turn. The
+    client registers as Application ``application`` of type ``application_type`` and as ``user``. Entering
+    makes the first connection; each endpoint is tried once, and on until ``connect_wait_s`` have passed.
+    Then the connection is kept: after a loss the session is restored or, if it is gone, made anew and
+    the change streams are resumed.
+
+    ``request_timeout_s`` limits every call, waiting for a lost connection included;
+    ``attempt_timeout_s`` each step of a connection attempt. ``ping_interval_s``: a server that said
+    nothing for so long is asked whether it is there (0: never). ``monotonic``: no read shows an older
+    state than was seen before, on whatever server; one that is behind catches up or refuses. ``random``
+    (a float in [0, 1)) spreads reconnects, ``random_bytes`` makes the keys of writes.
+
+    Every call may raise `ServerError` (refused), `ConnectionLostError` (no connection in time, or the
+    client gave up: see `state`) and `TimedOutError`. Reads are repeated after a lost connection,
+    writes never. Cancelling a call leaves the client usable.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 2020,
+        *,
+        endpoints: Sequence[tuple[str, int]] = (),
+        application: str = "default",
+        application_type: int = CfgAppType.CFGSCE,
+        user: str = "",
+        password: str = "",
+        new_password: str = "",
+        app_password: str = "",
+        connector: Connector = connect_tcp,
+        connect_wait_s: float = 0.0,
+        attempt_timeout_s: float = 10.0,
+        request_timeout_s: float = 30.0,
+        ping_interval_s: float = 20.0,
+        monotonic: bool = True,
+        random: Callable[[], float] = _random.random,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
+        if attempt_timeout_s <= 0 or request_timeout_s <= 0:
+            raise ConfigurationError(
+                f"time limits of {attempt_timeout_s} s and {request_timeout_s} s: both must be above 0"
+            )
+        servers = [Endpoint(*each) for each in endpoints] or [Endpoint(host, port)]
+        self._monotonic = monotonic
+        self._random_bytes = random_bytes
+        self._clock = clock
+        self._link = ClientLink(
+            RegisterClient(
+                type=int(application_type),
+                name=application,
+                user=user,
+                password=password,
+                new_password=new_password,
+                app_password=app_password,
+                release=csproxy.__version__,
+            ),
+            connector=connector,
+            policy=EndpointPolicy(servers),
+            backoff=Backoff(random),
+            endpoints=len(servers),
+            wait_s=connect_wait_s,
+            attempt_timeout_s=attempt_timeout_s,
+            request_timeout_s=request_timeout_s,
+            ping_interval_s=ping_interval_s,
+            clock=clock,
+        )
+
+    def __repr__(self) -> str:
+        request, link = self._link.session.request, self._link
+        where = f" to {link.connected_endpoint}" if link.state is ClientState.CONNECTED else ""
+        who = f"{request.name!r} user {request.user!r}"
+        return f"<ConfigClient {who} {link.state.value}{where}, UEN {self.position.uen}>"
+
+    async def __aenter__(self) -> Self:
+        """Connect and register. Raises `ServerError`, `ConnectionLostError`, `TimedOutError` or `ProtocolError`."""
+        await self._link.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._link.__aexit__(exc_type, exc, traceback)
+
+    # the connection
+
+    @property
+    def state(self) -> ClientState:
+        """How the client stands to its servers now."""
+        return self._link.state
+
+    def observe(self, callback: Callable[[ClientState], object]) -> Callable[[], None]:
+        """Call ``callback(state)`` at each change of `state`, without waiting; returns a function that ends it."""
+        return self._link.observe(callback)
+
+    async def wait_for(self, *states: ClientState) -> ClientState:
+        """Wait until `state` is one of ``states``."""
+        while self._link.state not in states:
+            await self._link.wait_changed()
+        return self._link.state
+
+    @property
+    def position(self) -> Position:
+        """The latest position that a server has shown to this client; (0, 0) before the first connection."""
+        return self._link.position
+
+    def forget_position(self) -> None:
+        """Accept an older state from now on, such as that of a database restored from a backup (see ``monotonic``)."""
+        self._link.forget_position()
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session, empty if there is none."""
+        registered = self._link.session.registered
+        return "" if registered is None else registered.session
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        """The server's epoch table, oldest first, as of the last (re)connection."""
+        return self._link.session.epochs
+
+    @property
+    def last_received_s(self) -> float:
+        """When a server last said something, in seconds of ``clock``; 0 while disconnected."""
+        return self._link.last_received_s
+
+    def statistics(self) -> ClientStatistics:
+        """A snapshot for monitoring."""
+        link = self._link
+        return ClientStatistics(
+            state=link.state.value,
+            endpoint=link.connected_endpoint,
+            session=self.session_id,
+            position=self.position,
+            subscriptions=len(link.hub),
+            reconnects=link.reconnects,
+            registrations=link.session.registrations,
+            restores=link.session.restores,
+            quiet_s=self._clock() - link.last_received_s if link.connection is not None else 0.0,
+        )
+
+    # reads
+
+    async def read(self, object_type: type[T], /, **filter: Any) -> ReadResult[T]:
+        """All readable objects of a type that fit the filter; without a filter, all of them.
+
+        Filter keys are the published ones (``user_name="x"``, ``is_agent=True``,
+        ``state=CfgObjectState.CFGEnabled``); one with the value None is left out. Raises
+        `WrongParametersError` for a key or value that cannot be, naming what can. `iterate` suits
+        answers that are large.
+        """
+        kind = SCHEMA.object_type(object_type)
+        result: ReadResult[T] = ReadResult()
+        await self._read(kind, filter_map(filter), on_part=lambda frame: result.add(frame, kind), restart=result.reset)
+        return result
+
+    async def iterate(self, object_type: type[T], /, **filter: Any) -> AsyncIterator[ReadResult[T]]:
+        """The answer of `read` in parts of about 64 KiB, all as of one position.
+
+        While the consumer is slow, the server waits: reading pauses, and with it this client's change
+        streams, but not its other requests. A connection lost in between raises `ConnectionLostError`;
+        start again then. Leave the iteration early through `contextlib.aclosing`.
+        """
+        kind = SCHEMA.object_type(object_type)
+        frames: deque[Frame] = deque()
+
+        def arrived(frame: Frame) -> None:
+            frames.append(frame)
+            if len(frames) >= _HELD_PARTS:
+                exchange.hold(True)
+
+        timeout_s = self._link.request_timeout_s
+        connection = await self._link.ready(self._clock() + timeout_s)
+        request = ReadObjects(type=kind.number, filter=filter_map(filter))
+        exchange = connection.begin(MessageId.READ_OBJECTS, request, minimum=self._minimum(), on_part=arrived)
+        try:
+            while True:
+                while frames:
+                    part: ReadResult[T] = ReadResult()
+                    part.add(frames.popleft(), kind)
+                    if not frames:
+                        exchange.hold(False)
+                    if part:
+                        yield part
+                if exchange.done.is_set():
+                    exchange.result(timeout_s)
+                    return
+                if not await exchange.progress(timeout_s):
+                    raise TimedOutError(f"{connection.peer} sent no part of {kind.name} within {timeout_s:g} s")
+        finally:
+            exchange.give_up()
+
+    async def get(self, object_type: type[T], /, dbid: int | None = None, **key: Any) -> T:
+        """One object, by DBID or by a unique key: ``get(CfgPerson, 101)``, ``get(CfgPerson, userName="x")``.
+
+        A key is named by attributes or filter keys. Raises `ObjectNotFoundError`, or `ModelError` when
+        the key fits several objects.
+        """
+        kind = SCHEMA.object_type(object_type)
+        wanted = {"dbid": dbid} if dbid is not None else key_filter(kind, key)
+        found: ReadResult[T] = ReadResult()
+        await self._read(kind, filter_map(wanted), on_part=lambda frame: found.add(frame, kind), restart=found.reset)
+        if not found:
+            raise ServerError.from_code(
+                ErrorCode.OBJECT_NOT_FOUND, f"no {kind.singular} with {_words(wanted)}", object_type=kind.number
+            )
+        if len(found) > 1:
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"{len(found)} {kind.plural} have {_words(wanted)}: name a unique key, or use read()",
+                object_type=kind.number,
+            )
+        return found[0]
+
+    async def count(self, object_type: TypeRef, /, **filter: Any) -> int:
+        """How many objects `read` would return. The server sends them all the same; they are not decoded."""
+        kind = SCHEMA.object_type(object_type)
+        frame = await self._read(kind, filter_map(filter))
+        return decode_payload(ObjectsSent, frame.payload).total
+
+    async def status(self) -> dict[str, Any]:
+        """What the server says of itself: role, name, release, position, objects, clients and more."""
+        frame = await self._link.repeatable(MessageId.READ_STATUS, Empty())
+        return decode_payload(Status, frame.payload).status
+
+    async def authenticate(self, user: str, password: str) -> int:
+        """Check a log-in without using it; returns the DBID of the user's Person. Raises `LoginIncorrectError`."""
+        frame = await self._link.repeatable(MessageId.AUTHENTICATE, Authenticate(user=user, password=password))
+        return decode_payload(Authenticated, frame.payload).person_dbid
+
+    # writes
+
+    async def create(self, new: T, *, folder: int = 0, key: str = "") -> T:
+        """Create an object; returns it as stored, with its DBID and what the server set.
+
+        ``folder`` 0 is the type's default folder. ``key`` is an idempotency key: a server never carries
+        out two writes with the same key. Without one a random key is used. Raises `ConnectionLostError`
+        or `TimedOutError` saying that the outcome is unknown, if the answer did not arrive.
+        """
+        kind = SCHEMA.object_type(type(new))
+        plain = to_plain(new)
+        plain.pop("DBID", None)
+        key = key or self._new_key()
+        request = CreateObject(type=kind.number, object=plain, folder=folder, key=key)
+        frame = await self._write(MessageId.CREATE_OBJECT, request, key, f"creating a {kind.singular}")
+        stored = decode_change(frame).object
+        assert stored is not None
+        return decode_object(kind, stored)  # type: ignore[return-value]
+
+    async def update(self, before: T, after: T, *, key: str = "") -> Position:
+        """Send the difference between two copies of one object; returns the change's position.
+
+        ``before`` is the object as it was read, ``after`` a changed copy (`copy.deepcopy` or
+        `msgspec.structs.replace`). Equal copies send nothing. Errors as for `create`.
+        """
+        kind = SCHEMA.object_type(type(before))
+        old, new = to_plain(before), to_plain(after)
+        if type(after) is not type(before) or old.get("DBID", 0) != new.get("DBID", 0) or not old.get("DBID"):
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"update() takes two copies of one stored object, not {kind.name} {old.get('DBID', 0)} and "
+                f"{type(after).__name__} {new.get('DBID', 0)}",
+                object_type=kind.number,
+            )
+        delta = compute_delta(kind, old, new)
+        if not delta:
+            return self.position
+        key = key or self._new_key()
+        request = UpdateObject(type=kind.number, dbid=old["DBID"], delta=delta, key=key)
+        frame = await self._write(MessageId.UPDATE_OBJECT, request, key, f"updating {kind.singular} {old['DBID']}")
+        return Position(frame.epoch, frame.uen)
+
+    async def delete(self, target: CfgObject | TypeRef, /, dbid: int = 0, *, key: str = "") -> Position:
+        """Delete an object, given itself or by type and DBID; returns the change's position. Errors as for `create`."""
+        if isinstance(target, CfgObject):
+            kind = SCHEMA.object_type(type(target))
+            dbid = to_plain(target).get("DBID", 0)
+        else:
+            kind = SCHEMA.object_type(target)
+        if not dbid:
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"delete() needs the DBID of the {kind.singular}",
+                object_type=kind.number,
+            )
+        key = key or self._new_key()
+        request = DeleteObject(type=kind.number, dbid=dbid, key=key)
+        frame = await self._write(MessageId.DELETE_OBJECT, request, key, f"deleting {kind.singular} {dbid}")
+        return Position(frame.epoch, frame.uen)
+
+    # subscriptions
+
+    def subscribe(
+        self,
+        object_type: TypeRef | None = None,
+        *,
+        tenant_dbid: int = 0,
+        dbid: int = 0,
+        since: Position | None = None,
+        exclude_bytecode: bool = False,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> ChangeStream:
+        """The changes of a type (None: of all), of a tenant, of one object: ``async with ... as changes``.
+
+        ``since`` starts after that position, such as that of a `ReadResult`: nothing is missed in
+        between. Without it, changes start when the server has accepted the subscription. Subscriptions
+        of one client to the same objects must not differ in ``tenant_dbid`` (`ConfigurationError`).
+        What a slow consumer means is described in `csproxy.transport.client_subscriptions`.
+        """
+        number = 0 if object_type is None else SCHEMA.object_type(object_type).number
+        if dbid and not number:
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS, "subscribe(dbid=...) needs the object type, in which DBIDs are unique"
+            )
+        wanted = Subscription(
+            object_type=number, tenant_id=tenant_dbid, object_dbid=dbid, exclude_bytecode=exclude_bytecode
+        )
+        return ChangeStream(self._link.hub, wanted, since=since, buffer_bytes=buffer_bytes)
+
+    @asynccontextmanager
+    async def read_and_subscribe(
+        self, object_type: type[T], *, tenant_dbid: int = 0, dbid: int = 0
+    ) -> AsyncIterator[tuple[ReadResult[T], ChangeStream]]:
+        """The objects, and every change after what they show: ``async with ... as (objects, changes)``.
+
+        Reads again if the server's history has moved on before the subscription stood.
+        """
+        filter = {key: value for key, value in (("tenant_dbid", tenant_dbid), ("dbid", dbid)) if value}
+        while True:
+            objects = await self.read(object_type, **filter)
+            stream = self.subscribe(object_type, tenant_dbid=tenant_dbid, dbid=dbid, since=objects.position)
+            try:
+                await stream.__aenter__()
+            except HistoryExpiredError:
+                continue
+            try:
+                yield objects, stream
+            finally:
+                stream.close()
+            return
+
+    # inside
+
+    async def connection(self) -> Connection:
+        """The present connection, waiting for it; for requests that this class does not offer.
+
+        Handles of the server (snapshots) live as long as the connection.
+        """
+        return await self._link.ready(self._clock() + self._link.request_timeout_s)
+
+    def _minimum(self) -> Position:
+        return self.position if self._monotonic else _NONE
+
+    async def _read(
+        self,
+        kind: ObjectType,
+        filter: dict[str, Any],
+        *,
+        on_part: Callable[[Frame], object] | None = None,
+        restart: Callable[[], object] = lambda: None,
+    ) -> Frame:
+        return await self._link.repeatable(
+            MessageId.READ_OBJECTS,
+            ReadObjects(type=kind.number, filter=filter),
+            minimum=self._minimum,
+            on_part=on_part,
+            restart=restart,
+        )
+
+    async def _write(self, message: MessageId, request: msgspec.Struct, key: str, doing: str) -> Frame:
+        """Send a write once. What is lost after sending has an unknown outcome, and the error says so."""
+        timeout_s = self._link.request_timeout_s
+        deadline = self._clock() + timeout_s
+        connection = await self._link.ready(deadline)
+        await connection.until_writable(deadline - self._clock())
+        exchange = connection.begin(message, request)
+        unknown = (
+            f"the outcome of {doing} is unknown, it may have been done: read before doing it again, "
+            f"or repeat it with the same key ({key})"
+        )
+        try:
+            return await exchange.wait(deadline - self._clock())
+        except ConnectionLostError as e:
+            raise ConnectionLostError(f"{e}; {unknown}", code=e.code) from e
+        except TimedOutError as e:
+            raise TimedOutError(f"{e}; {unknown}") from e
+
+    def _new_key(self) -> str:
+        return self._random_bytes(16).hex()
+
+
+def _words(filter: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in filter.items()) or "any key"

@@ -1,0 +1,174 @@
+"""A client's session with whichever server is reachable: one attempt to get it, and what follows from a failure.
+
+Waiting, retrying and telling others is `csproxy.transport.client`'s business.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.failover import EndpointPolicy
+from csproxy.errors import ErrorCode, HistoryExpiredError, ServerError
+from csproxy.transport.channel import Connector
+from csproxy.transport.client_subscriptions import SubscriptionHub
+from csproxy.transport.connection import Connection
+from csproxy.transport.wire.messages import (
+    ClientRegistered,
+    HistoryLog,
+    MessageId,
+    RegisterClient,
+    RestoreSession,
+    ResumeFrom,
+)
+
+__all__ = ["ClientSession", "is_final"]
+
+log = logging.getLogger("csproxy.client")
+
+_FINAL: Final = frozenset(
+    {
+        ErrorCode.LOGIN_INCORRECT,
+        ErrorCode.APP_SECURITY_VIOLATION,
+        ErrorCode.ACCESS_DENIED,
+        ErrorCode.NO_PERMISSION,
+        ErrorCode.UNSECURE_CONNECTION_DENIED,
+        ErrorCode.EMPTY_PASSWORD_DENIED,
+        ErrorCode.USER_MUST_CHANGE_PASSWORD,
+        ErrorCode.UNSUPPORTED_ENCODING,
+        ErrorCode.WRONG_PROTOCOL,
+    }
+)
+
+
+def is_final(error: Exception) -> bool:
+    """Whether a refused registration will be refused again, however often and wherever it is tried."""
+    return isinstance(error, ServerError) and error.code in _FINAL and not error.retry_after_s
+
+
+class ClientSession:
+    """Who the client is, where it connects to, and the session it holds.
+
+    ``request`` is the registration; a ``new_password`` in it is used once and becomes the password.
+    """
+
+    def __init__(
+        self,
+        request: RegisterClient,
+        *,
+        connector: Connector,
+        policy: EndpointPolicy,
+        hub: SubscriptionHub,
+        timeout_s: float,
+    ) -> None:
+        self.request = request
+        self.registered: ClientRegistered | None = None
+        self.registrations = 0
+        """How often the client logged in; restored sessions are not counted."""
+        self.restores = 0
+        self._connector = connector
+        self._policy = policy
+        self._hub = hub
+        self._timeout_s = timeout_s
+
+    def __repr__(self) -> str:
+        return f"<ClientSession {self.request.name!r} user {self.request.user!r} at {self._policy.current}>"
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        """The server's epoch table as of the last registration or restore."""
+        return [] if self.registered is None else [Epoch(*row) for row in self.registered.epochs]
+
+    async def connect(self) -> Connection:
+        """One attempt at the current endpoint: connect, restore or register, and resume what was subscribed.
+
+        Raises `ConnectionLostError`, `TimedOutError`, `RemoteProtocolError` or `ServerError`. Streams
+        that cannot be resumed are ended with `HistoryExpiredError`, and that fails nothing else.
+        """
+        host, port = self._policy.current
+        channel = await self._connector(host, port)
+        connection = await Connection.open(channel, self.request.name, timeout_s=self._timeout_s)
+        self._listen(connection)
+        try:
+            if await self._restore(connection):
+                self._hub.leave_again()
+            else:
+                await self._register(connection)
+                self._hub.forget_leaving()
+        except BaseException:
+            connection.close()
+            self._hub.forget_open()
+            raise
+        return connection
+
+    def _listen(self, connection: Connection) -> None:
+        hub = self._hub
+
+        def on_change(change: Change) -> None:
+            hub.on_change(change, connection.order, from_history=connection.from_history)
+
+        connection.on_change = on_change
+        connection.on_mark = lambda position: hub.on_mark(position, connection.order)
+
+    async def _restore(self, connection: Connection) -> bool:
+        """Take the earlier session up, if there is one that the server knows."""
+        if self.registered is None:
+            return False
+        fields = {name: getattr(self.request, name) for name in RegisterClient.__struct_fields__}
+        fields |= {"password": "", "new_password": "", "session": self.registered.session}
+        try:
+            self.registered = await connection.restore(RestoreSession(**fields), timeout_s=self._timeout_s)
+        except ServerError as e:
+            if e.retry_after_s:
+                raise
+            log.info("session not restored at %s: %s", connection.peer, e)
+            self.registered = None
+            return False
+        self.restores += 1
+        await self._resume(connection, restored=True)
+        return True
+
+    async def _register(self, connection: Connection) -> None:
+        self.registered = await connection.register(self.request, timeout_s=self._timeout_s)
+        self.registrations += 1
+        if self.request.new_password:
+            self.request = msgspec.structs.replace(self.request, password=self.request.new_password, new_password="")
+        await self._resume(connection, restored=False)
+
+    async def _resume(self, connection: Connection, *, restored: bool) -> None:
+        """Get what the streams missed; those that stand before the server's history are ended, oldest first."""
+        assert self.registered is not None
+        while True:
+            wanted, position = self._hub.resume_point(connection.order)
+            if not wanted:
+                if restored:  # the session stays silent until it asks
+                    await self._history_log(connection, connection.position)
+                return
+            try:
+                if restored:
+                    await self._history_log(connection, position)
+                else:
+                    await connection.request(
+                        MessageId.RESUME_FROM,
+                        ResumeFrom(subscriptions=wanted),
+                        minimum=position,
+                        timeout_s=self._timeout_s,
+                    )
+            except HistoryExpiredError as e:
+                log.warning("subscriptions at UEN %d cannot be continued: %s", position.uen, e)
+                self._hub.expire(position, e)
+            else:
+                return
+
+    async def _history_log(self, connection: Connection, position: Position) -> None:
+        assert self.registered is not None
+        await connection.request(
+            MessageId.HISTORY_LOG,
+            HistoryLog(session=self.registered.session),
+            minimum=position,
+            timeout_s=self._timeout_s,
+        )

@@ -1,0 +1,489 @@
+"""Subscriptions of a client: from the one change stream of its connection to many consumers.
+
+A `SubscriptionHub` collects the frames of a transaction until its end and hands the whole to each
+`ChangeStream` that wants it. Every stream has a position of its own, the end of the last
+transaction that it took; what lies at or before it is dropped. So a replay for one stream repeats
+nothing for another, and after a lost connection, when a transaction may have arrived in part,
+everything is asked for again from the last complete one.
+
+A stream's buffer is bounded. When it is full, the stream takes no more, lets the server go on
+(other users of the client do not notice) and, once its consumer has emptied the buffer, subscribes
+again from its position: the server's change log is the buffer behind the buffer. Reading is not
+paused instead, because a consumer that reads an object for every change would then wait for itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from enum import Enum, auto
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Protocol, Self
+
+import anyio
+
+from csproxy.core.changes import Action, Change, Position
+from csproxy.core.model import SCHEMA, CfgObject
+from csproxy.core.model.base import CfgDelta
+from csproxy.core.model.typed import decode_object, delta_from_plain
+from csproxy.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    CsproxyError,
+    HistoryExpiredError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ServerError,
+    TimedOutError,
+)
+from csproxy.transport.exchange import EpochOrder, Exchange
+from csproxy.transport.wire.frames import Frame
+from csproxy.transport.wire.messages import MessageId, RegisterNotification, Subscription, UnregisterNotification
+
+__all__ = ["BUFFER_BYTES", "ChangeStream", "ObjectChange", "RawTransaction", "SubscriptionHub"]
+
+BUFFER_BYTES: Final = 4 * 1024 * 1024
+"""Frames that a stream keeps for a slow consumer; a single larger transaction is still taken whole."""
+MAX_TRANSACTION_BYTES: Final = 1024 * 1024 * 1024
+"""Frames of one unfinished transaction above which the server is not believed any more."""
+
+_NONE: Final = Position(0, 0)
+
+
+class ObjectChange(NamedTuple):
+    """One change of one object as a subscriber sees it.
+
+    ``type`` is the class of the object. ``object`` is there for a creation (and for an update after
+    a reload, which knows no delta), ``delta`` for any other update, ``former`` for a deletion as far
+    as the account may read it. ``folder`` is the folder's DBID where the change set it, else 0.
+    ``user`` and ``application`` made the change (empty where a reload found it). ``last`` ends the
+    transaction.
+    """
+
+    action: Action
+    type: type[CfgObject]
+    dbid: int
+    position: Position
+    last: bool
+    from_history: bool
+    object: CfgObject | None
+    delta: CfgDelta | None
+    former: CfgObject | None
+    folder: int
+    user: str
+    application: str
+    time: datetime
+
+    @staticmethod
+    def decode(change: Change, *, from_history: bool = False, last: bool = True) -> ObjectChange:
+        """The typed form of a change. Raises `ModelError` for a type that this release does not know."""
+        kind = SCHEMA.object_type(change.type)
+        return ObjectChange(
+            action=change.action,
+            type=kind.cls,
+            dbid=change.dbid,
+            position=change.position,
+            last=last,
+            from_history=from_history,
+            object=None if change.object is None else decode_object(kind, change.object),
+            delta=None if change.delta is None else delta_from_plain(kind, change.delta),
+            former=None if change.former is None else decode_object(kind, change.former),
+            folder=change.folder,
+            user=change.user,
+            application=change.application,
+            time=datetime.fromtimestamp(change.time_ms / 1000, tz=UTC),
+        )
+
+
+class RawTransaction(NamedTuple):
+    """The changes of one transaction that match a subscription, and the position that it leads to.
+
+    ``from_history`` tells which of the changes were replayed.
+    """
+
+    changes: tuple[Change, ...]
+    from_history: tuple[bool, ...]
+    end: Position
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of its frames, what it counts for in a buffer."""
+        return sum(len(change.frame) for change in self.changes)
+
+    def typed(self) -> tuple[ObjectChange, ...]:
+        """All changes in their typed form; the last of them has ``last``."""
+        final = len(self.changes) - 1
+        return tuple(
+            ObjectChange.decode(change, from_history=history, last=index == final)
+            for index, (change, history) in enumerate(zip(self.changes, self.from_history, strict=True))
+        )
+
+
+class _State(Enum):
+    NEW = auto()  # not subscribed yet
+    LIVE = auto()  # takes what the server sends
+    BEHIND = auto()  # the buffer was full: takes nothing until it has subscribed again
+    ENDED = auto()  # left by its consumer, or failed
+
+
+class Subscriber(Protocol):
+    """What the hub needs of the client: requests that survive a reconnect, and posts that do not wait."""
+
+    async def ask(
+        self,
+        message: MessageId,
+        payload: Any,
+        *,
+        minimum: Position,
+        on_answer: Callable[[Frame], object],
+    ) -> Frame:
+        """Send a request on the present or next connection and wait for the answer."""
+
+    def post(self, message: MessageId, payload: Any) -> Exchange | None:
+        """Send a request on the present connection, if there is one, and do not wait."""
+
+    def forget_position(self) -> None:
+        """Accept an older state from now on."""
+
+
+class ChangeStream:
+    """The changes of one subscription: ``async with client.subscribe(...) as changes: async for change in changes``.
+
+    For one consumer. Delivers every matching change after where it started, in order, each once,
+    whatever connections are lost meanwhile. Raises where that is no longer possible:
+    `HistoryExpiredError` (the gap is longer than the server's history: read everything anew) or
+    `ConnectionLostError` (the client was closed or gave up). What was buffered is delivered first.
+    """
+
+    def __init__(
+        self, hub: SubscriptionHub, wanted: Subscription, *, since: Position | None, buffer_bytes: int = BUFFER_BYTES
+    ) -> None:
+        self.wanted = wanted
+        self._hub = hub
+        self._since = since
+        self._buffer_bytes = buffer_bytes
+        self._state = _State.NEW
+        self._received = since or _NONE
+        self._taken = self._received
+        self._buffer: deque[RawTransaction] = deque()
+        self._buffered_bytes = 0
+        self._rest: deque[ObjectChange] = deque()
+        self._rest_end = self._received
+        self._error: CsproxyError | None = None
+        self._news: anyio.Event | None = None
+        self.overflows = 0
+        """How often the buffer was full, so that the server was asked again."""
+
+    def __repr__(self) -> str:
+        what = SCHEMA.types[self.wanted.object_type].name if self.wanted.object_type in SCHEMA.types else "everything"
+        waiting = f"{len(self._buffer)} transactions waiting"
+        return f"<ChangeStream {what} {self._state.name} at UEN {self._taken.uen}, {waiting}>"
+
+    @property
+    def position(self) -> Position:
+        """Everything that matches, up to here, has been taken by the consumer: where to continue later."""
+        return self._taken if self._buffer or self._rest else self._received
+
+    @property
+    def received(self) -> Position:
+        """Everything that matches, up to here, has been received; some of it may still be buffered."""
+        return self._received
+
+    # the consumer
+
+    async def __aenter__(self) -> Self:
+        """Subscribe. Raises `HistoryExpiredError` when ``since`` is too old, else as `ConfigClient.read`."""
+        if self._state is not _State.NEW:
+            raise LocalProtocolError("a change stream is entered once: make another with subscribe()")
+        try:
+            await self._hub.add(self)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unsubscribe; a waiting consumer's iteration ends. Idempotent and without waiting."""
+        if self._state is not _State.ENDED:
+            self._state = _State.ENDED
+            self._buffer.clear()
+            self._rest.clear()
+            self._hub.remove(self)
+            self._wake()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ObjectChange:
+        while not self._rest:
+            transaction = await self._pop()
+            if transaction is None:
+                raise StopAsyncIteration
+            self._rest.extend(self._decode(transaction))
+            self._rest_end = transaction.end
+        change = self._rest.popleft()
+        if not self._rest:
+            self._taken = self._rest_end
+        return change
+
+    async def transactions(self) -> AsyncIterator[tuple[ObjectChange, ...]]:
+        """Whole transactions (what matches of each), instead of single changes."""
+        while (transaction := await self.next_transaction()) is not None:
+            yield self._decode(transaction)
+
+    async def next_transaction(self) -> RawTransaction | None:
+        """The next transaction undecoded; None once the stream was closed. Raises as the class says."""
+        transaction = await self._pop()
+        if transaction is not None:
+            self._taken = transaction.end
+        return transaction
+
+    async def _pop(self) -> RawTransaction | None:
+        while not self._buffer:
+            if self._error is not None:
+                raise self._error
+            if self._state is _State.ENDED:
+                return None
+            if self._state is _State.BEHIND:
+                await self._catch_up()
+            else:
+                self._news = anyio.Event()
+                await self._news.wait()
+        transaction = self._buffer.popleft()
+        self._buffered_bytes -= transaction.frame_bytes
+        return transaction
+
+    async def _catch_up(self) -> None:
+        """The buffer has been emptied: ask the server to go on from there, as long as the client lives."""
+        try:
+            await self._hub.register(self)
+        except (ConnectionLostError, TimedOutError):
+            return  # the client goes on trying, or has ended this stream with the reason
+        except ServerError as e:
+            self.fail(e)
+
+    def _decode(self, transaction: RawTransaction) -> tuple[ObjectChange, ...]:
+        """What cannot be understood must not be passed over: the stream ends there."""
+        try:
+            return transaction.typed()
+        except CsproxyError as e:
+            self.fail(e)
+            raise
+
+    # the hub
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the server has been asked to send what this stream wants."""
+        return self._state is _State.LIVE
+
+    def start(self, position: Position) -> None:
+        """The server has accepted the subscription; ``position`` is the server's."""
+        if self._state in (_State.NEW, _State.BEHIND):
+            self._state = _State.LIVE
+            if self._received == _NONE:
+                self._received = self._taken = position
+
+    def offer(self, transaction: RawTransaction, order: EpochOrder) -> None:
+        """Take what matches of a complete transaction, unless it was taken before."""
+        if self._state is not _State.LIVE or not order.is_later(transaction.end, self._received):
+            return
+        wanted = [index for index, change in enumerate(transaction.changes) if self._wants(change)]
+        if wanted:
+            if len(wanted) < len(transaction.changes):
+                transaction = RawTransaction(
+                    tuple(transaction.changes[index] for index in wanted),
+                    tuple(transaction.from_history[index] for index in wanted),
+                    transaction.end,
+                )
+            size = transaction.frame_bytes
+            if self._buffer and self._buffered_bytes + size > self._buffer_bytes:
+                self._state = _State.BEHIND
+                self.overflows += 1
+                self._hub.unregister(self)
+                return
+            self._buffer.append(transaction)
+            self._buffered_bytes += size
+            self._wake()
+        self._received = transaction.end
+
+    def fail(self, error: CsproxyError) -> None:
+        """The stream cannot go on; the consumer learns it after what is buffered."""
+        if self._state is not _State.ENDED:
+            self._state = _State.ENDED
+            self._error = error
+            self._hub.remove(self)
+            self._wake()
+
+    def _wants(self, change: Change) -> bool:
+        wanted = self.wanted
+        return wanted.object_type in (0, change.type) and wanted.object_dbid in (0, change.dbid)
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+
+class SubscriptionHub:
+    """All change streams of one client."""
+
+    def __init__(self, client: Subscriber) -> None:
+        self._client = client
+        self._streams: dict[ChangeStream, None] = {}
+        self._changes: list[Change] = []
+        self._history: list[bool] = []
+        self._bytes = 0
+        self._registering: dict[ChangeStream, None] = {}
+        self._leaving: dict[Subscription, Exchange | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __repr__(self) -> str:
+        return f"<SubscriptionHub {len(self._streams)} streams, {len(self._changes)} changes of an open transaction>"
+
+    # the connection's callbacks
+
+    def on_change(self, change: Change, order: EpochOrder, *, from_history: bool) -> None:
+        """A notification arrived. Raises `RemoteProtocolError` for a transaction without end."""
+        self._changes.append(change)
+        self._history.append(from_history)
+        if change.last:
+            self.on_mark(change.position, order)
+            return
+        self._bytes += len(change.frame)
+        if self._bytes > MAX_TRANSACTION_BYTES:
+            raise RemoteProtocolError(f"a transaction of more than {MAX_TRANSACTION_BYTES} bytes has no end")
+
+    def on_mark(self, position: Position, order: EpochOrder) -> None:
+        """Everything up to ``position`` has arrived: the open transaction, if any, ends here."""
+        transaction = RawTransaction(tuple(self._changes), tuple(self._history), position)
+        self.forget_open()
+        for stream in tuple(self._streams):
+            stream.offer(transaction, order)
+
+    def forget_open(self) -> None:
+        """The connection is lost: the transaction that arrived in part will come again, whole."""
+        self._changes.clear()
+        self._history.clear()
+        self._bytes = 0
+
+    # streams
+
+    async def add(self, stream: ChangeStream) -> None:
+        """Subscribe a new stream."""
+        self._check_tenant(stream.wanted)
+        self._streams[stream] = None
+        await self.register(stream)
+
+    async def register(self, stream: ChangeStream) -> None:
+        """Ask the server for what the stream wants, from the stream's position if it has one."""
+        wanted = stream.wanted
+        request = RegisterNotification(
+            object_type=wanted.object_type,
+            tenant_id=wanted.tenant_id,
+            object_dbid=wanted.object_dbid,
+            exclude_bytecode=wanted.exclude_bytecode,
+        )
+
+        def accepted(frame: Frame) -> None:
+            stream.start(Position(frame.epoch, frame.uen))
+
+        self._leaving.pop(wanted, None)
+        self._registering[stream] = None
+        try:
+            await self._client.ask(
+                MessageId.REGISTER_NOTIFICATION, request, minimum=stream.received, on_answer=accepted
+            )
+        except HistoryExpiredError:
+            self._client.forget_position()
+            raise
+        finally:
+            del self._registering[stream]
+            if not stream.is_live:  # refused, or nobody waits any more for what the server may have granted
+                self.unregister(stream)
+
+    def unregister(self, stream: ChangeStream) -> None:
+        """Tell the server to stop, unless another stream wants the same or is about to."""
+        wanted = stream.wanted
+        if any(other.wanted == wanted and (other.is_live or other in self._registering) for other in self._streams):
+            return
+        for key, exchange in list(self._leaving.items()):
+            if exchange is not None and exchange.done.is_set():
+                del self._leaving[key]
+        self._leaving[wanted] = self._client.post(MessageId.UNREGISTER_NOTIFICATION, _unregister(wanted))
+
+    def remove(self, stream: ChangeStream) -> None:
+        """The stream has ended."""
+        if self._streams.pop(stream, ...) is None:
+            self.unregister(stream)
+
+    def fail_all(self, error: CsproxyError) -> None:
+        """The client has ended: so do all streams."""
+        for stream in tuple(self._streams):
+            stream.fail(error)
+
+    # after a reconnect
+
+    def live(self) -> list[ChangeStream]:
+        """The streams that the server is to go on with."""
+        return [stream for stream in self._streams if stream.is_live]
+
+    def resume_point(self, order: EpochOrder) -> tuple[list[Subscription], Position]:
+        """What to subscribe to again, and since when: the earliest position that a stream has."""
+        live = self.live()
+        oldest = _NONE
+        for stream in live:
+            if oldest == _NONE or order.is_later(oldest, stream.received):
+                oldest = stream.received
+        return list(dict.fromkeys(stream.wanted for stream in live)), oldest
+
+    def expire(self, position: Position, error: CsproxyError) -> None:
+        """The server has no history since ``position``: end the streams that stand there.
+
+        What the client reads from now on is a new start, perhaps in another history (a database
+        restored from a backup), so it no longer asks for what it had seen before.
+        """
+        self._client.forget_position()
+        for stream in self.live():
+            if stream.received == position:
+                stream.fail(error)
+
+    def leave_again(self) -> None:
+        """A restored session may still hold what this client gave up while the connection was lost."""
+        held = {stream.wanted for stream in self.live()}
+        for wanted in [key for key in self._leaving if key not in held]:
+            self._leaving[wanted] = self._client.post(MessageId.UNREGISTER_NOTIFICATION, _unregister(wanted))
+
+    def forget_leaving(self) -> None:
+        """The session is a new one: it holds nothing but what was asked for."""
+        self._leaving.clear()
+
+    def _check_tenant(self, wanted: Subscription) -> None:
+        """A notification of an update names no tenant, so streams of one client must not differ in it."""
+        for other in self._streams:
+            held = other.wanted
+            if held.tenant_id != wanted.tenant_id and (
+                held.object_type == wanted.object_type or 0 in (held.object_type, wanted.object_type)
+            ):
+                raise ConfigurationError(
+                    f"this client already holds a subscription with tenant_dbid={held.tenant_id} for these objects; "
+                    f"one with tenant_dbid={wanted.tenant_id} needs another ConfigClient, "
+                    "because a change does not tell which tenant it concerns"
+                )
+
+
+def _unregister(wanted: Subscription) -> UnregisterNotification:
+    return UnregisterNotification(
+        object_type=wanted.object_type,
+        tenant_id=wanted.tenant_id,
+        object_dbid=wanted.object_dbid,
+        exclude_bytecode=wanted.exclude_bytecode,
+    )

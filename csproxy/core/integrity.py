@@ -1,0 +1,242 @@
+"""The integrity rules: what an object must be before it is stored.
+
+Each rule is a function of (`Draft`, object type, object before or None, object after) that raises
+`ModelError` with the published code; `RULES` lists them in the order in which they are checked.
+Rules are read from the schema; where one type differs, `csproxy.core.rules` says so and why.
+
+An update is judged by what it changes: an object that was imported with a flaw can still be
+changed elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, Final
+
+from csproxy.core.containers import ENVIRONMENT, TENANT, container_type, is_in_tenants
+from csproxy.core.draft import Draft
+from csproxy.core.model.links import references
+from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
+from csproxy.core.paths import name_of, scalar_at
+from csproxy.core.rules import (
+    EXTRA_FIXED,
+    EXTRA_MANDATORY,
+    LINKED_TYPES,
+    TENANT_FREE_TYPES,
+    ZERO_IS_A_VALUE,
+    state_path,
+)
+from csproxy.errors import ErrorCode, ModelError
+
+__all__ = ["RULES", "Rule", "check_integrity", "tenant_of"]
+
+Rule = Callable[[Draft, ObjectType, Mapping[str, Any] | None, Mapping[str, Any]], None]
+
+_NUMBERS: Final = frozenset({AttributeKind.INT, AttributeKind.TIME})
+
+
+def check_integrity(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """Check all rules; ``before`` is None for a creation. Raises `ModelError`."""
+    for rule in RULES:
+        rule(draft, kind, before, after)
+
+
+def tenant_of(kind: ObjectType, obj: Mapping[str, Any]) -> int:
+    """DBID of the tenant that the object belongs to, ENVIRONMENT for types without tenant."""
+    if not is_in_tenants(kind):
+        return ENVIRONMENT
+    return int(scalar_at(obj, str(kind.tenant_path))) or ENVIRONMENT
+
+
+def check_unchangeable(
+    draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]
+) -> None:
+    """16: read-only and fixed attributes keep their value; a fixed structure keeps its presence."""
+    if before is None:
+        return
+    for path, attribute in _held_attributes(kind):
+        old, new = scalar_at(before, path, None), scalar_at(after, path, None)
+        if attribute.kind is AttributeKind.STRUCT and attribute.name not in EXTRA_FIXED.get(kind.name, ()):
+            changed = attribute.fixed and (old is None) != (new is None)
+        else:
+            changed = old != new and (attribute.read_only or bool(old))
+        if changed:
+            why = "is set by the server" if attribute.read_only else "may not change once it is set"
+            raise ModelError(
+                ErrorCode.UNCHANGEABLE_INFO,
+                f"{path} of {name_of(kind, before)} {why}",
+                object_type=kind.number,
+                property_name=path,
+            )
+
+
+def check_mandatory(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """14: every mandatory attribute is there, in structures and list items too."""
+    missing = set(_missing(kind, after))
+    if before is not None:
+        missing -= set(_missing(kind, before))
+    if missing:
+        paths = sorted(missing)
+        raise ModelError(
+            ErrorCode.INCOMPLETE_OBJECT_DATA,
+            f"{name_of(kind, after)} needs {', '.join(paths)}",
+            object_type=kind.number,
+            property_name=paths[0],
+        )
+
+
+def check_state(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """17: a state is CFGEnabled or CFGDisabled; deleted objects are gone, not marked."""
+    path = state_path(kind)
+    if path is not None and scalar_at(after, path) not in (1, 2):
+        raise ModelError(
+            ErrorCode.VALUE_OUT_OF_RANGE,
+            f"{path} of {name_of(kind, after)} may be 1 (CFGEnabled) or 2 (CFGDisabled), not {scalar_at(after, path)}",
+            object_type=kind.number,
+            property_name=path,
+        )
+
+
+def check_references(
+    draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]
+) -> None:
+    """15: every link leads to an object that exists, of a type that fits, in a tenant that may be seen from here."""
+    known = set(references(kind, dict(before))) if before is not None else frozenset()
+    tenant = tenant_of(kind, after)
+    for reference in references(kind, dict(after)):
+        if reference in known:
+            continue
+        number, dbid, path = reference.target, reference.dbid, reference.path
+        step = path.partition(".")[0]
+        fitting = LINKED_TYPES.get((kind.name, step))
+        if number not in SCHEMA.types or (fitting is not None and number not in fitting):
+            raise _wrong_reference(kind, after, path, f"type {number} with DBID {dbid}, a type that cannot stand there")
+        target_kind = SCHEMA.types[number]
+        target = draft.get(number, dbid)
+        if target is None:
+            raise _wrong_reference(kind, after, path, f"{target_kind.singular} {dbid}, which does not exist")
+        if is_in_tenants(kind) and is_in_tenants(target_kind) and kind.name not in TENANT_FREE_TYPES:
+            other = tenant_of(target_kind, target)
+            if other not in _seen_from(draft, tenant):
+                raise _wrong_reference(
+                    kind,
+                    after,
+                    path,
+                    f"{name_of(target_kind, target)}, which belongs to tenant {other}, not to {tenant}",
+                )
+
+
+def check_container(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """15: an object in a container is in the container's tenant."""
+    if kind.container is None:
+        return
+    owner_kind = container_type(kind)
+    owner = draft.get(owner_kind.number, scalar_at(after, kind.container)) or {}
+    if tenant_of(owner_kind, owner) != tenant_of(kind, after):
+        raise _wrong_reference(
+            kind,
+            after,
+            str(kind.tenant_path),
+            f"tenant {tenant_of(kind, after)}, but {name_of(owner_kind, owner)} is in {tenant_of(owner_kind, owner)}",
+        )
+
+
+def check_unique(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """12: no other object has the same values of a unique key."""
+    for key in kind.unique_keys:
+        values = _key_values(kind, key, after)
+        if before is not None and values == _key_values(kind, key, before):
+            continue
+        other = draft.find(kind.number, key, values)
+        if other is not None and other != after["DBID"]:
+            shown = ", ".join(f"{path} {value!r}" for path, value in zip(key, values, strict=True))
+            raise ModelError(
+                ErrorCode.UNIQUENESS_VIOLATION,
+                f"{draft.name((kind.number, other))} has the same key already: {shown}",
+                object_type=kind.number,
+                property_name=key[-1],
+            )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    check_unchangeable,
+    check_mandatory,
+    check_state,
+    check_references,
+    check_container,
+    check_unique,
+)
+"""Every rule, in the order in which they are checked."""
+
+
+def _wrong_reference(kind: ObjectType, obj: Mapping[str, Any], path: str, what: str) -> ModelError:
+    return ModelError(
+        ErrorCode.INCORRECT_REFERENCES,
+        f"{path} of {name_of(kind, obj)} refers to {what}",
+        object_type=kind.number,
+        property_name=path,
+    )
+
+
+@cache
+def _held_attributes(kind: ObjectType) -> tuple[tuple[str, Attribute], ...]:
+    """Read-only and fixed attributes with their paths, in structures too; list items have keys instead."""
+
+    def walk(attributes: Mapping[str, Attribute], prefix: str) -> Iterator[tuple[str, Attribute]]:
+        for attribute in attributes.values():
+            path = prefix + attribute.name
+            if attribute.fixed or attribute.read_only or attribute.name in extra or path == kind.tenant_path:
+                yield path, attribute
+            if attribute.kind is AttributeKind.STRUCT and attribute.name not in extra:
+                yield from walk(SCHEMA.structures[str(attribute.target)].attributes, path + ".")
+
+    extra = EXTRA_FIXED.get(kind.name, frozenset())
+    scalar_tenant = is_in_tenants(kind)
+    return tuple(
+        (path, attribute) for path, attribute in walk(kind.attributes, "") if path != kind.tenant_path or scalar_tenant
+    )
+
+
+def _missing(kind: ObjectType, obj: Mapping[str, Any]) -> Iterator[str]:
+    for name in EXTRA_MANDATORY.get(kind.name, ()):
+        if not obj.get(name):
+            yield name
+    yield from _missing_in(kind.attributes, obj, "")
+
+
+def _missing_in(attributes: Mapping[str, Attribute], obj: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, attribute in attributes.items():
+        value = obj.get(name)
+        if attribute.mandatory and not value and not _may_be_zero(attribute) and not isinstance(value, dict):
+            yield prefix + name
+        elif attribute.kind in (AttributeKind.STRUCT, AttributeKind.STRUCT_LIST) and value is not None:
+            inner = SCHEMA.structures[str(attribute.target)].attributes
+            for item in [value] if isinstance(value, dict) else value:
+                yield from _missing_in(inner, item, f"{prefix}{name}.")
+
+
+def _may_be_zero(attribute: Attribute) -> bool:
+    return attribute.kind in _NUMBERS or attribute.target in ZERO_IS_A_VALUE
+
+
+def _key_values(kind: ObjectType, key: tuple[str, ...], obj: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(scalar_at(obj, path, _default_at(kind, path)) for path in key)
+
+
+@cache
+def _default_at(kind: ObjectType, path: str) -> int | str:
+    attributes = kind.attributes
+    *outer, last = path.split(".")
+    for step in outer:
+        attributes = SCHEMA.structures[str(attributes[step].target)].attributes
+    return "" if attributes[last].kind is AttributeKind.TEXT else 0
+
+
+def _seen_from(draft: Draft, tenant: int) -> set[int]:
+    """The tenant, the tenants above it, and Environment, which all tenants share."""
+    seen = {ENVIRONMENT}
+    while tenant and tenant not in seen:
+        seen.add(tenant)
+        tenant = scalar_at(draft.get(TENANT, tenant) or {}, "parentTenantDBID")
+    return seen

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
+from csproxy.core.containers import default_folder, held_types
+from csproxy.core.model.schema import SCHEMA
+from csproxy.core.wellknown import FIRST_FREE_DBID
 from csproxy.errors import ConfigurationError
 
 __all__ = ["FALSE", "TENANT", "TRUE", "ObjectNumber", "SiteBooks", "SiteObject"]
@@ -21,8 +24,6 @@ FALSE: Final = 1
 """CFGFalse."""
 TRUE: Final = 2
 """CFGTrue."""
-_FIRST_DBID: Final = 101
-"""Numbers up to 100 are those of well-known objects."""
 
 
 class ObjectNumber:
@@ -75,7 +76,7 @@ class SiteBooks:
         self.config_server = 0
         for number, obj, _ in base:
             dbid = obj["DBID"]
-            self._next[number] = max(self._next.get(number, _FIRST_DBID), dbid + 1)
+            self._next[number] = max(self._next.get(number, FIRST_FREE_DBID), dbid + 1)
             if number == ObjectNumber.FOLDER:
                 owner = obj.get("ownerID", {})
                 key = (owner.get("type", 0), owner.get("DBID", 0), obj.get("type", 0))
@@ -93,43 +94,32 @@ class SiteBooks:
 
         ``folder`` 0 means the tenant's default folder of the type.
         """
-        dbid = self._next.get(number, _FIRST_DBID)
-        self._next[number] = dbid + 1
-        obj = {"DBID": dbid}
-        obj.update((name, value) for name, value in attributes.items() if value)
-        self._made.append(SiteObject(number, obj, folder or self.default_folder(number)))
-        return dbid
+        return self._make(number, folder or self.default_folder(number), attributes)
 
     def group(self, number: int, name: str, *, info: Mapping[str, Any] | None = None, **rest: Any) -> int:
         """Make an object whose name and state are in ``groupInfo``; ``info`` adds to it."""
-        dbid = self._next.get(number, _FIRST_DBID)  # groupInfo repeats the DBID of its object
+        dbid = self._next.get(number, FIRST_FREE_DBID)  # groupInfo repeats the DBID of its object
         common = {"DBID": dbid, "tenantDBID": TENANT, "name": name, **(info or {}), "state": 1}
         return self.add(number, groupInfo=common, **rest)
 
-    def add_folder(self, name: str, number: int, *, parent: int = 0, owner: tuple[int, int] | None = None) -> int:
-        """Make a folder for objects of type ``number``.
+    def add_container(self, number: int, dbid: int) -> None:
+        """Make the default folders of a new switch or enumerator, as a master does."""
+        for kind in held_types(SCHEMA.types[number]):
+            folder = default_folder(kind, owner_type=number, owner_dbid=dbid)
+            self._folders[(number, dbid, kind.number)] = self._make(ObjectNumber.FOLDER, 0, folder)
 
-        ``owner`` (type number, DBID) is given for the default folder of a container such as a
-        switch; other folders stand in ``parent``, or in the tenant's default folder of the type.
-        """
-        if owner is not None:
-            parent = parent or self.default_folder(owner[0])
-            owner_type, owner_dbid = owner
-        else:
-            parent = parent or self.default_folder(number)
-            owner_type, owner_dbid = ObjectNumber.TENANT, TENANT
-        dbid = self.add(
+    def add_folder(self, name: str, number: int, *, owner: tuple[int, int] = (ObjectNumber.TENANT, TENANT)) -> int:
+        """Make a folder for objects of type ``number`` below the default folder of ``owner`` (type, DBID)."""
+        parent = self.default_folder(number, owner=owner)
+        return self.add(
             ObjectNumber.FOLDER,
             folder=parent,
             name=name,
             type=number,
-            ownerID={"DBID": owner_dbid, "type": owner_type},
+            ownerID={"DBID": owner[1], "type": owner[0]},
             parentID={"DBID": parent, "type": ObjectNumber.FOLDER},
             state=1,
         )
-        if owner is not None:
-            self._folders[(owner_type, owner_dbid, number)] = dbid
-        return dbid
 
     def default_folder(self, number: int, *, owner: tuple[int, int] = (ObjectNumber.TENANT, TENANT)) -> int:
         """DBID of the default folder for objects of type ``number``; `ConfigurationError` if ``base`` has none."""
@@ -140,6 +130,14 @@ class SiteBooks:
                 f"the base objects of a site hold no folder for objects of type {number} "
                 f"owned by object {owner[1]} of type {owner[0]}: pass the well-known objects"
             ) from None
+
+    def _make(self, number: int, folder: int, attributes: Mapping[str, Any]) -> int:
+        dbid = self._next.get(number, FIRST_FREE_DBID)
+        self._next[number] = dbid + 1
+        obj: dict[str, Any] = {"DBID": dbid}
+        obj.update((name, value) for name, value in attributes.items() if value)
+        self._made.append(SiteObject(number, obj, folder))
+        return dbid
 
     def below(self, limit: int) -> int:
         """A whole number from 0 up to ``limit`` - 1."""

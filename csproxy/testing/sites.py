@@ -133,8 +133,8 @@ class _Site:
             attribute = books.add(
                 ObjectNumber.ENUMERATOR, tenantDBID=TENANT, name=name, displayName=shown, type=1, state=1
             )
-            owner = (ObjectNumber.ENUMERATOR, attribute)
-            folder = books.add_folder("Attribute Values", ObjectNumber.ENUMERATOR_VALUE, owner=owner)
+            books.add_container(ObjectNumber.ENUMERATOR, attribute)
+            folder = books.default_folder(ObjectNumber.ENUMERATOR_VALUE, owner=(ObjectNumber.ENUMERATOR, attribute))
             for n, value in enumerate(values):
                 books.add(
                     ObjectNumber.ENUMERATOR_VALUE,
@@ -284,11 +284,11 @@ class _Site:
         city = CITIES[city_index] + (f" {round_ + 1}" if round_ else "")
         switch = self._add_switch(index, city, size)
         owner = (ObjectNumber.SWITCH, switch)
-        lines = books.add_folder("DNs", ObjectNumber.DN, owner=owner)
-        logins = books.add_folder("Agent Logins", ObjectNumber.AGENT_LOGIN, owner=owner)
-        extensions = books.add_folder("Extensions", ObjectNumber.DN, parent=lines)
-        positions = books.add_folder("ACD Positions", ObjectNumber.DN, parent=lines)
-        queues = self._add_queues(switch, city, lines, size)
+        books.add_container(*owner)
+        logins = books.default_folder(ObjectNumber.AGENT_LOGIN, owner=owner)
+        extensions = books.add_folder("Extensions", ObjectNumber.DN, owner=owner)
+        positions = books.add_folder("ACD Positions", ObjectNumber.DN, owner=owner)
+        queues = self._add_queues(switch, city, size)
         members: list[dict[str, int]] = []
         leaders: list[dict[str, int]] = []
         yield from books.drain()
@@ -340,12 +340,13 @@ class _Site:
             state=1,
         )
 
-    def _add_queues(self, switch: int, city: str, folder: int, size: int) -> list[int]:
+    def _add_queues(self, switch: int, city: str, size: int) -> list[int]:
         """Routing points and queues of a switch, and a DN group of each kind; returns the queues."""
         books = self._books
+        owner = (ObjectNumber.SWITCH, switch)
         inner = {
-            4: (books.add_folder("Routing Points", ObjectNumber.DN, parent=folder), 8_000, 10 + size // 200),
-            3: (books.add_folder("Queues", ObjectNumber.DN, parent=folder), 9_000, 5 + size // 100),
+            4: (books.add_folder("Routing Points", ObjectNumber.DN, owner=owner), 8_000, 10 + size // 200),
+            3: (books.add_folder("Queues", ObjectNumber.DN, owner=owner), 9_000, 5 + size // 100),
         }
         made: dict[int, list[int]] = {}
         for kind, (place, first, count) in inner.items():
@@ -422,7 +423,7 @@ class _Site:
             agentInfo={
                 "placeDBID": place,
                 "skillLevels": self._skill_levels(),
-                "agentLogins": [{"agentLoginDBID": login, "wrapupTime": 5 * books.below(13)}],
+                "agentLogins": [{"agentLoginDBID": login, "wrapupTime": 5 + 5 * books.below(12)}],
                 "capacityRuleDBID": rules[books.below(len(rules))],
             },
             state=1,

@@ -121,6 +121,68 @@ def test_the_client_follows_the_published_session(node_client: Path, piece: int)
     assert (subscription.message, subscription.epoch, subscription.uen) == (78, int(epoch), 4711)
 
 
+# against the vectors
+
+READ_VECTORS = """
+import { readFileSync } from "node:fs";
+import assert from "node:assert/strict";
+import { FrameReader, encodeFrame } from "./client.mjs";
+
+function published(value) {
+  if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString("hex") };
+  if (typeof value === "bigint") return Number(value);
+  if (Array.isArray(value)) return value.map(published);
+  if (value !== null && typeof value === "object") {
+    const entries = Object.entries(value).map(([key, item]) => [key, published(item)]);
+    const isNumbered = entries.length > 0 && entries.every(([key]) => /^[0-9]+$/.test(key));
+    return isNumbered ? { $map: entries.map(([key, item]) => [Number(key), item]) } : Object.fromEntries(entries);
+  }
+  return value;
+}
+
+function plain(value) {
+  if (Array.isArray(value)) return value.map(plain);
+  if (value === null || typeof value !== "object") return value;
+  if ("$bytes" in value) return Buffer.from(value.$bytes, "hex");
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
+}
+
+let count = 0;
+for (const vector of JSON.parse(readFileSync(process.argv[1]))) {
+  const bytes = Buffer.from(vector.hex, "hex");
+  const position = { epoch: BigInt(vector.epoch), uen: BigInt(vector.uen) };
+  const [frame] = new FrameReader().receive(bytes);
+  assert.equal(frame.message, vector.message, vector.name);
+  assert.deepEqual(frame.position, position, vector.name);
+  assert.equal(frame.end, (vector.flags & 1) !== 0, vector.name);
+  assert.equal(frame.history, (vector.flags & 2) !== 0, vector.name);
+  if (!vector.hex.includes("cf1b2c3d4e5f607182")) {  // an epoch, which a JSON number cannot hold
+    assert.deepEqual(published(frame.fields), vector.fields, vector.name);
+  }
+  if (vector.sender === "client") {
+    const fields = bytes.length > 28 ? plain(vector.fields) : undefined;
+    const sent = encodeFrame(vector.message, fields, { request: vector.request, position, flags: vector.flags });
+    assert.equal(sent.toString("hex"), vector.hex, vector.name);
+  }
+  count += 1;
+}
+console.log(count);
+"""
+
+
+def test_node_reads_every_message_vector_and_writes_the_clients(node_client: Path) -> None:
+    vectors = ROOT / "docs" / "vectors" / "messages.json"
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", READ_VECTORS, str(vectors)],
+        cwd=node_client,
+        timeout=DEADLINE_S,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert int(done.stdout) == len(json.loads(vectors.read_text("utf-8")))
+
+
 # against real servers
 
 

@@ -59,7 +59,9 @@ class Digests:
             pass
         return f"{self._sums[type_number]:032x}"
 
-    def note(self, type_number: int, dbid: int, *, former: tuple[int, bytes] | None, now: tuple[int, bytes] | None) -> None:
+    def note(
+        self, type_number: int, dbid: int, *, former: tuple[int, bytes] | None, now: tuple[int, bytes] | None
+    ) -> None:
         """An object changed; ``former`` and ``now`` are its folder and bytes, None for *not there*."""
         total = self._sums.get(type_number)
         if total is None:

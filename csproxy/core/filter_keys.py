@@ -132,10 +132,14 @@ _OWN_KEYS: Final[dict[str, tuple[FilterKey, ...]]] = {
         _enum("dn_group_type", "type", "CfgDNGroupType", "DN groups of this type."),
     ),
     "CfgAccessGroup": (
-        _int("person_dbid", PairEqual("memberIDs(type,DBID)", "CfgPerson"), "Access groups this person is a member of."),
+        _int(
+            "person_dbid", PairEqual("memberIDs(type,DBID)", "CfgPerson"), "Access groups this person is a member of."
+        ),
     ),
     "CfgTenant": (
-        _switch("all_tenants", NotEnvironment(), "True: every tenant, as without the key; False: not Environment (DBID 1)."),
+        _switch(
+            "all_tenants", NotEnvironment(), "True: every tenant, as without the key; False: not Environment (DBID 1)."
+        ),
     ),
     "CfgService": (
         _enum("type", "solutionType", "CfgSolutionType", "Solutions of this type."),
@@ -162,14 +166,24 @@ _OWN_KEYS: Final[dict[str, tuple[FilterKey, ...]]] = {
             "Servers that share a host and a port with another server, which is a mistake in the configuration.",
         ),
         _link("app_prototype_dbid", "appPrototypeDBID", "Applications made from this application template."),
-        _int("tenant_dbid", TenantList("tenantDBIDs"), "Applications of this tenant; those that name none are Environment's."),
-        _link("server_dbid", "appServerDBIDs.appServerDBID", "Applications that have a connection to this one: its clients."),
+        _int(
+            "tenant_dbid",
+            TenantList("tenantDBIDs"),
+            "Applications of this tenant; those that name none are Environment's.",
+        ),
+        _link(
+            "server_dbid",
+            "appServerDBIDs.appServerDBID",
+            "Applications that have a connection to this one: its clients.",
+        ),
         _switch(
             "no_client_dbid",
             Unreferenced("CfgApplication", "appServerDBIDs.appServerDBID"),
             "Applications that no other application has a connection to.",
         ),
-        _link("backup_server_dbid", "serverInfo.backupServerDBID", "The primary server whose backup is this application."),
+        _link(
+            "backup_server_dbid", "serverInfo.backupServerDBID", "The primary server whose backup is this application."
+        ),
         _member(
             "primary_server_dbid",
             "CfgApplication",
@@ -206,7 +220,9 @@ _OWN_KEYS: Final[dict[str, tuple[FilterKey, ...]]] = {
     ),
     "CfgScript": (
         _enum("script_type", "type", "CfgScriptType", "Scripts of this type."),
-        _member("capacity_tenant_dbid", "CfgTenant", "defaultCapacityRuleDBID", "The default capacity rule of this tenant."),
+        _member(
+            "capacity_tenant_dbid", "CfgTenant", "defaultCapacityRuleDBID", "The default capacity rule of this tenant."
+        ),
         _member("capacity_agent_dbid", "CfgPerson", "agentInfo.capacityRuleDBID", "The capacity rule of this person."),
         _member(
             "capacity_agent_group_dbid",
@@ -259,8 +275,8 @@ _OWN_KEYS: Final[dict[str, tuple[FilterKey, ...]]] = {
     "CfgFolder": (
         _enum("type", "type", "CfgObjectType", "Folders for objects of this type."),
         _enum("folder_class", "folderClass", "CfgFolderClass", "Folders of this class."),
-        _link("owner_dbid", "ownerID.DBID", "Folders that belong to the owner with this DBID (with owner_type)."),
-        _enum("owner_type", "ownerID.type", "CfgObjectType", "Folders that belong to an owner of this type (with owner_dbid)."),
+        _link("owner_dbid", "ownerID.DBID", "Folders of the owner with this DBID (with owner_type)."),
+        _enum("owner_type", "ownerID.type", "CfgObjectType", "Folders of owners of this type (with owner_dbid)."),
         _switch("default_folder", TopFolder(), "Topmost folders: those that lie in no other folder."),
         _int("object_dbid", Containing("object_type"), "The folder that holds this object; needs object_type."),
         FilterKey(

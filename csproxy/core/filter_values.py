@@ -180,6 +180,4 @@ def _unknown_key(object_type: ObjectType, name: Any) -> ModelError:
 
 
 def _wrong(object_type: ObjectType, name: str, message: str) -> ModelError:
-    return ModelError(
-        ErrorCode.WRONG_API_PARAMETERS, message, object_type=object_type.number, property_name=name
-    )
+    return ModelError(ErrorCode.WRONG_API_PARAMETERS, message, object_type=object_type.number, property_name=name)

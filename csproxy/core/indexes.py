@@ -228,6 +228,8 @@ def _collect_links(attributes: Any, prefix: str, found: list[tuple[str, str | No
             inner = SCHEMA.structures[attribute.target].attributes
             if "DBID" in inner and "type" in inner:
                 found.append((f"{path}(type,DBID)", None))
+            elif "resourceType" in inner and "objectDBID" in inner:
+                found.append((f"{path}(resourceType,objectDBID)", None))
             else:
                 _collect_links(inner, path, found)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from csproxy.core.codec import array_header
 from csproxy.core.model import SCHEMA, Attribute, AttributeKind, ObjectType
+from csproxy.core.model.links import RESOURCE_TARGETS
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["PAIR_SHIFT", "Column", "Reader", "pair_key", "reader"]
@@ -33,9 +34,9 @@ def pair_key(type_number: int, dbid: int) -> int:
 class Column(NamedTuple):
     """How the values at one path are taken from a decoded record.
 
-    ``read`` returns a value, or a sequence of values if ``many``. A path in the form
-    ``ownerID(type,DBID)`` stands for the pair as one number (`pair_key`), and
-    ``host(serverInfo.hostDBID)ports`` is what `csproxy.core.indexes` says of it.
+    ``read`` returns a value, or a sequence of values if ``many``. A path such as
+    ``ownerID(type,DBID)`` stands for the pair as one number (`pair_key`); that a resource's type
+    says which object type is meant, is a rule of `csproxy.core.model.links`.
     """
 
     path: str
@@ -119,6 +120,14 @@ def _column(attributes: Any, path: str) -> Column:
 
 def _pair_reader(type_name: str, dbid_name: str) -> Callable[[Any], int]:
     both = attrgetter(type_name, dbid_name)
+    if type_name == "resourceType":
+        targets = {int(kind): SCHEMA.object_type(name).number for kind, name in RESOURCE_TARGETS.items()}
+
+        def read_resource(structure: Any) -> int:
+            kind, dbid = both(structure)
+            return pair_key(targets[kind], dbid) if kind in targets else 0
+
+        return read_resource
 
     def read(structure: Any) -> int:
         return pair_key(*both(structure))
@@ -140,10 +149,8 @@ def _read(attributes: Any, path: str, last: Callable[[Any], int] | None) -> tupl
     for depth, step in enumerate(steps):
         attribute = attributes[step]
         if attribute.kind is AttributeKind.STRUCT_LIST:
-            items = attrgetter(".".join(steps[: depth + 1]))
-            rest = ".".join(steps[depth + 1 :])
-            take = last if last is not None else attrgetter(rest)
-            return True, lambda record: [take(item) for item in items(record)]
+            take = last if last is not None else attrgetter(".".join(steps[depth + 1 :]))
+            return True, _each(attrgetter(".".join(steps[: depth + 1])), take)
         if attribute.kind is AttributeKind.STRUCT:
             attributes = SCHEMA.structures[str(attribute.target)].attributes
     assert attribute is not None
@@ -151,6 +158,10 @@ def _read(attributes: Any, path: str, last: Callable[[Any], int] | None) -> tupl
     if last is not None:
         return False, lambda record: last(get(record))
     return attribute.kind is AttributeKind.LINK_LIST, get
+
+
+def _each(items: Callable[[Any], Iterable[Any]], take: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda record: [take(item) for item in items(record)]
 
 
 def _struct(name: str, attributes: Any, tree: dict[str, Any]) -> type[msgspec.Struct]:

@@ -72,7 +72,7 @@ class _Where(NamedTuple):
     path: str
 
     def child(self, name: str) -> _Where:
-        return self._replace(path=f"{self.path}.{name}" if self.path else name)
+        return _Where(self.object_type, f"{self.path}.{name}" if self.path else name)
 
     def error(self, message: str, code: ErrorCode = ErrorCode.VALUE_OUT_OF_RANGE) -> ModelError:
         where = f"{self.object_type.name}.{self.path}" if self.path else self.object_type.name

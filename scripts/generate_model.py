@@ -3,9 +3,9 @@
     python scripts/generate_model.py [MODEL_JSON] [--output DIRECTORY]
 
 writes __init__.py, enumerations.py, other_enumerations.py, structures.py, objects.py, deltas.py and
-schema_data.py. The same input
-gives the same bytes; a test runs this again and compares. What the published facts do not say
-(words, names of default folders, list keys, containers) stands in the tables below.
+schema_data.py. The same input gives the same bytes; a test runs this again and compares. What the
+published facts do not say (words, names of default folders, list keys, containers) stands in the
+tables below.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
     frames.py           the 28-byte header, and cutting a byte stream into frames
     messages.py         message numbers and payloads
+    exchanges.py        which message answers which, and who sends what
     notifications.py    changes to notification frames and back
+    bytecode.py         notifications without the bytecode of scripts
     server_protocol.py  the server's side of one connection
     client_protocol.py  the client's side of one connection
 

@@ -23,7 +23,7 @@ from csproxy.core.filters import IMMEDIATE_LIMIT, Matcher, Part, Selection, driv
 from csproxy.core.folders import FOLDER_TYPE, Membership, folder_path
 from csproxy.core.indexes import Index, TypeIndexes, link_paths
 from csproxy.core.model import SCHEMA
-from csproxy.core.records import pair_key, reader
+from csproxy.core.records import TYPE_NUMBERS, pair_key, reader
 from csproxy.core.relations import LiveRelations
 from csproxy.core.segments import Table, TableSnapshot
 from csproxy.core.tenants import tenants_of
@@ -108,10 +108,16 @@ class ConfigurationCache:
         """The DBIDs of a type, ascending; not to be used across a change."""
         return self._tables[type_number].dbids() if type_number in self._tables else iter(())
 
-    def entries(self, type_number: int) -> Iterator[tuple[int, tuple[bytes, int]]]:
-        """(DBID, (stored bytes, folder)) of a type's objects, ascending; not to be used across a change."""
-        for segment in self._tables[type_number].segments():
-            yield from zip(segment.dbids, zip(segment.objects, segment.folders, strict=True), strict=True)
+    def objects(self, type_number: int) -> Mapping[int, bytes]:
+        """All objects of a type by DBID, in no order; not to be used across a change."""
+        return self._objects.get(type_number, _NO_OBJECTS)
+
+    def folders(self, type_number: int) -> dict[int, int]:
+        """The folder of each object of a type, by DBID."""
+        segments = self._tables[type_number].segments() if type_number in self._tables else ()
+        return {
+            dbid: folder for segment in segments for dbid, folder in zip(segment.dbids, segment.folders, strict=True)
+        }
 
     def folder_of(self, type_number: int, dbid: int) -> int:
         """The DBID of the object's folder; 0 for none, also if there is no such object."""
@@ -354,7 +360,7 @@ def _links_by_target(indexes: Mapping[int, TypeIndexes]) -> dict[int, list[tuple
     found: dict[int, list[tuple[int, str, Index]]] = {number: [] for number in SCHEMA.types}
     for number, object_type in SCHEMA.types.items():
         for path, target in link_paths(object_type):
-            targets = SCHEMA.types if target is None else (SCHEMA.object_type(target).number,)
+            targets = SCHEMA.types if target is None else (TYPE_NUMBERS[target],)
             for leads_to in targets:
                 found[leads_to].append((number, path, indexes[number].indexes[path]))
     return found

@@ -32,8 +32,7 @@ from csproxy.core.filter_rules import (
 from csproxy.core.filter_values import Query
 from csproxy.core.folders import FOLDER_TYPE
 from csproxy.core.indexes import HOST_AND_PORTS
-from csproxy.core.model import SCHEMA
-from csproxy.core.records import Column, pair_key, reader
+from csproxy.core.records import TYPE_NUMBERS, Column, pair_key, reader
 
 __all__ = ["FOLDER", "Criterion", "Relations", "criteria", "relations_needed"]
 
@@ -96,11 +95,13 @@ def relations_needed(query: Query) -> list[tuple[int, str]]:
     for condition in query.conditions:
         match condition.key.rule:
             case Collected(sources):
-                needed.extend((_number(source.type_name), source.where) for source in sources if source.where != "DBID")
+                needed.extend(
+                    (TYPE_NUMBERS[source.type_name], source.where) for source in sources if source.where != "DBID"
+                )
             case Through(_, type_name, where):
-                needed.append((_number(type_name), where))
+                needed.append((TYPE_NUMBERS[type_name], where))
             case Unreferenced(type_name, path):
-                needed.append((_number(type_name), path))
+                needed.append((TYPE_NUMBERS[type_name], path))
             case InFolder():
                 needed.append((query.object_type.number, FOLDER))
             case SameHostAndPort():
@@ -108,10 +109,6 @@ def relations_needed(query: Query) -> list[tuple[int, str]]:
             case _:
                 pass
     return needed
-
-
-def _number(type_name: str) -> int:
-    return SCHEMA.object_type(type_name).number
 
 
 # --- tests on records ---------------------------------------------------------------------------
@@ -172,7 +169,7 @@ def _equal(rule: Equal, value: Any, query: Query, relations: Relations) -> Resol
 
 
 def _pair_equal(rule: PairEqual, value: int, query: Query, relations: Relations) -> Resolved:
-    key = pair_key(_number(rule.target), value)
+    key = pair_key(TYPE_NUMBERS[rule.target], value)
     if not key:
         return (Criterion(()),)
     number = query.object_type.number
@@ -197,7 +194,7 @@ def _collected(rule: Collected, value: int, _query: Query, relations: Relations)
 
 
 def _taken(source: Source, value: int, relations: Relations) -> set[int]:
-    number = _number(source.type_name)
+    number = TYPE_NUMBERS[source.type_name]
     owners = (value,) if source.where == "DBID" else relations.having(number, source.where, value)
     take = reader(number, (source.take,))
     found: set[int] = set()
@@ -209,7 +206,7 @@ def _taken(source: Source, value: int, relations: Relations) -> set[int]:
 
 
 def _through(rule: Through, value: int, query: Query, relations: Relations) -> Resolved:
-    targets = relations.having(_number(rule.type_name), rule.where, value)
+    targets = relations.having(TYPE_NUMBERS[rule.type_name], rule.where, value)
     number = query.object_type.number
     dbids: Sequence[int] | None = None
     if relations.has_index(number, rule.path):
@@ -218,7 +215,7 @@ def _through(rule: Through, value: int, query: Query, relations: Relations) -> R
 
 
 def _unreferenced(rule: Unreferenced, _value: Any, _query: Query, relations: Relations) -> Resolved:
-    yield Criterion(excluded=relations.values_at(_number(rule.type_name), rule.path))
+    yield Criterion(excluded=relations.values_at(TYPE_NUMBERS[rule.type_name], rule.path))
     if rule.only:
         yield Criterion(None, (rule.only_path,), _any_value(frozenset(rule.only).__contains__))
 

@@ -50,7 +50,7 @@ def parse_filter(type_number: int, filter_values: Mapping[str, Any]) -> Query:
     Raises `ModelError`: UNSUPPORTED_OBJECT for an unknown type, WRONG_API_PARAMETERS for an unknown
     key, a value of the wrong kind, or a key without the one it needs.
     """
-    object_type = SCHEMA.object_type(type_number)
+    object_type = SCHEMA.types.get(type_number) or SCHEMA.object_type(type_number)
     keys = FILTER_KEYS[object_type.number]
     values: dict[str, Any] = {}
     for name, value in filter_values.items():

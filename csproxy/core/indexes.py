@@ -17,7 +17,7 @@ from typing import Any, Final
 from sortedcontainers import SortedList
 
 from csproxy.core.model import SCHEMA, AttributeKind, ObjectType
-from csproxy.core.records import Column, Reader, reader
+from csproxy.core.records import Column, reader
 
 __all__ = ["HOST_AND_PORTS", "Index", "TypeIndexes", "indexed_paths", "link_paths", "path_loader"]
 
@@ -137,18 +137,18 @@ _OFTEN_ASKED: Final[dict[str, tuple[str, ...]]] = {
 
 
 class TypeIndexes:
-    """All indexes of one type, and the reader of the records they are fed from."""
+    """All indexes of one type, and the decoders of the records they are fed from."""
 
     def __init__(self, object_type: ObjectType) -> None:
         paths = indexed_paths(object_type)
-        self._reader = Reader(object_type, paths)
-        columns = list(self._reader.columns)
+        source = reader(object_type.number, paths)
+        columns = list(source.columns)
         if object_type.name == "CfgApplication":
             columns.append(Column(HOST_AND_PORTS, True, _host_and_ports))
         self.indexes: dict[str, Index] = {column.path: Index() for column in columns}
         self._columns = tuple((column, self.indexes[column.path]) for column in columns)
-        self.decode = self._reader.decode
-        self.decode_many = self._reader.decode_many
+        self.decode = source.decode
+        self.decode_many = source.decode_many
 
     def load(self, records: Sequence[Any], dbids: Sequence[int]) -> None:
         """Index new objects in bulk; `settle` must follow when all are there."""

@@ -19,9 +19,12 @@ from csproxy.core.model import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.model.links import RESOURCE_TARGETS
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["PAIR_SHIFT", "Column", "Reader", "pair_key", "reader"]
+__all__ = ["PAIR_SHIFT", "TYPE_NUMBERS", "Column", "Reader", "pair_key", "reader"]
 
 PAIR_SHIFT: Final = 32
+
+TYPE_NUMBERS: Final = {object_type.name: number for number, object_type in SCHEMA.types.items()}
+"""Type name → number; `SCHEMA.object_type` is for words that people type."""
 
 _LISTS: Final = frozenset({AttributeKind.STRUCT_LIST, AttributeKind.LINK_LIST})
 
@@ -121,7 +124,7 @@ def _column(attributes: Any, path: str) -> Column:
 def _pair_reader(type_name: str, dbid_name: str) -> Callable[[Any], int]:
     both = attrgetter(type_name, dbid_name)
     if type_name == "resourceType":
-        targets = {int(kind): SCHEMA.object_type(name).number for kind, name in RESOURCE_TARGETS.items()}
+        targets = {int(kind): TYPE_NUMBERS[name] for kind, name in RESOURCE_TARGETS.items()}
 
         def read_resource(structure: Any) -> int:
             kind, dbid = both(structure)

@@ -12,7 +12,7 @@ from typing import Final
 
 from csproxy.core.folders import FOLDER_TYPE
 from csproxy.core.model import SCHEMA
-from csproxy.core.records import PAIR_SHIFT, reader
+from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
 
 __all__ = ["ENVIRONMENT", "tenants_of"]
 
@@ -44,8 +44,8 @@ def tenants_of(type_number: int, dbid: int, lookup: Lookup) -> tuple[int, ...]:
         return tuple(sorted(tenants))  # type: ignore[type-var]
     if object_type.container is None:
         return ENVIRONMENT
-    container = SCHEMA.object_type(str(object_type.attributes[object_type.container].target))
-    return tenants_of(container.number, wanted.columns[1].read(record), lookup)
+    container = TYPE_NUMBERS[str(object_type.attributes[object_type.container].target)]
+    return tenants_of(container, wanted.columns[1].read(record), lookup)
 
 
 def _of_folder(stored: bytes, lookup: Lookup) -> tuple[int, ...]:

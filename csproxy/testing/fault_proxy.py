@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 __all__ = ["FaultProxy"]
@@ -67,10 +68,10 @@ class FaultProxy:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         self._group.cancel_scope.cancel()
         try:
-            return await self._group.__aexit__(exc_type, exc, traceback)
+            await self._group.__aexit__(None, None, None)  # the body's exception goes on as it is, in no group
         finally:
             self._listening.close()
 
@@ -126,7 +127,7 @@ class FaultProxy:
 
     async def _accept(self) -> None:
         while True:
-            await anyio.wait_readable(self._listening)
+            await _until_readable(self._listening)
             try:
                 client, _address = self._listening.accept()
             except OSError:
@@ -199,14 +200,13 @@ class _Link:
             self.cut()  # a side that is reset resets the other one
 
     async def _read(self, source: socket.socket) -> bytes:
-        await self._proxy.hear()
-        await anyio.wait_readable(source)
-        await self._proxy.hear()
-        rate = self._proxy.bytes_per_s
-        try:
-            return source.recv(_CHUNK_BYTES if rate is None else max(1, min(_CHUNK_BYTES, int(rate * _PIECE_S))))
-        except BlockingIOError:
-            return await self._read(source)
+        while True:
+            await self._proxy.hear()
+            await _until_readable(source)
+            await self._proxy.hear()
+            rate = self._proxy.bytes_per_s
+            with suppress(BlockingIOError):
+                return source.recv(_CHUNK_BYTES if rate is None else max(1, min(_CHUNK_BYTES, int(rate * _PIECE_S))))
 
     async def _hold_back(self, size: int) -> None:
         rate = self._proxy.bytes_per_s
@@ -222,8 +222,14 @@ async def _connect(sock: socket.socket, address: tuple[str, int]) -> bool:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
+async def _until_readable(sock: socket.socket) -> None:
+    await anyio.lowlevel.checkpoint_if_cancelled()  # on uvloop, waiting for what is ready cannot be cancelled
+    await anyio.wait_readable(sock)
+
+
 async def _send(sock: socket.socket, data: bytes) -> None:
     while data:
+        await anyio.lowlevel.checkpoint_if_cancelled()
         await anyio.wait_writable(sock)
         with suppress(BlockingIOError):
             data = data[sock.send(data) :]

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import SocketStream, TaskGroup
 
 from csproxy.errors import ConfigurationError
@@ -107,10 +108,10 @@ class Listener:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         self._group.cancel_scope.cancel()
         try:
-            return await self._group.__aexit__(exc_type, exc, traceback)
+            await self._group.__aexit__(None, None, None)  # the body's exception goes on as it is, in no group
         finally:
             self._close_sockets()
 
@@ -160,6 +161,7 @@ class Listener:
 
     async def _accept_from(self, listening: socket.socket, port_id: str) -> None:
         while True:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # on uvloop, waiting for what is ready cannot be cancelled
             await anyio.wait_readable(listening)
             if not self._accept_some(listening, port_id):
                 await anyio.sleep(_PAUSE_S)

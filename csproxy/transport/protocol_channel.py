@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -10,6 +11,8 @@ from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel
 from csproxy.transport.sockets import peer_name
 
 __all__ = ["CLOSE_TIMEOUT_S", "ProtocolChannel"]
+
+_log = logging.getLogger("csproxy.channel")
 
 CLOSE_TIMEOUT_S: Final = 5.0
 """Seconds a closing channel waits for a peer that neither takes the last bytes nor closes."""
@@ -20,7 +23,7 @@ class ProtocolChannel(asyncio.Protocol, Channel):
 
     ``on_connected`` is called with the channel as soon as it is connected; bytes that arrive before
     `start` are kept, and reading pauses. ``close_timeout_s`` limits a graceful close. An exception
-    of the receiver is reported by the event loop and ends the connection.
+    of the receiver is logged and ends the connection.
     """
 
     __slots__ = (
@@ -131,7 +134,10 @@ class ProtocolChannel(asyncio.Protocol, Channel):
     def data_received(self, data: bytes) -> None:
         """Deliver, or hold what comes before `start` or although reading is paused."""
         if self._receiver is not None and not self._is_paused and not self._is_closing:
-            self._receiver.receive(data)
+            try:
+                self._receiver.receive(data)
+            except Exception as error:  # noqa: BLE001 - the connection's boundary
+                self._fail(error)
         elif not self._is_closing:
             self._hold(data)
 
@@ -144,12 +150,15 @@ class ProtocolChannel(asyncio.Protocol, Channel):
     def resume_writing(self) -> None:
         """The transport's buffer has fallen to LOW_WATER_BYTES."""
         if self._receiver is not None and not self._is_closing:
-            self._receiver.writable()
+            try:
+                self._receiver.writable()
+            except Exception as error:  # noqa: BLE001 - the connection's boundary
+                self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the receiver, or remember it until there is one."""
         self._is_closing = self._is_lost = True
-        self._loss = exc
+        self._loss = self._loss or exc
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -167,6 +176,8 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         self._transport.pause_reading()
 
     def _release_held(self) -> None:
+        if self._receiver is None:
+            return
         if self._held or self._is_lost:
             asyncio.get_running_loop().call_soon(self._deliver_held)
         else:
@@ -180,9 +191,8 @@ class ProtocolChannel(asyncio.Protocol, Channel):
             data, self._held = self._held, b""
             try:
                 receiver.receive(data)
-            except BaseException:
-                self._transport.abort()  # as the transport does when data_received fails
-                raise
+            except Exception as error:  # noqa: BLE001 - the connection's boundary
+                self._fail(error)
         if self._is_lost:
             self._tell_closed(receiver)
         elif not self._is_paused:
@@ -190,7 +200,16 @@ class ProtocolChannel(asyncio.Protocol, Channel):
 
     def _tell_closed(self, receiver: Receiver) -> None:
         self._receiver = None  # closed() comes once, and the reference cycle ends here
-        receiver.closed(self._loss)
+        try:
+            receiver.closed(self._loss)
+        except Exception:  # noqa: BLE001 - the connection's boundary
+            _log.exception("%r: the receiver failed when it was told of the end", self)
+
+    def _fail(self, error: Exception) -> None:
+        _log.exception("%r: the receiver failed; the connection is closed", self)
+        self._is_closing = True
+        self._loss = error
+        self._transport.abort()
 
     def _start_deadline(self) -> None:
         if self._deadline is None:

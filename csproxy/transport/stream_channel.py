@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -29,7 +30,7 @@ _SEND_BYTES: Final = 64 * 1024
 class Starter(Protocol):
     """What starts a channel's tasks; an anyio TaskGroup is one."""
 
-    def start_soon(self, func: Callable[..., Awaitable[Any]], /, *args: Any) -> object:
+    def start_soon(self, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> object:
         """Run ``func(*args)`` as a task."""
 
 
@@ -39,7 +40,7 @@ class RunTasks:
     For channels that are handed to an owner, who closes them: they end then at the latest.
     """
 
-    def start_soon(self, func: Callable[..., Awaitable[Any]], /, *args: Any) -> None:
+    def start_soon(self, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any) -> None:
         """Run ``func(*args)`` as a trio system task; it must not raise."""
         import trio  # only programs that run on trio have it
 
@@ -210,7 +211,7 @@ class StreamChannel(Channel):
         except anyio.EndOfStream:
             return
         except _STREAM_ERRORS as error:
-            self._fail(error)
+            self._fail(_as_os_error(error))
         except Exception as error:  # noqa: BLE001 - the end of the channel's task
             _log.exception("%r: the receiver failed; the connection is closed", self)
             self._fail(error)
@@ -229,7 +230,7 @@ class StreamChannel(Channel):
         except NotImplementedError:
             scope.cancel()  # a TLS stream cannot close one side only
         except _STREAM_ERRORS as error:
-            self._fail(error)
+            self._fail(_as_os_error(error))
         except Exception as error:  # noqa: BLE001 - the end of the channel's task
             _log.exception("%r: the receiver failed; the connection is closed", self)
             self._fail(error)
@@ -257,8 +258,18 @@ class StreamChannel(Channel):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _fail(self, error: Exception) -> None:
-        if not self._is_closing or self._loss is None:
-            self._loss = None if self._is_closing else error
+        if not self._is_closing:
+            self._loss = error
         self._is_closing = True
         if self._scope is not None:
             self._scope.cancel()
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """Find the system's error behind anyio's, so that all channels tell of a loss alike."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause
+        cause = cause.__cause__
+    return ConnectionResetError(errno.ECONNRESET, "the connection is broken")

@@ -80,16 +80,15 @@ class Timers:
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         self._is_open = False
         for handle in self._handles:
             handle.cancel()
         self._handles.clear()
-        if self._group is None:
-            return None
-        group, self._group = self._group, None
-        group.cancel_scope.cancel()
-        return await group.__aexit__(exc_type, exc, traceback)
+        if self._group is not None:
+            group, self._group = self._group, None
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)  # the body's exception goes on as it is, in no group
 
     def call_later(self, delay_s: float, fn: Callable[[], object]) -> Callable[[], None]:
         """Run ``fn`` after ``delay_s`` seconds; returns a function that cancels the call (idempotent).

@@ -194,6 +194,16 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="allow-empty-password",
+        default=True,
+        valid="true, false",
+        parse=_boolean,
+        effect=Effect.IMMEDIATELY,
+        origin="D",
+        meaning="False: a log-in with an empty password is refused (error 39).",
+    ),
+    Option(
+        section="csproxy",
         name="packet-size",
         default=65536,
         valid="1024 to 16777216 bytes",

@@ -13,9 +13,11 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from csproxy.auth.internal import InternalAuthenticator
+from csproxy.auth.passwords import hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.failover import Endpoint
 from csproxy.core.options import LOG_OUTPUT_LEVELS
+from csproxy.core.sessions import Account
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.logs import LogOutputs
 from csproxy.daemon.ports import ListeningPort, application_ports
@@ -23,11 +25,11 @@ from csproxy.daemon.process import freeze_heap
 from csproxy.daemon.runtime_options import RuntimeOptions
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
-from csproxy.errors import ConfigurationError, ErrorCode, RetryableError
+from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.listener import Listener, ListenPort
-from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
+from csproxy.transport.server import Authenticator, ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
 
 __all__ = ["Daemon"]
@@ -84,9 +86,13 @@ class Daemon:
         async with self._make_server("master", lambda: {"database": str(path)}) as server:
             owner = f"{settings.application}, process {os.getpid()} on {platform.node()}"
             sink = ApplicationWatch(server, settings.application, self._application_changed)
-            async with DatabaseMaster(f"sqlite:///{path}", sink, owner=owner) as database:
+            async with DatabaseMaster(
+                f"sqlite:///{path}", sink, owner=owner, random_epoch=_random_epoch, hash_password=hash_password
+            ) as database:
                 server.writer = database
-                server.authenticator = InternalAuthenticator(database, server)
+                server.authenticator = _EmptyPasswordRule(
+                    InternalAuthenticator(lambda: server.cache, database.credentials), self._options
+                )
                 ports = [ListeningPort("default", settings.address, settings.port)]
                 await self._serve(server, ports, f"master {settings.application} on {path}")
 
@@ -100,7 +106,7 @@ class Daemon:
                 self._source = source
                 self._apply_delay_reload()
                 server.writer = ReadOnlyWriter(_READ_ONLY)
-                server.authenticator = UpstreamAuthenticator(source, server)
+                server.authenticator = _EmptyPasswordRule(UpstreamAuthenticator(source, server), self._options)
                 # nothing listens before there is a complete state to serve
                 if not await self._shutdown.unless_requested(source.wait_live):
                     return
@@ -188,6 +194,25 @@ class Daemon:
         value = self._options.get("csproxy", name)
         assert isinstance(value, int)
         return value
+
+
+def _random_epoch() -> int:
+    # below 2^53: a reader of JSON whose numbers are doubles (JavaScript, jq) still gets it exactly
+    return 1 + secrets.randbelow(2**53 - 1)
+
+
+class _EmptyPasswordRule:
+    """An authenticator behind the option allow-empty-password."""
+
+    def __init__(self, inner: Authenticator, options: RuntimeOptions) -> None:
+        self._inner = inner
+        self._options = options
+
+    async def authenticate(self, user: str, password: str) -> Account:
+        """Refuse an empty password with error 39 if the option says so, else ask the authenticator."""
+        if not password and not self._options.get("csproxy", "allow-empty-password"):
+            raise ServerError.from_code(ErrorCode.EMPTY_PASSWORD_DENIED, "empty passwords are not accepted here")
+        return await self._inner.authenticate(user, password)
 
 
 class _Starting:

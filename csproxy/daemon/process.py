@@ -6,12 +6,19 @@ import gc
 import importlib.util
 import resource
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 
-__all__ = ["freeze_heap", "raise_descriptor_limit", "run_event_loop", "single_error"]
+__all__ = ["event_loop", "freeze_heap", "raise_descriptor_limit", "run_event_loop", "single_error"]
 
 _GC_THRESHOLDS = (50_000, 20, 100)
+
+
+def event_loop() -> dict[str, Any]:
+    """The keyword arguments of `anyio.run` that choose the event loop: uvloop if it is installed, else asyncio's."""
+    use_uvloop = importlib.util.find_spec("uvloop") is not None
+    return {"backend": "asyncio", "backend_options": {"use_uvloop": use_uvloop}}
 
 
 def run_event_loop(main: Callable[[], Awaitable[int]]) -> int:
@@ -19,9 +26,8 @@ def run_event_loop(main: Callable[[], Awaitable[int]]) -> int:
 
     A group that holds one exception is raised as that exception.
     """
-    use_uvloop = importlib.util.find_spec("uvloop") is not None
     try:
-        return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": use_uvloop})
+        return anyio.run(main, **event_loop())
     except BaseExceptionGroup as group:
         raise single_error(group) from group
 

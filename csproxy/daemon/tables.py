@@ -75,7 +75,8 @@ def object_row(
     for title, cell in _cells(type_):
         value = cell(plain)
         if title == "Tenant":
-            value = tenants.get(value, value) if isinstance(value, int) else value
+            dbids = value if isinstance(value, list) else [value]
+            value = ", ".join(str(tenants.get(dbid, dbid)) for dbid in dbids)
         elif title == "Folder":
             value = " / ".join(path or ())
         elif isinstance(value, str) and value.startswith("CFG"):

@@ -11,6 +11,7 @@ from csproxy.daemon.connection_flags import ConnectionFlags, connection_flags
 from csproxy.daemon.output import change_document, compact_json, say
 from csproxy.daemon.session import object_type, run
 from csproxy.daemon.usage import DONE
+from csproxy.errors import ConfigurationError
 from csproxy.transport.client import ClientState, ConfigClient
 
 __all__ = ["position_of", "run_watch"]
@@ -51,6 +52,8 @@ async def _watch(flags: ConnectionFlags, number: int | None, *, from_uen: int | 
     ) as client:
         client.observe(_tell)
         since = None if from_uen is None else position_of(from_uen, client.epochs)
+        if since is not None and since.uen > client.position.uen:
+            raise ConfigurationError(f"UEN {since.uen} is in the future: the server is at UEN {client.position.uen}")
         left = count
         async with client.subscribe(number, since=since) as stream:
             say(f"csproxy watch: from UEN {stream.position.uen}, {client.statistics().endpoint}")

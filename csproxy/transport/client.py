@@ -247,7 +247,7 @@ class ConfigClient:
 
     @property
     def last_received_s(self) -> float:
-        """When a server last said something, in seconds of ``clock``; 0 while disconnected."""
+        """When a server last said something, in seconds of ``clock``; 0 if none ever did."""
         return self._link.last_received_s
 
     def statistics(self) -> ClientStatistics:
@@ -262,7 +262,7 @@ class ConfigClient:
             reconnects=link.reconnects,
             registrations=link.session.registrations,
             restores=link.session.restores,
-            quiet_s=self._clock() - link.last_received_s if link.connection is not None else 0.0,
+            quiet_s=self._clock() - link.last_received_s if link.last_received_s else 0.0,
         )
 
     # reads

@@ -88,6 +88,7 @@ class ClientLink:
         self._clock = clock
         self._order = EpochOrder()
         self._seen = _NONE
+        self._last_received_s = 0.0
         self._changed = anyio.Event()
         self._observers: dict[object, Callable[[ClientState], object]] = {}
         self._last_error: CsproxyError | None = None
@@ -161,8 +162,8 @@ class ClientLink:
 
     @property
     def last_received_s(self) -> float:
-        """When a server last said something; 0 if never. While disconnected: the end of the last connection."""
-        return 0.0 if self.connection is None else self.connection.last_received_s
+        """When a server last said something, on this connection or the one that was lost; 0 if never."""
+        return self._last_received_s if self.connection is None else self.connection.last_received_s
 
     # requests
 
@@ -317,6 +318,7 @@ class ClientLink:
     def _lost(self, connection: Connection, error: CsproxyError) -> None:
         """Called by the connection, inside the receive call."""
         self._see(connection)
+        self._last_received_s = connection.last_received_s
         self.hub.forget_open()
         now = self._clock()
         self._backoff.lost(now)

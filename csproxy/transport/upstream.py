@@ -359,7 +359,8 @@ class UpstreamSource:
             return 0.0
         log.warning("cannot follow %s: %s", self._policy.current, error, extra={"event": 4502})
         self._policy.failed()
-        return self._backoff.next_delay_s(at_least_s=self._limits.refused_retry_s)
+        hint_s = getattr(error.__cause__, "retry_after_s", 0.0)
+        return self._backoff.next_delay_s(at_least_s=hint_s or self._limits.refused_retry_s)
 
     def _lost(self, error: CsproxyError, *, hint_s: float) -> float:
         if isinstance(error, ModelError):

@@ -72,7 +72,7 @@ async def register(
     try:
         return await connection.register(request, timeout_s=timeout_s)
     except ServerError as e:
-        if e.code in FATAL_CODES and e.retry_after_s <= 0:
+        if e.code in FATAL_CODES:
             raise ConfigurationError(
                 f"{connection.peer} refused Application {application!r}: {e.description} (error {int(e.code)})"
             ) from e

@@ -1,0 +1,64 @@
+"""Blocking calls go to worker threads, a bounded number at once."""
+
+from __future__ import annotations
+
+import threading
+
+import anyio
+import pytest
+
+from csproxy.testing import Simulation, run_simulated
+from csproxy.transport.blocking import MAX_THREADS, run_blocking
+
+
+@pytest.mark.anyio
+async def test_the_call_runs_in_another_thread_and_its_result_comes_back() -> None:
+    assert await run_blocking(threading.get_ident) != threading.get_ident()
+    assert await run_blocking(divmod, 7, 2) == (3, 1)
+
+
+@pytest.mark.anyio
+async def test_exceptions_come_back() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await run_blocking(divmod, 1, 0)
+
+
+@pytest.mark.anyio
+async def test_no_more_calls_than_the_limit_run_at_once() -> None:
+    running = 0
+    most = 0
+    lock = threading.Lock()
+    everybody_is_here = threading.Barrier(MAX_THREADS)
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        everybody_is_here.wait(timeout=30)
+        with lock:
+            running -= 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3 * MAX_THREADS):
+            tasks.start_soon(run_blocking, work)
+    assert most == MAX_THREADS
+
+
+@pytest.mark.anyio
+async def test_a_limiter_of_its_own_keeps_a_hanging_service_apart() -> None:
+    limiter = anyio.CapacityLimiter(1)
+    hanging = threading.Event()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(MAX_THREADS + 1):
+            tasks.start_soon(lambda: run_blocking(hanging.wait, 30, limiter=limiter))
+        with anyio.fail_after(10):
+            assert await run_blocking(int, "5") == 5
+        hanging.set()
+
+
+def test_in_a_simulation_the_call_runs_in_the_loops_thread() -> None:
+    async def main(_: Simulation) -> int:
+        return await run_blocking(threading.get_ident)
+
+    assert run_simulated(main, seed=1) == threading.get_ident()

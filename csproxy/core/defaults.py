@@ -1,6 +1,6 @@
-"""What the server sets itself: at creation, and where one attribute follows from another.
+"""What the server sets itself when an object is created.
 
-Functions take a plain object and return a new one; they check nothing and never fail. Sources:
+Nothing is checked here. Sources:
 messages.md (Rules, *server-set defaults*), the ``RO`` flags of the model, and recorded imports.
 """
 
@@ -18,7 +18,7 @@ from csproxy.core.model.schema import SCHEMA, ObjectType
 from csproxy.core.paths import scalar_at, set_at
 from csproxy.core.rules import GIVEN_AT_CREATION, state_path
 
-__all__ = ["derive", "with_defaults"]
+__all__ = ["with_defaults"]
 
 _FALSE: Final = int(CfgFlag.CFGFalse)
 _TRUE: Final = int(CfgFlag.CFGTrue)
@@ -44,14 +44,7 @@ def with_defaults(draft: Draft, kind: ObjectType, given: Mapping[str, Any], *, d
         obj = _with_state(kind, obj)
     obj = _with_tenant(draft, kind, obj)
     special = _SPECIAL.get(kind.name)
-    return derive(kind, special(draft, obj) if special else obj)
-
-
-def derive(kind: ObjectType, obj: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that follow from others, after a creation and after each update."""
-    if kind.name == "CfgPerson":
-        return {**obj, "isAgent": _FALSE if obj.get("agentInfo") is None else _TRUE}
-    return obj
+    return special(draft, obj) if special else obj
 
 
 def _with_state(kind: ObjectType, obj: dict[str, Any]) -> dict[str, Any]:
@@ -78,9 +71,10 @@ def _with_tenant(draft: Draft, kind: ObjectType, obj: dict[str, Any]) -> dict[st
 
 
 def _person(draft: Draft, obj: dict[str, Any]) -> dict[str, Any]:
+    """isAgent says whether there is agent information; giving isAgent alone makes an empty one."""
     if obj.get("isAgent") == _TRUE and obj.get("agentInfo") is None:
-        return {**obj, "agentInfo": {}}
-    return obj
+        obj = {**obj, "agentInfo": {}}
+    return {**obj, "isAgent": _FALSE if obj.get("agentInfo") is None else _TRUE}
 
 
 def _application(draft: Draft, obj: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from csproxy.core.containers import FOLDER, is_in_tenants
+from csproxy.core.model.links import RESOURCE_TARGETS
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.rules import OWNING_LINKS, WEAK_LINKS
 
@@ -142,8 +143,9 @@ def _without(
 
 
 def _leads_to(item: dict[str, Any], rest: list[str], names: list[str], target: ObjectId) -> bool:
-    for step in rest[:-1] if not names else rest:
-        item = item.get(step) or {}
     if names:
-        return (item.get(names[0], 0), item.get(names[1], 0)) == target
-    return bool(item.get(rest[-1], 0) == target[1])
+        number, dbid = item.get(names[0], 0), item.get(names[1], 0)
+        if names[0] == "resourceType":  # a number of its own enumeration: it says what the DBID means
+            number = SCHEMA.object_type(RESOURCE_TARGETS[number]).number if number in RESOURCE_TARGETS else 0
+        return (number, dbid) == target
+    return bool(item.get(rest[0], 0) == target[1])  # the object model has no structures in list items

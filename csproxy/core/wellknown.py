@@ -94,7 +94,7 @@ class InitialObject(NamedTuple):
 def well_known_objects(
     master_port: int = 2020,
     *,
-    version: str = "",
+    version: str = "1.0",
     host: str = "localhost",
     address: str = "127.0.0.1",
     proxies: Sequence[tuple[str, int]] = (),

@@ -29,7 +29,7 @@ from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action, ObjectCreated, ObjectDeleted, ObjectUpdated
 from csproxy.core.containers import FOLDER, default_folder, held_types
-from csproxy.core.defaults import derive, with_defaults
+from csproxy.core.defaults import with_defaults
 from csproxy.core.draft import Draft, Step
 from csproxy.core.folder_rules import folder_for, is_top_default, moved_objects, place_folder, reparent
 from csproxy.core.integrity import check_integrity
@@ -136,7 +136,7 @@ class WritePlanner:
         given, password = _without_password(kind, delta)
         moved: tuple[ObjectId, ...] = ()
         objects = given.pop("objectIDs", None) if kind.number == FOLDER else None
-        after = self._with_password_date(kind, derive(kind, apply_delta(kind, before, given)), password)
+        after = self._with_password_date(kind, apply_delta(kind, before, given), password)
         where = None
         if kind.number == FOLDER:
             after, where = self._folder_update(before, after)

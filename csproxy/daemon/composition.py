@@ -22,7 +22,7 @@ from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.logs import LogOutputs
 from csproxy.daemon.ports import ListeningPort, application_ports
 from csproxy.daemon.process import freeze_heap
-from csproxy.daemon.runtime_options import RuntimeOptions
+from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
 from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
@@ -160,7 +160,8 @@ class Daemon:
 
     def _application_changed(self, application: dict[str, Any]) -> None:
         """The own Application object is there for the first time, or is another now."""
-        changed = {change.option.section for change in self._options.apply_application(application.get("options", {}))}
+        changes = self._options.apply_application(application.get("options", {}))
+        changed = {change.option.section for change in changes}
         if "log" in changed:
             try:
                 self._apply_log_options()
@@ -169,6 +170,7 @@ class Daemon:
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
             self._apply_delay_reload()
+        log_changes(changes)
 
     def _server_settings(self, present: ServerSettings) -> ServerSettings:
         return msgspec.structs.replace(

@@ -11,7 +11,7 @@ Standard event names option, value and what is valid.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from csproxy.core.options import APPLICATION_OPTIONS, Option, OptionValue
 from csproxy.daemon.logs import TRACE
 from csproxy.daemon.settings import RuntimeLayers
 
-__all__ = ["OptionChange", "RuntimeOptions"]
+__all__ = ["OptionChange", "RuntimeOptions", "log_changes"]
 
 _log = logging.getLogger("csproxy.daemon.options")
 
@@ -30,6 +30,20 @@ class OptionChange:
 
     option: Option
     value: OptionValue
+
+
+def log_changes(changes: Sequence[OptionChange]) -> None:
+    """Write event 00-04110 for each change; called when they are in force, those of the log included."""
+    for change in changes:
+        option = change.option
+        _log.log(
+            TRACE,
+            "option %s of [%s] is now %s",
+            option.name,
+            option.section,
+            _shown(change.value),
+            extra={"event": "00-04110"},
+        )
 
 
 class RuntimeOptions:
@@ -83,14 +97,6 @@ class RuntimeOptions:
             if value != self._values[key]:
                 self._values[key] = value
                 changes.append(OptionChange(option, value))
-                _log.log(
-                    TRACE,
-                    "option %s of [%s] is now %s",
-                    option.name,
-                    option.section,
-                    _shown(value),
-                    extra={"event": "00-04110"},
-                )
         return changes
 
     def _resolve(self, option: Option) -> OptionValue:

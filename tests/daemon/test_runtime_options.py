@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from csproxy.daemon.runtime_options import RuntimeOptions
+from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.settings import RuntimeLayers
 
 PACKET = ("csproxy", "packet-size")
@@ -60,7 +60,7 @@ def test_a_bad_first_value_leaves_the_default(caplog: pytest.LogCaptureFixture) 
 def test_a_change_is_event_04110(caplog: pytest.LogCaptureFixture) -> None:
     options = RuntimeOptions(RuntimeLayers())
     with caplog.at_level(1, "csproxy.daemon.options"):
-        options.apply_application({"log": {"all": "stdout, stderr"}})
+        log_changes(options.apply_application({"log": {"all": "stdout, stderr"}}))
     (entry,) = caplog.records
     assert entry.__dict__["event"] == "00-04110"
     assert "stdout, stderr" in entry.getMessage()

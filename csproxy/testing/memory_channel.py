@@ -233,7 +233,8 @@ class MemoryChannel(Channel):
         self.is_dead = True
 
     def wake(self) -> None:
-        """The link may have been healed: let travel what was held up."""
+        """The link may have been healed: let travel what was held up, either way."""
+        self._in.arm()
         self._out.arm()
 
     def shut(self) -> None:

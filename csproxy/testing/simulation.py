@@ -2,10 +2,10 @@
 
 A simulation has no sockets, no threads and no waiting. When nothing is ready to run, time jumps to
 the next timer. One seed gives one run: the random source is the simulation's own, calls through
-`csproxy.transport.blocking.run_blocking` run in the loop's thread, and tasks hash in the order of
-their creation, so that sets of tasks have one order. Two things stay outside: the order of sets of
-strings differs between processes unless ``PYTHONHASHSEED`` is set, and when an anyio cancel scope
-is cancelled that directly holds several others, their order is that of memory addresses.
+`csproxy.transport.blocking.run_blocking` run in the loop's thread, tasks hash in the order of their
+creation, so that sets of tasks have one order, and so has the cancellation of anyio's scopes. What
+stays outside: sets of other objects are in the order of memory addresses, and sets of strings differ
+between processes unless ``PYTHONHASHSEED`` is set.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
+from anyio._backends import _asyncio as _asyncio_backend
 
 from csproxy.transport.blocking import run_inline
 
@@ -24,9 +26,11 @@ __all__ = ["DeadlockError", "SimulatedLoop", "Simulation", "TimeLimitError", "ru
 
 T = TypeVar("T")
 
-_WAITING_LIBRARIES: Final = tuple(os.path.dirname(str(library.__file__)) for library in (asyncio, anyio))
+_WAITING_LIBRARIES: Final = (*(os.path.dirname(str(library.__file__)) for library in (asyncio, anyio)), __file__)
 
 _MAX_TURNS_WITHOUT_TIME: Final = 1_000_000
+_CLOCK_RESOLUTION_S: Final = 1e-6
+"""Timers this close fire together; must exceed the spacing of floats at the largest times (1e-7 s after 30 years)."""
 _WALL_CLOCK_START_S: Final = 1_700_000_000.0
 
 
@@ -87,7 +91,7 @@ def run_simulated(
         run_inline.set(True)
         return await function(Simulation(loop, seed))
 
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+    with _scopes_in_order(), asyncio.Runner(loop_factory=lambda: loop) as runner:
         try:
             return runner.run(main())
         finally:
@@ -104,7 +108,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.time_limit_s = time_limit_s
         self._now = 0.0
-        self._clock_resolution = 1e-9
+        self._clock_resolution = _CLOCK_RESOLUTION_S
         self._turns_without_time = 0
         self._task_count = 0
         self._selector = self  # BaseEventLoop asks it in every turn what to do next
@@ -171,6 +175,40 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     sock_accept = _refuse
     sock_recv = _refuse
     sock_sendall = _refuse
+
+
+class _OrderedSet(dict[Any, None]):
+    """As much of a set as anyio's scopes use, in the order of insertion."""
+
+    def add(self, item: object) -> None:
+        self[item] = None
+
+    def remove(self, item: object) -> None:
+        del self[item]
+
+    def discard(self, item: object) -> None:
+        self.pop(item, None)
+
+
+@contextmanager
+def _scopes_in_order() -> Iterator[None]:
+    """Let anyio's cancel scopes keep the scopes inside of them in the order of their creation.
+
+    anyio keeps them in a set, so that cancelling a task group cancels its tasks in the order of
+    memory addresses, another one in each run.
+    """
+    scope_type: Any = _asyncio_backend.CancelScope
+    original = scope_type.__init__
+
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        original(self, *args, **options)
+        self._child_scopes = _OrderedSet()
+
+    scope_type.__init__ = init
+    try:
+        yield
+    finally:
+        scope_type.__init__ = original
 
 
 class _NumberedTask(asyncio.Task[Any]):

@@ -25,9 +25,13 @@ PIECE_RECORDS = 2048
 """Log records looked at for one piece, so that a narrow subscription cannot hold the event loop."""
 
 
-def progress_mark(position: Position) -> bytes:
-    """A ProgressMark: every change up to ``position`` that concerns the receiver has been sent."""
-    return encode_frame(MessageId.PROGRESS_MARK, b"", epoch=position.epoch, uen=position.uen, flags=FLAG_END)
+def progress_mark(position: Position, *, history: bool = False) -> bytes:
+    """A ProgressMark: every change up to ``position`` that concerns the receiver has been sent.
+
+    With ``history`` it only ends a transaction within a replay, and says nothing of the live stream.
+    """
+    flags = FLAG_END | FLAG_HISTORY if history else FLAG_END
+    return encode_frame(MessageId.PROGRESS_MARK, b"", epoch=position.epoch, uen=position.uen, flags=flags)
 
 
 class Replay:
@@ -76,7 +80,7 @@ class Replay:
                 size += len(frame)
                 self._open = not record.last
             elif record.last and self._open:
-                frames.append(progress_mark(record.position))
+                frames.append(progress_mark(record.position, history=self.history))
                 self._open = False
             if size >= PIECE_BYTES:
                 break

@@ -23,7 +23,7 @@ from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import HEADER_SIZE, Frame
-from csproxy.transport.wire.messages import MessageId, RegisterClient
+from csproxy.transport.wire.messages import MessageId, RegisterClient, RestoreSession
 from csproxy.transport.wire.notifications import encode_notification
 
 __all__ = ["EPOCH", "Client", "ManualChannel", "Turns", "application", "change", "manual_server", "transaction"]
@@ -114,9 +114,9 @@ class ManualChannel(Channel):
 
 
 class Client:
-    """A registered client of a manual server."""
+    """A registered client of a manual server; with ``session``, one that has restored it."""
 
-    def __init__(self, server: ConfigurationServer, name: str) -> None:
+    def __init__(self, server: ConfigurationServer, name: str, *, session: str = "") -> None:
         self.server = server
         self.name = name
         self.channel = ManualChannel()
@@ -125,7 +125,11 @@ class Client:
         server.connect(self.channel)
         self.channel.deliver(self.protocol.connect(name, "test"))
         self.receive()
-        self.request(MessageId.REGISTER_CLIENT, RegisterClient(type=int(CfgAppType.CFGStatServer), name=name))
+        who = {"type": int(CfgAppType.CFGStatServer), "name": name}
+        if session:
+            self.request(MessageId.RESTORE_SESSION, RestoreSession(**who, session=session))
+        else:
+            self.request(MessageId.REGISTER_CLIENT, RegisterClient(**who))
         self.session = codec.decode_map(self.answer(MessageId.CLIENT_REGISTERED).payload)["session"]
 
     def request(self, message: MessageId, payload: Any = b"", *, minimum: Position = Position(0, 0)) -> int:

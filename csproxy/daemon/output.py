@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ __all__ = [
     "time_text",
 ]
 
+
+_SHOW_AFTER_S = 0.4
+"""Work that takes less long shows no progress bar: a flash helps nobody."""
 
 _WORDS = {Action.CREATED: "created", Action.UPDATED: "updated", Action.DELETED: "deleted"}
 
@@ -110,7 +114,8 @@ def error_document(error: CsproxyError) -> dict[str, Any]:
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error if that is a terminal; call the result with (done, total).
 
-    A total of -1 is *not known yet*. Nothing is shown when standard error is no terminal.
+    A total of -1 is *not known yet*. Nothing is shown for work that is done in a moment, or when
+    standard error is no terminal.
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None
@@ -126,13 +131,19 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         console=Console(stderr=True),
         transient=True,
     )
-    with bar:
-        task = bar.add_task(title, total=None)
+    task = bar.add_task(title, total=None)
+    shown_from_s = time.monotonic() + _SHOW_AFTER_S
 
-        def update(done: int, total: int) -> None:
+    def update(done: int, total: int) -> None:
+        if time.monotonic() >= shown_from_s:
+            bar.start()
             bar.update(task, completed=done, total=total if total >= 0 else None)
 
+    try:
         yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: frozenset[str]) -> None:
@@ -150,7 +161,13 @@ def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     console = Console(width=None if on_terminal else max(sum(widths) + 3 * len(widths) + 4, 80))
     table = Table(title=title if on_terminal else None, box=box.ROUNDED if on_terminal else None, pad_edge=on_terminal)
     for name in columns:
-        table.add_column(name, justify="right" if name in numeric else "left", no_wrap=not on_terminal, overflow="fold")
+        table.add_column(
+            name,
+            justify="right" if name in numeric else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=5 if name == "DBID" else None,
+        )
     for row in rows:
         # Text, not str: names may hold square brackets, which rich would read as markup
         table.add_row(*(Text(cell) for cell in row))

@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from csproxy import __version__
 from csproxy.daemon.connection_flags import add_connection_flags
@@ -73,6 +74,25 @@ def _failed(error: CsproxyError, arguments: argparse.Namespace) -> int:
     return FAILED
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """A subcommand's parser that takes flags anywhere between its arguments.
+
+    argparse alone would refuse ``read person --port 2021 user_name=ada``: it fills all positional arguments
+    from the first run of words without a dash.
+    """
+
+    _is_inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._is_inside:
+            return super().parse_known_args(args, namespace)
+        self._is_inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_inside = False
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="csproxy",
@@ -81,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"csproxy {__version__}")
     add_connection_flags(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser)
 
     def command(name: str, run: str, help: str, *, connects: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)

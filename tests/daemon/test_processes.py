@@ -84,7 +84,8 @@ def test_flags_stand_before_the_command_too(site: Site) -> None:
 
 
 def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(site: Site) -> None:
-    command = f"{sys.executable} -m csproxy.daemon.tool read dn --output jsonl --port {site.port} | head -1; echo ${{PIPESTATUS[0]}}"
+    read = f"{sys.executable} -m csproxy.daemon.tool read dn --output jsonl --port {site.port}"
+    command = f"{read} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", command],
         env={"CSPROXY_PASSWORD": PASSWORD, "PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin"},

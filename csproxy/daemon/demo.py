@@ -24,7 +24,7 @@ from rich.console import Console
 
 from csproxy.core.changes import Action
 from csproxy.core.model import CfgAppType, CfgPerson, CfgSkill
-from csproxy.daemon.process import event_loop
+from csproxy.daemon.process import single_error
 from csproxy.errors import AccessDeniedError, CsproxyError
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_subscriptions import ChangeStream
@@ -47,17 +47,20 @@ class DemoError(CsproxyError):
 
 def main() -> int:
     """Run all steps; 0 if every one holds."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="csproxy-demo-") as folder:
         demo = Demo(console, Path(folder))
+        failed = False
         try:
-            anyio.run(demo.run, **event_loop())
-        except (DemoError, ExceptionGroup) as e:
-            console.print(f"[bold red]The demo failed:[/] {_sentence(e)}")
+            anyio.run(demo.run)
+        except* CsproxyError as group:
+            console.print(f"[bold red]The demo failed:[/] {single_error(group)}")
             console.print(demo.log_tail(), style="dim")
-            return 1
+            failed = True
         finally:
             demo.kill_all()
+    if failed:
+        return 1
     console.print(f"\n[bold green]All {demo.steps} steps held.[/] Next: README.md, 'Your own site'.")
     return 0
 
@@ -344,10 +347,3 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
-
-
-def _sentence(error: BaseException) -> str:
-    """The first plain error of a group."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return f"{error}" if isinstance(error, DemoError) else f"{type(error).__name__}: {error}"

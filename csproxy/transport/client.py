@@ -20,7 +20,6 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
-import anyio
 import msgspec
 
 import csproxy
@@ -44,6 +43,7 @@ from csproxy.transport.client_link import ClientLink, ClientState
 from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
+from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import (
     Authenticate,
@@ -161,7 +161,7 @@ class ConfigClient:
         monotonic: bool = True,
         random: Callable[[], float] = _random.random,
         random_bytes: Callable[[int], bytes] = os.urandom,
-        clock: Callable[[], float] = anyio.current_time,
+        clock: Callable[[], float] = now,
     ) -> None:
         if attempt_timeout_s <= 0 or request_timeout_s <= 0:
             raise ConfigurationError(

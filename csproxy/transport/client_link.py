@@ -263,6 +263,8 @@ class ClientLink:
         connection.on_closed = lambda error: self._lost(connection, error)
         log.info("connected to %s as %r", connection.peer, self.session.request.name)
         self.connected_endpoint = str(self._policy.current)
+        self.connection = connection
+        self.hub.connected(restored=self.session.is_restored)
         self._set(ClientState.CONNECTED, connection)
         return connection
 
@@ -296,7 +298,7 @@ class ClientLink:
         """A peer that has become unreachable says nothing: ask it, and give up when it does not answer."""
         if not self._ping_interval_s:
             return
-        while True:
+        while connection.error is None:
             quiet_s = self._clock() - connection.last_received_s
             if connection.is_held:
                 await anyio.sleep(self._ping_interval_s)

@@ -70,6 +70,8 @@ class ClientSession:
         self.registrations = 0
         """How often the client logged in; restored sessions are not counted."""
         self.restores = 0
+        self.is_restored = False
+        """Whether the last connection took up the session of the one before."""
         self._connector = connector
         self._policy = policy
         self._hub = hub
@@ -94,11 +96,9 @@ class ClientSession:
         connection = await Connection.open(channel, self.request.name, timeout_s=self._timeout_s)
         self._listen(connection)
         try:
-            if await self._restore(connection):
-                self._hub.leave_again()
-            else:
+            self.is_restored = await self._restore(connection)
+            if not self.is_restored:
                 await self._register(connection)
-                self._hub.forget_leaving()
         except BaseException:
             connection.close()
             self._hub.forget_open()

@@ -211,10 +211,10 @@ class ChangeStream:
     def close(self) -> None:
         """Unsubscribe; a waiting consumer's iteration ends. Idempotent and without waiting."""
         if self._state is not _State.ENDED:
+            self._hub.remove(self)
             self._state = _State.ENDED
             self._buffer.clear()
             self._rest.clear()
-            self._hub.remove(self)
             self._wake()
 
     def __aiter__(self) -> Self:
@@ -316,9 +316,9 @@ class ChangeStream:
     def fail(self, error: CsproxyError) -> None:
         """The stream cannot go on; the consumer learns it after what is buffered."""
         if self._state is not _State.ENDED:
+            self._hub.remove(self)
             self._state = _State.ENDED
             self._error = error
-            self._hub.remove(self)
             self._wake()
 
     def _wants(self, change: Change) -> bool:
@@ -402,13 +402,16 @@ class SubscriptionHub:
             await self._client.ask(
                 MessageId.REGISTER_NOTIFICATION, request, minimum=stream.received, on_answer=accepted
             )
-        except HistoryExpiredError:
-            self._client.forget_position()
-            raise
-        finally:
+        except ServerError as e:
             del self._registering[stream]
-            if not stream.is_live:  # refused, or nobody waits any more for what the server may have granted
-                self.unregister(stream)
+            if isinstance(e, HistoryExpiredError):
+                self._client.forget_position()
+            raise
+        except BaseException:  # nobody waits any more for what the server may grant or has granted
+            del self._registering[stream]
+            self.unregister(stream)
+            raise
+        del self._registering[stream]
 
     def unregister(self, stream: ChangeStream) -> None:
         """Tell the server to stop, unless another stream wants the same or is about to."""
@@ -421,8 +424,8 @@ class SubscriptionHub:
         self._leaving[wanted] = self._client.post(MessageId.UNREGISTER_NOTIFICATION, _unregister(wanted))
 
     def remove(self, stream: ChangeStream) -> None:
-        """The stream has ended."""
-        if self._streams.pop(stream, ...) is None:
+        """The stream ends."""
+        if self._streams.pop(stream, ...) is None and stream.is_live:
             self.unregister(stream)
 
     def fail_all(self, error: CsproxyError) -> None:
@@ -456,15 +459,14 @@ class SubscriptionHub:
             if stream.received == position:
                 stream.fail(error)
 
-    def leave_again(self) -> None:
-        """A restored session may still hold what this client gave up while the connection was lost."""
+    def connected(self, *, restored: bool) -> None:
+        """Requests can be sent again. A restored session may still hold what was given up meanwhile."""
+        if not restored:
+            self._leaving.clear()
+            return
         held = {stream.wanted for stream in self.live()}
         for wanted in [key for key in self._leaving if key not in held]:
             self._leaving[wanted] = self._client.post(MessageId.UNREGISTER_NOTIFICATION, _unregister(wanted))
-
-    def forget_leaving(self) -> None:
-        """The session is a new one: it holds nothing but what was asked for."""
-        self._leaving.clear()
 
     def _check_tenant(self, wanted: Subscription) -> None:
         """A notification of an update names no tenant, so streams of one client must not differ in it."""

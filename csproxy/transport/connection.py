@@ -29,6 +29,7 @@ from csproxy.errors import (
 )
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
 from csproxy.transport.exchange import EpochOrder, Exchange
+from csproxy.transport.turns import now
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, FLAG_HISTORY, HEADER_SIZE, Frame
@@ -86,7 +87,7 @@ class Connection:
     )
 
     def __init__(
-        self, channel: Channel, *, max_frame: int = DEFAULT_MAX_FRAME, clock: Callable[[], float] = anyio.current_time
+        self, channel: Channel, *, max_frame: int = DEFAULT_MAX_FRAME, clock: Callable[[], float] = now
     ) -> None:
         self._channel = channel
         self._clock = clock
@@ -117,7 +118,7 @@ class Connection:
         *,
         timeout_s: float = 10.0,
         max_frame: int = DEFAULT_MAX_FRAME,
-        clock: Callable[[], float] = anyio.current_time,
+        clock: Callable[[], float] = now,
     ) -> Connection:
         """Send the magic bytes and agree on a protocol version.
 

@@ -45,6 +45,7 @@ from csproxy.errors import (
 from csproxy.transport.client import ClientState, ConfigClient, TypeRef
 from csproxy.transport.client_filters import filter_map
 from csproxy.transport.client_subscriptions import ChangeStream, ObjectChange, RawTransaction
+from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import FLAG_END, Frame, FrameReader, with_flags
 from csproxy.transport.wire.messages import (
     Empty,
@@ -96,7 +97,7 @@ class NearCache:
         part_timeout_s: float = 30.0,
         history: WindowLimits = _DEFAULT_HISTORY,
         random: Callable[[], float] = _random.random,
-        clock: Callable[[], float] = anyio.current_time,
+        clock: Callable[[], float] = now,
     ) -> None:
         self._client = client
         self._types = {kind.number: kind for kind in map(SCHEMA.object_type, types)} or dict(SCHEMA.types)

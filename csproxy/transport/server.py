@@ -30,7 +30,7 @@ from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
-from csproxy.transport.turns import call_soon
+from csproxy.transport.turns import call_soon, now, start_soon
 from csproxy.transport.wire.messages import CreateObject, DeleteObject, UpdateObject
 from csproxy.transport.wire.notifications import encode_notification
 
@@ -140,7 +140,7 @@ class ConfigurationServer:
         random: Callable[[], float],
         random_bytes: Callable[[int], bytes],
         settings: ServerSettings | None = None,
-        clock: Callable[[], float] = anyio.current_time,
+        clock: Callable[[], float] = now,
         call_soon: Callable[[Callable[[], None]], object] = call_soon,
         release: str = __version__,
         more_status: Callable[[], dict[str, Any]] | None = None,
@@ -308,7 +308,7 @@ class ConfigurationServer:
     def spawn(self, task: Callable[..., Any], *args: object) -> None:
         """Run a coroutine function as a task of this server; an exception of it is logged."""
         assert self._tasks is not None, "the server is not entered: use 'async with'"
-        self._tasks.start_soon(_guarded, task, args)
+        start_soon(self._tasks, _guarded, task, args)
 
     def next_snapshot(self) -> int:
         """A handle for a snapshot, unique in this server."""

@@ -8,15 +8,16 @@ receivers from callbacks. So this module asks asyncio (uvloop included) or trio 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Timers", "call_soon", "now"]
+__all__ = ["Timers", "call_soon", "now", "start_soon"]
 
 _log = logging.getLogger("csproxy.turns")
 
@@ -55,6 +56,28 @@ def _call_and_log(fn: Callable[[], object]) -> None:
         fn()
     except Exception:  # noqa: BLE001 - the end of a turn is a task boundary
         _log.exception("a function of the event loop's turn failed: %r", fn)
+
+
+def start_soon(tasks: TaskGroup, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object) -> None:
+    """Run ``fn(*args)`` as a task of ``tasks``, also when called from a callback.
+
+    In a callback of a loop that ``asyncio.run`` started, anyio cannot tell which event loop runs
+    (through sniffio it sees only tasks, and what ``anyio.run`` has noted in the context).
+    """
+    if asyncio._get_running_loop() is None or asyncio.current_task() is not None:
+        tasks.start_soon(fn, *args)
+    else:
+        contextvars.copy_context().run(_start_on_asyncio, tasks, fn, args)
+
+
+def _start_on_asyncio(tasks: TaskGroup, fn: Callable[..., Coroutine[Any, Any, Any]], args: tuple[object, ...]) -> None:
+    try:
+        from sniffio import current_async_library_cvar
+    except ImportError:  # then anyio asks asyncio itself
+        pass
+    else:
+        current_async_library_cvar.set("asyncio")
+    tasks.start_soon(fn, *args)
 
 
 class Timers:

@@ -99,10 +99,6 @@ def _outputs(text: str) -> OptionValue:
     return targets
 
 
-def _text(text: str) -> OptionValue:
-    return text.strip()
-
-
 def _required_text(text: str) -> OptionValue:
     if not text.strip():
         raise ValueError(text)

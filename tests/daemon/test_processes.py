@@ -302,3 +302,15 @@ async def _write_until_killed(port: int, master: Running, round_: int, acknowled
                 return
             acknowledged[name] = stored.DBID
             count += 1
+
+
+def test_a_watch_whose_reader_has_gone_ends_quietly(site: Site) -> None:
+    with Running("tool", "watch", "person", "--port", str(site.port)) as watcher:
+        watcher.told(containing="from UEN")
+        assert watcher.process.stdout is not None
+        watcher.process.stdout.close()
+        answer("update", "person", "100", "lastName=Gone", port=site.port)
+        assert watcher.process.wait(10) == 0
+        assert watcher.process.stderr is not None
+        assert watcher.process.stderr.read() == b""
+    answer("update", "person", "100", "lastName=null", port=site.port)

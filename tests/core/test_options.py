@@ -1,0 +1,71 @@
+"""The option table: every row is complete, and every value is read or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from csproxy.core.options import APPLICATION_OPTIONS, OPTIONS, OptionValue, close_options, find_option
+
+
+def parse(section: str, name: str, text: str) -> OptionValue:
+    option = find_option(section, name)
+    assert option is not None
+    return option.parse(text)
+
+
+def test_every_row_is_complete_and_its_default_is_valid() -> None:
+    assert len({(option.section, option.name) for option in OPTIONS}) == len(OPTIONS)
+    for option in OPTIONS:
+        assert option.valid
+        assert option.meaning.endswith(".")
+        assert option.origin in ("D", "O")
+        if option.default != ():
+            text = ",".join(option.default) if isinstance(option.default, tuple) else str(option.default)
+            assert option.parse(text) == option.default
+
+
+def test_only_running_options_may_stand_in_the_application_object() -> None:
+    assert {option.section for option in APPLICATION_OPTIONS} == {"csproxy", "log"}
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "text", "value"),
+    [
+        ("confserv", "port", " 2021 ", 2021),
+        ("csproxy", "max-client-output-queue-size", "0", 0),
+        ("csproxy", "allow-empty-password", "False", False),
+        ("csproxy", "allow-empty-password", "on", True),
+        ("log", "verbose", "ALL", "all"),
+        ("log", "standard", "stdout, /var/log/x ,", ("stdout", "/var/log/x")),
+        ("dbserver", "dbname", " a b.db ", "a b.db"),
+    ],
+)
+def test_a_valid_text_becomes_the_value(section: str, name: str, text: str, value: OptionValue) -> None:
+    assert parse(section, name, text) == value
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "text"),
+    [
+        ("confserv", "port", "0"),
+        ("confserv", "port", "65536"),
+        ("confserv", "port", "-1"),
+        ("confserv", "port", "²"),
+        ("confserv", "port", ""),
+        ("csproxy", "allow-empty-password", "maybe"),
+        ("log", "verbose", "loud"),
+        ("log", "all", "network"),
+        ("log", "all", "stdout,memory"),
+        ("log", "all", " , "),
+        ("dbserver", "dbname", "  "),
+    ],
+)
+def test_any_other_text_is_refused(section: str, name: str, text: str) -> None:
+    with pytest.raises(ValueError):
+        parse(section, name, text)
+
+
+def test_a_misspelt_name_finds_its_neighbours() -> None:
+    assert find_option("log", "verbos") is None
+    assert close_options("log", "Verbos") == ["verbose"]
+    assert close_options("log", "zzz") == []

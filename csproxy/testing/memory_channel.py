@@ -216,7 +216,10 @@ class MemoryChannel(Channel):
         if self._has_been_full and queued_bytes <= LOW_WATER_BYTES:
             self._has_been_full = False
             if self._receiver is not None and not self._is_closing:
-                self._receiver.writable()
+                try:
+                    self._receiver.writable()
+                except Exception as error:  # noqa: BLE001 - the connection's boundary
+                    self._fail(error)
         if self._end is not None and not queued_bytes:
             self._deliver_later()
 
@@ -275,11 +278,14 @@ class MemoryChannel(Channel):
         assert self._receiver is not None
         try:
             self._receiver.receive(data)
-        except Exception as error:  # noqa: BLE001 - where an event loop would log and close
-            _log.exception("%r: the receiver failed; the connection is closed", self)
-            self._is_closing = True
-            self._out.finish(ConnectionResetError("the peer has failed"))
-            self._become_lost(error)
+        except Exception as error:  # noqa: BLE001 - the connection's boundary
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        _log.exception("%r: the receiver failed; the connection is closed", self)
+        self._is_closing = True
+        self._out.finish(ConnectionResetError("the peer has failed"))
+        self.network.call_later(0, lambda: self._become_lost(error))
 
     def _hear_end(self, end: _End) -> None:
         """Close this side, too: at once after a reset, else when what is queued is sent."""
@@ -320,5 +326,5 @@ class MemoryChannel(Channel):
         if receiver is not None:
             try:
                 receiver.closed(self._loss)
-            except Exception:  # noqa: BLE001 - where an event loop would log
+            except Exception:  # noqa: BLE001 - the connection's boundary
                 _log.exception("%r: the receiver failed when it was told of the end", self)

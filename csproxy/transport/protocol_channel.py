@@ -104,14 +104,14 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         self._held = b""
         if not flush:
             self._is_closing = True
-            self._transport.abort()
+            self._abort_soon()
         elif not self._is_closing:
             self._is_closing = True
             self._start_deadline()
             try:
                 self._transport.write_eof()
             except OSError:  # asyncio shuts the socket down at once, which fails when the peer has reset it
-                self._transport.abort()
+                self._abort_soon()
             else:
                 self._transport.resume_reading()
 
@@ -209,7 +209,11 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         _log.exception("%r: the receiver failed; the connection is closed", self)
         self._is_closing = True
         self._loss = error
-        self._transport.abort()
+        self._abort_soon()
+
+    def _abort_soon(self) -> None:
+        # in the next turn: aborted inside of resume_writing, asyncio 3.11 reports the loss twice and fails
+        asyncio.get_running_loop().call_soon(self._transport.abort)
 
     def _start_deadline(self) -> None:
         if self._deadline is None:

@@ -225,8 +225,7 @@ class StreamChannel(Channel):
                 else:
                     self._wake_writer = anyio.Event()
                     await self._wake_writer.wait()
-            if hasattr(self._stream, "send_eof"):
-                await self._stream.send_eof()
+            await self._stream.send_eof()
         except NotImplementedError:
             scope.cancel()  # a TLS stream cannot close one side only
         except _STREAM_ERRORS as error:

@@ -254,8 +254,120 @@ async def test_a_failing_receiver_ends_its_connection_only(pair: Pair) -> None:
     await at_client.ended()
 
 
+async def test_a_receiver_that_fails_on_bytes_that_came_before_start_ends_its_connection(pair: Pair) -> None:
+    client, server = pair
+    at_client = Recorder()
+    client.start(at_client)
+    client.write(b"early")
+    await settle(30)
+
+    def fail(_: bytes) -> None:
+        raise ValueError("a mistake in the receiver")
+
+    at_server = Recorder(fail)
+    server.start(at_server)
+    assert isinstance(await at_server.ended(), ValueError)
+    await at_client.ended()
+
+
+async def test_a_receiver_that_fails_when_it_may_write_again_ends_its_connection(pair: Pair) -> None:
+    class Failing(Recorder):
+        def writable(self) -> None:
+            raise ValueError("a mistake in the receiver")
+
+    client, server = pair
+    at_client, at_server = Failing(), Recorder()
+    client.start(at_client)
+    server.pause()
+    server.start(at_server)
+    await fill(client)
+    server.resume()
+    assert isinstance(await at_client.ended(), ValueError)
+    await at_server.ended()
+
+
+async def test_a_receiver_that_fails_when_it_is_told_of_the_end_is_logged(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Recorder):
+        def closed(self, error: Exception | None) -> None:
+            super().closed(error)
+            raise ValueError("a mistake in the receiver")
+
+    client, server = pair
+    at_client, at_server = Failing(), Recorder()
+    client.start(at_client)
+    server.start(at_server)
+    client.close()
+    await at_client.ended()
+    await at_server.ended()
+    assert "the receiver failed" in caplog.text
+
+
+async def test_a_channel_closed_before_it_is_started_closes_the_connection(pair: Pair) -> None:
+    client, server = pair
+    at_client = Recorder()
+    client.start(at_client)
+    server.close()
+    assert await at_client.ended() is None
+
+
+async def test_a_paused_channel_with_unread_bytes_hears_of_its_own_close(pair: Pair) -> None:
+    client, server = pair
+    client.start(Recorder())
+    at_server = Recorder()
+    server.pause()
+    server.start(at_server)
+    client.write(b"unread")
+    await settle(30)
+    server.close(flush=False)
+    assert await at_server.ended() is None
+    assert at_server.data == b""
+
+
 async def test_repr_and_peer_name_the_other_side(pair: Pair) -> None:
     client, server = pair
     assert client.peer.rpartition(":")[2].isdigit()
     assert server.peer in repr(server)
     assert "open" in repr(client)
+
+
+async def test_closing_when_the_channel_becomes_writable_again_is_told_once(pair: Pair) -> None:
+    client, server = pair
+
+    class Closing(Recorder):
+        def writable(self) -> None:
+            client.close(flush=False)
+
+    at_client, at_server = Closing(), Recorder()
+    client.start(at_client)
+    server.pause()
+    server.start(at_server)
+    await fill(client)
+    server.resume()
+    await at_client.ended()
+    await at_server.ended()
+    await settle(30)
+    assert len(at_client.ends) == 1
+
+
+async def test_writing_when_the_channel_becomes_writable_again_goes_on(pair: Pair) -> None:
+    client, server = pair
+    parts = [bytes([n]) * 200_000 for n in range(20)]
+    to_send = iter(parts)
+
+    class Bulk(Recorder):
+        def writable(self) -> None:
+            super().writable()
+            while client.pending_bytes <= HIGH_WATER_BYTES and (part := next(to_send, b"")):
+                client.write(part)
+
+    client.start(Bulk())
+    at_server = Recorder()
+    server.start(at_server)
+    server.pause()
+    while client.pending_bytes <= HIGH_WATER_BYTES:
+        client.write(next(to_send))
+    server.resume()
+    await at_server.reached(4_000_000)
+    assert at_server.data == b"".join(parts)

@@ -14,10 +14,19 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from csproxy.errors import ConfigurationError, ErrorCode, StoreError
 
-__all__ = ["BUSY_TIMEOUT_MS", "create_store_engine", "mapped_errors", "parse_url", "sqlite_path", "transaction"]
+__all__ = [
+    "BUSY_TIMEOUT_MS",
+    "create_store_engine",
+    "mapped_errors",
+    "parse_url",
+    "sqlite_path",
+    "sqlite_url",
+    "transaction",
+]
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for a lock that a backup tool or a reader holds."""
@@ -45,11 +54,15 @@ def parse_url(url: str) -> URL:
         ) from e
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite database file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
 def sqlite_path(url: URL) -> Path | None:
     """The file of an SQLite database, links resolved; None for other databases and for one in memory."""
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:" or "uri" in url.query:
         return None
-    assert url.database is not None
     return Path(url.database).resolve()
 
 
@@ -60,9 +73,9 @@ def create_store_engine(url: URL) -> Engine:
     """
     options: dict[str, Any] = {"pool_size": 1, "max_overflow": 1, "pool_timeout": 30}
     if url.get_backend_name() == "sqlite":
-        options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
         if sqlite_path(url) is None:
-            options = {"connect_args": options["connect_args"]}
+            options = {"poolclass": StaticPool}  # a database in memory is its connection
+        options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
     else:
         options["pool_pre_ping"] = True
     try:

@@ -7,6 +7,7 @@ holds who has the lock, for the refusal that the second server prints.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -38,12 +39,10 @@ class DatabaseLock:
                 f"database {database} is in use by {holder}: stop that server first, or give this one its own database",
                 code=ErrorCode.NO_DB_ACCESS,
             ) from e
-        try:
+        # a full disk must not keep a master from serving: only the name in a refusal is missing then
+        with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, owner.encode(), 0)
-        except OSError:
-            # a full disk must not keep a master from serving: only the name in a refusal is missing
-            pass
 
     def release(self) -> None:
         """Let others take the database; idempotent."""

@@ -65,9 +65,3 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(255), nullable=False),
         sa.Column("updated_ms", sa.BigInteger, nullable=False),
     )
-
-
-def downgrade() -> None:
-    """Drop all tables."""
-    for table in ("credentials", "idempotency", "changes", "objects", "counters", "epochs", "meta"):
-        op.drop_table(table)

@@ -34,6 +34,7 @@ from csproxy.errors import (
     RetryableError,
     ServerError,
 )
+from csproxy.transport import turns
 from csproxy.transport.channel import Connector
 from csproxy.transport.connection import Connection
 from csproxy.transport.upstream_checks import check_redundancy, check_release, check_role, read_application, register
@@ -100,7 +101,7 @@ class UpstreamSource:
         limits: UpstreamLimits | None = None,
         release: str = csproxy.__version__,
         random: Callable[[], float] = random_module.random,
-        clock: Callable[[], float] = anyio.current_time,
+        clock: Callable[[], float] = turns.now,
     ) -> None:
         self._sink = sink
         self._connector = connector

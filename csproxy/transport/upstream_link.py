@@ -166,7 +166,8 @@ async def watch_silence(connection: Connection, *, silence_s: float, clock: Call
     while connection.error is None:
         quiet_s = clock() - connection.last_received_s
         if quiet_s < silence_s:
-            await anyio.sleep(silence_s - quiet_s)
+            # not less: the rest of a rounding error would be a wait that moves no clock
+            await anyio.sleep(max(silence_s - quiet_s, 0.001))
             continue
         try:
             await connection.request(MessageId.PING, timeout_s=silence_s)

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
 import pytest
-from upstream_world import BACKUP, MASTER, SKILL, Master, assert_same, make_world, skill, until
+from upstream_world import BACKUP, HASTE, MASTER, SKILL, Master, assert_same, make_world, skill, until
 
+from csproxy.core import codec
 from csproxy.core.changelog import WindowLimits
 from csproxy.core.changes import Action, Epoch
+from csproxy.core.failover import Endpoint
 from csproxy.core.replication import State
-from csproxy.transport.upstream import UpstreamLimits
-from csproxy.transport.wire.frames import encode_frame
-from csproxy.transport.wire.messages import MessageId
+from csproxy.errors import ErrorCode, RetryableError
+from csproxy.transport.connection import Connection
+from csproxy.transport.server_connection import ServerConnection
+from csproxy.transport.upstream import UpstreamLimits, UpstreamSource
+from csproxy.transport.wire.frames import Frame, encode_frame
+from csproxy.transport.wire.messages import (
+    MessageId,
+    ReadObjects,
+    RegisterClient,
+    RegisterNotification,
+    decode_payload,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -233,3 +244,84 @@ async def test_a_backup_stays_in_use_until_it_is_lost_and_then_the_primary_is_tr
             await until(lambda: source.statistics().endpoint == "master:2020" and source.state is State.LIVE)
             assert world.sink.position.uen == 101
             assert world.sink.epochs[-1].epoch == 33
+
+
+async def test_a_master_that_cannot_resume_yet_is_asked_again() -> None:
+    async with make_world() as world, world.source() as source:
+        await source.wait_live()
+
+        def not_yet(connection: ServerConnection, frame: Frame) -> bool:
+            connection.refuse(frame, RetryableError(ErrorCode.UNDEFINED_ERROR, "not there yet", retry_after_s=0.01))
+            return False
+
+        world.master.before_first(MessageId.RESUME_FROM, not_yet)
+        world.network.cut("master")
+        await until(lambda: source.statistics().resumes == 1)
+        assert source.statistics().losses == 2
+        assert source.statistics().loads == 1
+
+
+async def test_a_master_that_does_not_know_how_to_resume_is_loaded_from() -> None:
+    async with make_world() as world, world.source() as source:
+        await source.wait_live()
+        del world.master.server.handlers[MessageId.RESUME_FROM]
+        world.network.cut("master")
+        await until(lambda: source.statistics().loads == 2)
+        assert_same(world.master, world.sink)
+
+
+async def test_a_load_without_folders_is_not_believed() -> None:
+    async with make_world() as world:
+
+        def without_folders(connection: ServerConnection, frame: Frame) -> bool:
+            request = decode_payload(ReadObjects, frame.payload)
+            if request.snapshot:
+                world.master.server.handlers[MessageId.READ_OBJECTS] = usual
+                payload = codec.encode({"type": request.type, "objects": [{"DBID": 1}]})
+                connection.channel.write(encode_frame(MessageId.OBJECTS_READ, payload, request=frame.request))
+            else:
+                usual(connection, frame)
+            return False
+
+        usual = world.master.server.handlers[MessageId.READ_OBJECTS]
+        world.master.override(MessageId.READ_OBJECTS, without_folders)
+        async with world.source() as source:
+            await source.wait_live()
+            assert source.statistics().losses == 1
+            assert_same(world.master, world.sink)
+
+
+async def test_clients_of_the_proxy_are_not_disturbed_by_what_happens_upstream() -> None:
+    limits = WindowLimits(min_changes=1, min_age_s=0.0, max_bytes=1)
+    async with make_world(settings={"history": limits}) as world:
+        proxy = Master("proxy", role="proxy")
+        source = UpstreamSource(
+            proxy.server, world.network.connector("proxy"), [MASTER], "proxy1", limits=HASTE, random=lambda: 0.5
+        )
+        async with proxy.server, source:
+            await source.wait_live()
+            world.listen(proxy, Endpoint("proxy", 2021))
+            client = await Connection.open(await world.network.connector("client")("proxy", 2021), "desktop")
+            received: list[tuple[int, int, int]] = []
+            client.on_change = lambda change: received.append((change.action, change.dbid, change.position.uen))
+            await client.register(RegisterClient(type=19, name="default", user="default", password="secret"))
+            await client.request(MessageId.REGISTER_NOTIFICATION, RegisterNotification(object_type=SKILL))
+
+            world.master.create_skills(0, 2)
+            await until(lambda: len(received) == 2)
+            world.network.refuse("master", 2020)
+            world.network.cut("master", "proxy")
+            for n in range(2, 50):
+                world.master.create_skills(n)
+            world.master.publish((Action.DELETED, SKILL, skill(0)))
+            answer = await client.request(MessageId.READ_STATUS)
+            assert answer.uen == 102, "served from memory meanwhile"
+            world.network.refuse("master", 2020, on=False)
+            await until(lambda: source.statistics().loads == 2)
+            await until(lambda: len(received) == 2 + 48 + 1)
+
+            assert received[:2] == [(74, 101, 101), (74, 102, 102)]
+            assert {uen for _, _, uen in received[2:]} == {world.master.server.position.uen}
+            assert (16, 101, 151) in received
+            assert client.error is None
+            client.close()

@@ -200,6 +200,28 @@ async def test_a_server_that_speaks_no_common_protocol_version_is_an_error_of_th
         assert "no common protocol version" in await refusal_of(world)
 
 
+async def test_an_own_application_that_the_master_does_not_show_is_an_error_of_the_first_start() -> None:
+    async with make_world() as world:
+
+        def hide(connection: ServerConnection, frame: Frame) -> None:
+            connection.channel.write(encode_frame(MessageId.OBJECTS_SENT, b"", request=frame.request, flags=FLAG_END))
+
+        world.master.override(MessageId.READ_OBJECTS, hide)
+        assert "has no Application 'proxy1'" in await refusal_of(world)
+
+
+async def test_an_own_application_that_is_shown_with_another_type_is_an_error_of_the_first_start() -> None:
+    async with make_world() as world:
+
+        def disguise(connection: ServerConnection, frame: Frame) -> None:
+            payload = codec.encode({"type": 9, "objects": [{"DBID": 101, "type": 1}]})
+            connection.channel.write(encode_frame(MessageId.OBJECTS_READ, payload, request=frame.request))
+            connection.channel.write(encode_frame(MessageId.OBJECTS_SENT, b"", request=frame.request, flags=FLAG_END))
+
+        world.master.override(MessageId.READ_OBJECTS, disguise)
+        assert "type is 1, but must be 21 (CFGConfigServer)" in await refusal_of(world)
+
+
 # obstacles that pass
 
 

@@ -23,6 +23,7 @@ from csproxy.errors import ErrorCode, ServerError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.server_connection import Handler, ServerConnection
+from csproxy.transport.turns import now
 from csproxy.transport.upstream import UpstreamLimits, UpstreamSource
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.notifications import encode_notification
@@ -76,6 +77,7 @@ class Master:
             writer=ReadOnlyWriter("read-only for this test"),
             random=lambda: 0.5,
             random_bytes=lambda n: next(_numbers).to_bytes(n, "big"),
+            clock=now,
             settings=ServerSettings(
                 mark_interval_s=options.pop("mark_interval_s", 15.0), **options.pop("settings", {})
             ),

@@ -18,14 +18,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from csproxy.core.containers import FOLDER, is_in_tenants
+from csproxy.core.containers import FOLDER, TENANT, container_type, is_in_tenants
+from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.model.links import RESOURCE_TARGETS
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.rules import OWNING_LINKS, WEAK_LINKS
 
 __all__ = ["LinkKind", "ObjectId", "link_kind", "owned_closure", "without_link"]
+
+_PERSON: Final = int(CfgObjectType.CFGPerson)
 
 ObjectId = tuple[int, int]
 """Type number and DBID."""
@@ -108,6 +111,8 @@ def _owned(
     referrers: Callable[[int, int], Iterable[tuple[int, int, str]]],
     members: Callable[[int], Iterable[ObjectId]],
 ) -> list[ObjectId]:
+    if owner[0] not in _owner_types():
+        return []
     found = {
         (number, dbid)
         for number, dbid, path in referrers(*owner)
@@ -116,6 +121,12 @@ def _owned(
     if owner[0] == FOLDER:
         found.update(members(owner[1]))
     return sorted(found, reverse=True)
+
+
+@cache
+def _owner_types() -> frozenset[int]:
+    """Types whose objects can own others; nobody has to look for what the rest owns."""
+    return frozenset({TENANT, FOLDER, _PERSON, *(container_type(kind).number for kind in SCHEMA.types.values())})
 
 
 def without_link(kind: ObjectType, obj: dict[str, Any], path: str, target: ObjectId) -> dict[str, Any]:

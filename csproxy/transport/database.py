@@ -31,7 +31,7 @@ from csproxy.core.replica import ReplicaSink
 from csproxy.core.rules import PASSWORD_TYPES
 from csproxy.core.sessions import Author
 from csproxy.core.writes import Plan, PlannedChange, WritePlanner
-from csproxy.errors import ErrorCode, ServerError, StoreError
+from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
 from csproxy.transport.blocking import run_blocking
 from csproxy.transport.wire.frames import FLAG_END, Frame
 from csproxy.transport.wire.messages import CreateObject, DeleteObject, UpdateObject
@@ -301,7 +301,10 @@ class DatabaseMaster:
         builder = CacheBuilder(self._sink.cache)
         objects = store.load()
         while (part := await self._run(next, objects, None)) is not None:
-            builder.add(part.type, part.bodies, part.folders)
+            try:
+                builder.add(part.type, part.bodies, part.folders)
+            except ModelError as e:
+                raise StoreError(f"the database holds an object that cannot be read: {e}") from e
         self._sink.replace(builder, Position(self._epoch, store.head), self._epochs)
         transactions: list[list[Change]] = [[]]
         records = _decoded(store.history())

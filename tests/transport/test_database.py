@@ -25,7 +25,7 @@ from csproxy.core.persistence.store import Store
 from csproxy.core.replica import Replica
 from csproxy.core.sessions import Author
 from csproxy.core.wellknown import well_known_objects
-from csproxy.errors import CsproxyError, ErrorCode, ModelError, ServerError, StoreError
+from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
 from csproxy.transport.blocking import run_inline
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.wire.messages import CreateObject, DeleteObject, UpdateObject
@@ -146,7 +146,7 @@ async def test_a_master_that_fails_to_load_gives_the_database_back(url: str, tmp
     with sqlite3.connect(tmp_path / "config.db") as connection:
         connection.execute("UPDATE objects SET body = x'c1' WHERE type = 13 OR type = 3")
     connection.close()
-    with pytest.raises((CsproxyError, ValueError)):
+    with pytest.raises(StoreError, match="holds an object that cannot be read: an object of type CfgPerson"):
         async with running(url):
             pytest.fail("entered")
     Store.open(url, owner="somebody else").close()

@@ -177,6 +177,13 @@ def test_too_many_owned_objects_are_refused(desk: Desk) -> None:
     assert refusal(desk, "switch", switch).code is ErrorCode.WRONG_API_PARAMETERS
 
 
+def test_an_owner_with_very_many_referrers_is_refused_without_looking_at_all(desk: Desk) -> None:
+    skills = [{"name": str(n), "tenantDBID": 1, "state": 1} for n in range(5 * MAX_CHANGES)]
+    desk.plant_many("skill", skills)
+    with pytest.raises(ModelError, match="tenant 1 'Environment' has too much that depends on it"):
+        desk.update("tenant", 1, {"state": 2})
+
+
 def test_too_many_memberships_are_refused(desk: Desk) -> None:
     skill = desk.skill()
     agents = [

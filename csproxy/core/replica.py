@@ -15,6 +15,7 @@ from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changelog import ChangeLog, LogRecord, WindowLimits
 from csproxy.core.changes import Action, Change, Epoch, ObjectCreated, ObjectDeleted, ObjectUpdated, Position
 from csproxy.core.loading import CacheBuilder, Difference
+from csproxy.core.tenants import tenants_of
 from csproxy.errors import LocalProtocolError
 
 __all__ = ["FrameEncoder", "Replica", "ReplicaSink"]
@@ -149,7 +150,7 @@ class Replica:
                         change.position,
                         change.type,
                         change.dbid,
-                        self.cache.tenants_of(change.type, change.dbid),
+                        self._tenants_then(change),
                         0,
                         0,
                         change.frame,
@@ -160,6 +161,14 @@ class Replica:
                 ],
                 now_s=now_s,
             )
+
+    def _tenants_then(self, change: Change) -> tuple[int, ...]:
+        """The tenants of a change's object; those of what it was if it is gone."""
+        former = change.former
+        if former is None or self.cache.get(change.type, change.dbid) is not None:
+            return self.cache.tenants_of(change.type, change.dbid)
+        gone = (change.type, change.dbid)
+        return tenants_of(*gone, lambda number, dbid: former if (number, dbid) == gone else self.cache.get(number, dbid))
 
     def _difference(
         self, differences: Sequence[Difference], before: ConfigurationCache, position: Position

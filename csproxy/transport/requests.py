@@ -94,7 +94,7 @@ def unregister_notification(connection: ServerConnection, frame: Frame) -> None:
 def history_log(connection: ServerConnection, frame: Frame) -> None:
     """41: what a restored session missed, then the live stream."""
     session = _session(connection)
-    request = msgspec.msgpack.decode(frame.payload, type=HistoryLog)
+    request = msgspec.msgpack.decode(frame.payload or b"\x80", type=HistoryLog)
     if request.session != session.id or connection.cls is not None:
         raise ServerError.from_code(
             ErrorCode.WRONG_API_PARAMETERS,
@@ -106,7 +106,7 @@ def history_log(connection: ServerConnection, frame: Frame) -> None:
 def resume_from(connection: ServerConnection, frame: Frame) -> None:
     """1002: take subscriptions and send what they missed since the position, then the live stream."""
     session = _session(connection)
-    request = msgspec.msgpack.decode(frame.payload, type=ResumeFrom)
+    request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ResumeFrom)
     _resume(connection, frame, session.interests | {_interest(item) for item in request.subscriptions})
 
 
@@ -135,7 +135,7 @@ def close_snapshot(connection: ServerConnection, frame: Frame) -> None:
 def load_begin(connection: ServerConnection, frame: Frame) -> None:
     """1003: a proxy's load: a snapshot, and every change after it."""
     session = _session(connection)
-    handle, view = _snapshot(connection)
+    handle, view = _snapshot(connection, composed=False)
     connection.answer(
         frame,
         MessageId.LOAD_GRANTED,
@@ -305,20 +305,20 @@ def _mark_at(position: Position) -> Callable[[], bytes]:
     return lambda: progress_mark(position)
 
 
-def _snapshot(connection: ServerConnection) -> tuple[int, View]:
+def _snapshot(connection: ServerConnection, *, composed: bool = True) -> tuple[int, View]:
     _session(connection)
     if len(connection.snapshots) >= MAX_SNAPSHOTS:
         raise ServerError.from_code(
             ErrorCode.WRONG_API_PARAMETERS, f"a client may hold at most {MAX_SNAPSHOTS} snapshots: close one first"
         )
     handle = connection.server.next_snapshot()
-    view = connection.server.cache.view()
+    view = connection.server.cache.view(composed=composed)
     connection.snapshots[handle] = view
     return handle, view
 
 
 def _release(connection: ServerConnection, frame: Frame) -> None:
-    request = msgspec.msgpack.decode(frame.payload, type=SnapshotHandle)
+    request = msgspec.msgpack.decode(frame.payload or b"\x80", type=SnapshotHandle)
     if connection.snapshots.pop(request.snapshot, None) is None:
         raise ModelError(
             ErrorCode.WRONG_API_PARAMETERS,

@@ -44,7 +44,7 @@ MAX_WRITES: Final = 256
 PUMP_BUDGET_S: Final = 0.002
 """Time that one connection's bulk answers may take in one turn of the event loop."""
 
-REFUSALS: Final = (ModelError, ServerError, StoreError, msgspec.MsgspecError)
+REFUSALS: Final = (ModelError, ServerError, StoreError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Exceptions that become an Error answer; anything else is a mistake in this program."""
 
 Handler = Callable[["ServerConnection", Frame], None]

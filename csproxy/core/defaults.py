@@ -1,7 +1,7 @@
 """What the server sets itself when an object is created.
 
-Nothing is checked here. Sources:
-messages.md (Rules, *server-set defaults*), the ``RO`` flags of the model, and recorded imports.
+Nothing is checked here. Sources: the published rules (*server-set defaults*), the read-only flags
+of the model, and recorded imports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names for generated sites: people of many languages, cities, skills, codes.
+"""Names for generated sites: people of many languages, cities, skills, codes, servers with their options.
 
 Only data lives here. A Latin name stands alone; any other is followed by ``=`` and its Latin
 spelling, from which user names and mail addresses are made.
@@ -9,6 +9,7 @@ spelling, from which user names and mail addresses are made.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "OTHER_CODES",
     "PEOPLE",
     "PUBLIC_HOLIDAYS",
+    "SERVERS",
+    "SERVER_LOG",
     "SKILLS",
     "Name",
     "latin",
@@ -187,3 +190,38 @@ PUBLIC_HOLIDAYS: Final = (
     ("Christmas Eve", 12, 24), ("Christmas Day", 12, 25), ("St Stephen's Day", 12, 26), ("New Year's Eve", 12, 31),
 )  # fmt: skip
 """Name, month and day of the special days."""
+
+SERVER_LOG: Final = {"verbose": "standard", "all": "stdout,network", "segment": "10000", "expire": "20 file"}
+SERVERS: Final[Mapping[int, tuple[str, str, dict[str, dict[str, str]]]]] = {
+    1: (
+        "TServer",
+        "8.1.102.95",
+        {
+            "TServer": {"server-id": "1", "user-data-limit": "16000", "consult-user-data": "separate"},
+            "agent-reservation": {"collect-lower-priority-requests": "true", "request-collection-time": "100 msec"},
+            "extrouter": {"match-call-once": "true", "timeout": "1 min", "use-data-from": "active"},
+            "backup-sync": {"addp-timeout": "11", "addp-remote-timeout": "17", "sync-reconnect-tout": "20 sec"},
+        },
+    ),
+    2: (
+        "StatServer",
+        "8.5.112.45",
+        {
+            "statserver": {"accept-clients-in-backup-mode": "yes", "old-stats-remove-interval": "180"},
+            "TotalLoginTime": {"Category": "TotalTime", "MainMask": "*, ~LoggedOut", "Objects": "Agent, GroupAgents"},
+            "TotalCallsInbound": {"Category": "TotalNumber", "MainMask": "CallInbound", "Objects": "Agent, Queue"},
+            "CurrentWaiting": {"Category": "CurrentNumber", "MainMask": "CallWait", "Objects": "Queue, GroupQueues"},
+        },
+    ),
+    15: (
+        "UniversalRoutingServer",
+        "8.1.400.60",
+        {
+            "default": {"agent_reservation": "true", "call_tracking": "true", "use_extrouting_type": "ISCC"},
+            "web": {"http_port": "7890"},
+        },
+    ),
+    42: ("MessageServer", "8.5.100.16", {"messages": {"db_storage": "true", "db_binding": "true"}}),
+    43: ("SolutionControlServer", "8.5.100.29", {"general": {"alive_timeout": "30", "distributed_mode": "OFF"}}),
+}
+"""CfgAppType: name of the prototype, version, options of the servers that every site runs."""

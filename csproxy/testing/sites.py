@@ -18,6 +18,8 @@ from csproxy.testing.site_names import (
     OTHER_CODES,
     PEOPLE,
     PUBLIC_HOLIDAYS,
+    SERVER_LOG,
+    SERVERS,
     SKILLS,
     Name,
 )
@@ -31,40 +33,6 @@ _AGENTS_PER_SWITCH: Final = 2_000
 _AGENTS_PER_TEAM: Final = 25
 _SPEAKERS: Final = tuple(share for share in PEOPLE for _ in range(share[0]))
 
-_LOG: Final = {"verbose": "standard", "all": "stdout,network", "segment": "10000", "expire": "20 file"}
-_SERVERS: Final[Mapping[int, tuple[str, str, dict[str, dict[str, str]]]]] = {
-    1: (
-        "TServer",
-        "8.1.102.95",
-        {
-            "TServer": {"server-id": "1", "user-data-limit": "16000", "consult-user-data": "separate"},
-            "agent-reservation": {"collect-lower-priority-requests": "true", "request-collection-time": "100 msec"},
-            "extrouter": {"match-call-once": "true", "timeout": "1 min", "use-data-from": "active"},
-            "backup-sync": {"addp-timeout": "11", "addp-remote-timeout": "17", "sync-reconnect-tout": "20 sec"},
-        },
-    ),
-    2: (
-        "StatServer",
-        "8.5.112.45",
-        {
-            "statserver": {"accept-clients-in-backup-mode": "yes", "old-stats-remove-interval": "180"},
-            "TotalLoginTime": {"Category": "TotalTime", "MainMask": "*, ~LoggedOut", "Objects": "Agent, GroupAgents"},
-            "TotalCallsInbound": {"Category": "TotalNumber", "MainMask": "CallInbound", "Objects": "Agent, Queue"},
-            "CurrentWaiting": {"Category": "CurrentNumber", "MainMask": "CallWait", "Objects": "Queue, GroupQueues"},
-        },
-    ),
-    15: (
-        "UniversalRoutingServer",
-        "8.1.400.60",
-        {
-            "default": {"agent_reservation": "true", "call_tracking": "true", "use_extrouting_type": "ISCC"},
-            "web": {"http_port": "7890"},
-        },
-    ),
-    42: ("MessageServer", "8.5.100.16", {"messages": {"db_storage": "true", "db_binding": "true"}}),
-    43: ("SolutionControlServer", "8.5.100.29", {"general": {"alive_timeout": "30", "distributed_mode": "OFF"}}),
-}
-"""CfgAppType: name of the prototype, version, options of the servers that every site runs."""
 _DESKTOP: Final = 18
 
 
@@ -210,7 +178,7 @@ class _Site:
 
     def _add_platform(self) -> None:
         books = self._books
-        for kind, (name, version, options) in _SERVERS.items():
+        for kind, (name, version, options) in SERVERS.items():
             self._prototypes[kind] = books.add(
                 ObjectNumber.APP_PROTOTYPE,
                 name=f"{name}_{version[:3]}",
@@ -246,7 +214,7 @@ class _Site:
     def _add_server(self, kind: int, name: str, *, port: int, host: int, backup: int = 0, spare: bool = False) -> int:
         """A server application on host number ``host``; with ``backup`` or as a ``spare`` one of a pair."""
         books = self._books
-        _, version, options = _SERVERS[kind]
+        _, version, options = SERVERS[kind]
         server: dict[str, Any] = {"hostDBID": self._hosts[host], "port": str(port)}
         if backup:
             server["backupServerDBID"] = backup
@@ -262,7 +230,7 @@ class _Site:
             tenantDBIDs=[TENANT],
             isServer=TRUE,
             serverInfo=server,
-            options={**options, "log": _LOG},
+            options={**options, "log": SERVER_LOG},
             state=1,
             appPrototypeDBID=self._prototypes[kind],
             workDirectory=f"/opt/genesys/{name.lower().replace(' ', '_')}",

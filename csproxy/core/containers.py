@@ -3,7 +3,7 @@
 A container is a tenant, or an object that others name in their ``container`` attribute (the switch
 of a DN, the IVR of a port, the enumerator of a value, the campaign of a campaign group). For each
 type that it can hold a container has one default folder at the top, named by the type; an object
-that is created without a folder goes there (messages.md, Rules).
+that is created without a folder goes there.
 
 Types without a tenant (hosts, applications, prototypes, ...) have their default folder in the
 tenant Environment only.

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 MAX_CHANGES: Final = 1_000
-"""Changes in one transaction at most (design.md 3, Transactions)."""
+"""Changes in one transaction at most: it is applied and announced in one turn."""
 
 MAX_NAMED: Final = 20
 """Dependants that a refusal names at most."""
@@ -57,13 +57,13 @@ ZERO_IS_A_VALUE: Final = frozenset({"GctiCallState", "CfgHAType"})
 """Enumerations whose 0 means something (GctiCStOk; redundancy *Not Specified*): never missing although mandatory."""
 
 GIVEN_AT_CREATION: Final[dict[str, frozenset[str]]] = {
-    # "isAgent may be given at creation and is otherwise derived" (model.json, about)
+    # "isAgent may be given at creation and is otherwise derived" (published object model)
     "CfgPerson": frozenset({"isAgent"}),
     # recorded imports set isPrimary when they create an application (conformance, applications)
     "CfgApplication": frozenset({"isPrimary", "startupType"}),
     "CfgService": frozenset({"startupType"}),
     "CfgDN": frozenset({"loginFlag"}),
-    # no container to take the tenant from; the import format requires it (configuration-files.json)
+    # no container to take the tenant from; the import format requires it
     "CfgGVPIVRProfile": frozenset({"tenantDBID"}),
 }
 """Read-only attributes that a creation may set; all others are the server's, and what a client sends is ignored."""

@@ -1,6 +1,6 @@
 """The objects that every new configuration begins with.
 
-Numbers that the vendor publishes (messages.md, Permissions): tenant Environment 1; person
+Numbers that the vendor publishes: tenant Environment 1; person
 ``default`` 100 with employee id ``0``; access groups EVERYONE 97 and SYSTEM 98; application
 ``confserv`` 99 with prototype 99; application ``default`` 100 with prototype 100. The others here
 are our choice, all below `FIRST_FREE_DBID`.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import random as _random
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -40,6 +39,7 @@ from csproxy.errors import (
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_filters import filter_map, key_filter
 from csproxy.transport.client_link import ClientLink, ClientState
+from csproxy.transport.client_parts import PartReader, ReadResult
 from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
@@ -52,7 +52,6 @@ from csproxy.transport.wire.messages import (
     DeleteObject,
     Empty,
     MessageId,
-    ObjectsRead,
     ObjectsSent,
     ReadObjects,
     RegisterClient,
@@ -70,41 +69,6 @@ TypeRef = type[CfgObject] | str | int
 """An object type: its class, its name (``"CfgPerson"``, ``"person"``) or its number."""
 
 _NONE: Final = Position(0, 0)
-_HELD_PARTS: Final = 8
-"""Parts (64 KiB each) that `ConfigClient.iterate` keeps ready before it stops reading."""
-
-
-class ReadResult(list[T]):
-    """The objects of a read, with ``position``: the place in the change stream that they show.
-
-    ``folders`` holds each object's folder DBID if the read had ``read_folder_dbid``, ``paths`` the
-    folder names, outermost first, if it had ``object_path``. ``total`` is the number of objects of
-    the whole answer (-1 while it is not known, in parts of `ConfigClient.iterate`).
-    """
-
-    __slots__ = ("folders", "paths", "position", "total")
-
-    def __init__(self, position: Position = _NONE) -> None:
-        super().__init__()
-        self.position = position
-        self.folders: list[int] = []
-        self.paths: list[list[str]] = []
-        self.total = 0
-
-    def reset(self) -> None:
-        """Forget everything: the read begins again."""
-        self.clear()
-        self.folders.clear()
-        self.paths.clear()
-
-    def add(self, frame: Frame, kind: ObjectType) -> None:
-        """Decode one ObjectsRead. Raises `RemoteProtocolError` or `ModelError` when it cannot be read."""
-        part = decode_payload(ObjectsRead, frame.payload)
-        self.position = Position(frame.epoch, frame.uen)
-        self.total = part.total
-        self.folders += part.folders
-        self.paths += part.paths
-        self.extend(decode_object(kind, bytes(raw)) for raw in part.objects)  # type: ignore[misc]
 
 
 class ClientStatistics(NamedTuple):
@@ -280,41 +244,15 @@ class ConfigClient:
         await self._read(kind, filter_map(filter), on_part=lambda frame: result.add(frame, kind), restart=result.reset)
         return result
 
-    async def iterate(self, object_type: type[T], /, **filter: Any) -> AsyncIterator[ReadResult[T]]:
-        """The answer of `read` in parts of about 64 KiB, all as of one position.
+    def iterate(self, object_type: type[T], /, **filter: Any) -> PartReader[T]:
+        """The answer of `read` in parts of about 64 KiB, all as of one position: ``async for part in ...``.
 
         While the consumer is slow, the server waits: reading pauses, and with it this client's change
         streams, but not its other requests. A connection lost in between raises `ConnectionLostError`;
-        start again then. Leave the iteration early through `contextlib.aclosing`.
+        start again then. To leave early, use it as an async context manager, too.
         """
         kind = SCHEMA.object_type(object_type)
-        frames: deque[Frame] = deque()
-
-        def arrived(frame: Frame) -> None:
-            frames.append(frame)
-            if len(frames) >= _HELD_PARTS:
-                exchange.hold(True)
-
-        timeout_s = self._link.request_timeout_s
-        connection = await self._link.ready(self._clock() + timeout_s)
-        request = ReadObjects(type=kind.number, filter=filter_map(filter))
-        exchange = connection.begin(MessageId.READ_OBJECTS, request, minimum=self._minimum(), on_part=arrived)
-        try:
-            while True:
-                while frames:
-                    part: ReadResult[T] = ReadResult()
-                    part.add(frames.popleft(), kind)
-                    if not frames:
-                        exchange.hold(False)
-                    if part:
-                        yield part
-                if exchange.done.is_set():
-                    exchange.result(timeout_s)
-                    return
-                if not await exchange.progress(timeout_s):
-                    raise TimedOutError(f"{connection.peer} sent no part of {kind.name} within {timeout_s:g} s")
-        finally:
-            exchange.give_up()
+        return PartReader(self._link, kind, filter_map(filter), minimum=self._minimum())
 
     async def get(self, object_type: type[T], /, dbid: int | None = None, **key: Any) -> T:
         """One object, by DBID or by a unique key: ``get(CfgPerson, 101)``, ``get(CfgPerson, userName="x")``.
@@ -472,7 +410,7 @@ class ConfigClient:
 
         Handles of the server (snapshots) live as long as the connection.
         """
-        return await self._link.ready(self._clock() + self._link.request_timeout_s)
+        return await self._link.ready()
 
     def _minimum(self) -> Position:
         return self.position if self._monotonic else _NONE

@@ -32,6 +32,8 @@ __all__ = ["ClientLink", "ClientState"]
 log = logging.getLogger("csproxy.client")
 
 _NONE: Final = Position(0, 0)
+_LEAST_SLEEP_S: Final = 0.001
+"""A difference of two times may be too small to move the clock."""
 
 
 class ClientState(Enum):
@@ -167,8 +169,13 @@ class ClientLink:
 
     # requests
 
-    async def ready(self, deadline: float) -> Connection:
-        """The connection, waiting for one until ``deadline``. Raises `ConnectionLostError` if there is none then."""
+    async def ready(self, deadline: float | None = None) -> Connection:
+        """The connection, waiting for one until ``deadline`` (the time limit of requests, if not given).
+
+        Raises `ConnectionLostError` if there is none then.
+        """
+        if deadline is None:
+            deadline = self._clock() + self.request_timeout_s
         while True:
             if self.connection is not None:
                 return self.connection
@@ -303,7 +310,7 @@ class ClientLink:
             if connection.is_held:
                 await anyio.sleep(self._ping_interval_s)
             elif quiet_s < self._ping_interval_s:
-                await anyio.sleep(self._ping_interval_s - quiet_s)
+                await anyio.sleep(max(self._ping_interval_s - quiet_s, _LEAST_SLEEP_S))
             else:
                 await self._ping(connection)
 

@@ -225,17 +225,16 @@ class ChangeStream:
             transaction = await self._pop()
             if transaction is None:
                 raise StopAsyncIteration
-            self._rest.extend(self._decode(transaction))
+            self._rest.extend(self.decode(transaction))
             self._rest_end = transaction.end
         change = self._rest.popleft()
         if not self._rest:
             self._taken = self._rest_end
         return change
 
-    async def transactions(self) -> AsyncIterator[tuple[ObjectChange, ...]]:
+    def transactions(self) -> AsyncIterator[tuple[ObjectChange, ...]]:
         """Whole transactions (what matches of each), instead of single changes."""
-        while (transaction := await self.next_transaction()) is not None:
-            yield self._decode(transaction)
+        return _Transactions(self)
 
     async def next_transaction(self) -> RawTransaction | None:
         """The next transaction undecoded; None once the stream was closed. Raises as the class says."""
@@ -268,8 +267,8 @@ class ChangeStream:
         except ServerError as e:
             self.fail(e)
 
-    def _decode(self, transaction: RawTransaction) -> tuple[ObjectChange, ...]:
-        """What cannot be understood must not be passed over: the stream ends there."""
+    def decode(self, transaction: RawTransaction) -> tuple[ObjectChange, ...]:
+        """The typed changes. What cannot be understood must not be passed over: the stream ends there."""
         try:
             return transaction.typed()
         except CsproxyError as e:
@@ -329,6 +328,22 @@ class ChangeStream:
         if self._news is not None:
             self._news.set()
             self._news = None
+
+
+class _Transactions:
+    """The async iterator of `ChangeStream.transactions`; holds nothing that needs an end."""
+
+    def __init__(self, stream: ChangeStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[ObjectChange, ...]:
+        transaction = await self._stream.next_transaction()
+        if transaction is None:
+            raise StopAsyncIteration
+        return self._stream.decode(transaction)
 
 
 class SubscriptionHub:

@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
 import anyio
 import msgspec
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from csproxy.core.cache import ConfigurationCache
-from csproxy.core.changelog import LogRecord, WindowLimits
+from csproxy.core.changelog import ChangeLog, LogRecord, WindowLimits
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.failover import Backoff
 from csproxy.core.filter_keys import FILTER_KEYS
@@ -83,10 +83,11 @@ class NearCacheStatistics(NamedTuple):
 class NearCache:
     """Objects of ``types`` (none given: all that the account may read), fed by ``client``.
 
-    Async context manager: entering loads (errors of the client are raised), leaving ends following;
-    what was loaded stays readable. With one type only its changes are received, else all changes
-    are, so that transactions over several types arrive whole. ``history`` bounds the local change
-    log that `changes` reads from. It implements `csproxy.core.replica.ReplicaSink`.
+    Async context manager: entering loads and begins to follow (errors of the client are raised),
+    leaving ends following; what was loaded stays readable. With one type only its changes are
+    received, else all changes are, so that transactions over several types arrive whole. ``history``
+    bounds the local change log that `changes` reads from. It implements
+    `csproxy.core.replica.ReplicaSink`.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class NearCache:
         self._as_of_s = 0.0
         self._news = anyio.Event()
         self._tasks: TaskGroup | None = None
+        self._started: TaskStatus[None] | None = None
         self._has_ended = False
         self._loads = 0
         self._transactions = 0
@@ -127,7 +129,11 @@ class NearCache:
         await self._load()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._run)
+        try:
+            await self._tasks.start(self._run)
+        except BaseException as e:
+            await self.__aexit__(type(e), e, e.__traceback__)
+            raise
         return self
 
     async def __aexit__(
@@ -207,26 +213,13 @@ class NearCache:
         `HistoryExpiredError` when the consumer falls so far behind that the local log has moved on.
         Ends when following ends.
         """
-        wanted = None if object_type is None else self._kind(object_type).number
-        return self._changes_after(self._replica.log.end, wanted)
+        return _Changes(self, None if object_type is None else self._kind(object_type).number)
 
-    async def _changes_after(self, cursor: int, wanted: int | None) -> AsyncIterator[ObjectChange]:
-        change_log = self._replica.log
-        while True:
-            news = self._news
-            while cursor < change_log.end:
-                try:
-                    (record,) = change_log.records(cursor, cursor + 1)
-                except IndexError as e:
-                    raise HistoryExpiredError(
-                        ErrorCode.HISTORY_LOG_EXPIRED, "changes() was read too slowly: the local history has moved on"
-                    ) from e
-                cursor += 1
-                if wanted in (None, record.type):
-                    yield _typed(record)
-            if self._has_ended:
-                return
-            await news.wait()
+    async def wait_changed(self) -> bool:
+        """Wait for the next transaction or load; False when there will be none any more."""
+        if not self._has_ended:
+            await self._news.wait()
+        return not self._has_ended
 
     def statistics(self) -> NearCacheStatistics:
         """A snapshot for monitoring."""
@@ -251,6 +244,11 @@ class NearCache:
     def cache(self) -> ConfigurationCache:
         """The current data set."""
         return self._replica.cache
+
+    @property
+    def log(self) -> ChangeLog:
+        """The window of recent changes."""
+        return self._replica.log
 
     @property
     def epochs(self) -> Sequence[Epoch]:
@@ -279,8 +277,9 @@ class NearCache:
 
     # following
 
-    async def _run(self) -> None:
+    async def _run(self, *, task_status: TaskStatus[None]) -> None:
         """Follow, and load again where following is no longer possible, until the client ends."""
+        self._started = task_status
         stop_observing = self._client.observe(self._client_changed)
         try:
             is_current = True
@@ -303,11 +302,18 @@ class NearCache:
         finally:
             stop_observing()
             self._end()
+            self._tell_started()
+
+    def _tell_started(self) -> None:
+        if self._started is not None:
+            started, self._started = self._started, None
+            started.started()
 
     async def _follow(self) -> None:
         async with self._client.subscribe(self._subscribed, since=self._replica.position) as stream:
             self._stream = stream
             self._backoff.connected(self._clock())
+            self._tell_started()
             try:
                 while (transaction := await stream.next_transaction()) is not None:
                     self._take(transaction)
@@ -384,6 +390,34 @@ class NearCache:
                     f"filter key {name} of {kind.name} needs {SCHEMA.types[missing[0]].name}, "
                     "which this near cache does not keep"
                 )
+
+
+class _Changes:
+    """The async iterator of `NearCache.changes`: a cursor into the local change log."""
+
+    def __init__(self, near: NearCache, wanted: int | None) -> None:
+        self._near = near
+        self._wanted = wanted
+        self._cursor = near.log.end
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ObjectChange:
+        change_log = self._near.log
+        while True:
+            while self._cursor < change_log.end:
+                try:
+                    (record,) = change_log.records(self._cursor, self._cursor + 1)
+                except IndexError as e:
+                    raise HistoryExpiredError(
+                        ErrorCode.HISTORY_LOG_EXPIRED, "changes() was read too slowly: the local history has moved on"
+                    ) from e
+                self._cursor += 1
+                if self._wanted in (None, record.type):
+                    return _typed(record)
+            if not await self._near.wait_changed():
+                raise StopAsyncIteration
 
 
 def _types_of(rule: object) -> list[int]:

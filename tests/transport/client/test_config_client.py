@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -458,7 +458,7 @@ async def test_iterate_may_be_left_early_and_what_comes_late_is_dropped() -> Non
     async with connected() as (client, peer, _), anyio.create_task_group() as tasks:
 
         async def consume() -> None:
-            async with aclosing(client.iterate(CfgPerson)) as parts:
+            async with client.iterate(CfgPerson) as parts:
                 async for _ in parts:
                     return
 

@@ -164,7 +164,7 @@ class ConfigurationCache:
 
         Fast for the unique keys of the schema; 0 and "" stand for an absent value.
         """
-        indexes = self._indexes[type_number].indexes
+        indexes = self._indexes[SCHEMA.object_type(type_number).number].indexes
         lists = [
             indexes[path].find(value) for path, value in zip(paths, values, strict=True) if value and path in indexes
         ]
@@ -214,19 +214,19 @@ class ConfigurationCache:
                     objects = self._objects[type_number]
                     return self._at_once(type_number, dbids, [objects[dbid] for dbid in dbids])
         query = parse_filter(type_number, filter_values)
-        if query.dbid is not None:
-            driver: Sequence[int] | None = [query.dbid]
-            to_check: list[Criterion] = []
-        else:
-            driver, to_check = driver_of(criteria(query, self._relations))
         number = query.object_type.number
-        candidates = self.count(number) if driver is None else len(driver)
-        if candidates <= IMMEDIATE_LIMIT:
-            return self._answer(query, list(self.dbids(number)) if driver is None else driver, to_check)
-        if driver is not None:
-            present = self._objects[number]
-            driver = [dbid for dbid in driver if dbid in present]
-        return self.view().selection(query, driver, [_independent(criterion) for criterion in to_check])
+        if query.dbid is not None:
+            return self._answer(query, (query.dbid,), ())
+        driver, to_check = driver_of(criteria(query, self._relations))
+        candidates = driver and driver.dbids
+        if (self.count(number) if candidates is None else len(candidates)) <= IMMEDIATE_LIMIT:
+            return self._answer(query, tuple(self.dbids(number)) if candidates is None else candidates, to_check)
+        if driver is not None and candidates is not None:
+            if driver.bind is None:
+                candidates = [dbid for dbid in candidates if dbid in self._objects[number]]
+            else:
+                candidates = None if len(candidates) == self.count(number) else list(candidates)
+        return self.view().selection(query, candidates, [_independent(criterion) for criterion in to_check])
 
     def _answer(self, query: Query, candidates: Sequence[int], to_check: Sequence[Criterion]) -> Selection:
         """The answer out of few candidates; those that are not there (any more) are passed over."""
@@ -367,9 +367,9 @@ def _links_by_target(indexes: Mapping[int, TypeIndexes]) -> dict[int, list[tuple
 
 
 def _independent(criterion: Criterion) -> Criterion:
-    """A criterion that no later change of the cache can reach: a test if it has one, else copies."""
+    """A criterion that no later change of the cache can reach: its test if it has one, else copies."""
     if criterion.bind is not None:
-        return criterion._replace(dbids=None)
+        return criterion
     return Criterion(
         None if criterion.dbids is None else tuple(criterion.dbids), excluded=frozenset(criterion.excluded)
     )

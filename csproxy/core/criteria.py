@@ -71,7 +71,8 @@ class Criterion(NamedTuple):
     """One condition, resolved; one field at least is set.
 
     ``dbids``: only these fit, ascending. ``bind``: makes the test on records from the columns of
-    ``paths``; with ``dbids`` it is another way to the same answer. ``excluded``: these do not fit.
+    ``paths``; with ``dbids`` it is another way to the same answer, and all of these are there.
+    ``excluded``: these do not fit.
     """
 
     dbids: Sequence[int] | None = None
@@ -133,7 +134,8 @@ def _column_test(column: Column, check: Callable[[Any], bool]) -> Test:
 
 def _no_value(columns: Sequence[Column]) -> Test:
     """All columns are empty."""
-    return lambda record: not any(column.values(record) for column in columns)
+    tests = [_column_test(column, bool) for column in columns]
+    return lambda record: not any(test(record) for test in tests)
 
 
 def _has_tenant(tenant: int) -> Callable[[Sequence[Column]], Test]:

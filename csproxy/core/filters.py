@@ -70,8 +70,8 @@ class Selection:
         return self._parts()
 
 
-def driver_of(found: Sequence[Criterion]) -> tuple[Sequence[int] | None, list[Criterion]]:
-    """The shortest list of candidates (None: everything is one), and the criteria still to be checked."""
+def driver_of(found: Sequence[Criterion]) -> tuple[Criterion | None, list[Criterion]]:
+    """The criterion with the shortest list of candidates (None: everything is one), and those still to be checked."""
     driver: Criterion | None = None
     for criterion in found:
         if criterion.dbids is not None and (
@@ -80,7 +80,7 @@ def driver_of(found: Sequence[Criterion]) -> tuple[Sequence[int] | None, list[Cr
             driver = criterion
     if driver is None:
         return None, list(found)
-    return driver.dbids, [criterion for criterion in found if criterion is not driver]
+    return driver, [criterion for criterion in found if criterion is not driver]
 
 
 class Matcher:

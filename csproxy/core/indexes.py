@@ -84,7 +84,7 @@ class Index:
     def extend(self, values: Iterable[Any], dbids: Iterable[int]) -> None:
         """Load objects of which none is in the index yet, one value each; `settle` must follow.
 
-        An absent value (0, "") is passed over. A value that the same object had just before is too.
+        An absent value (0, "") is passed over.
         """
         postings = self._postings
         setdefault = postings.setdefault
@@ -96,7 +96,7 @@ class Index:
                 if type(posting) is int:
                     postings[value] = [posting, dbid]
                     self._lists.add(value)
-                elif posting[-1] is not dbid:
+                else:
                     posting.append(dbid)
 
     def settle(self) -> None:
@@ -110,7 +110,7 @@ class Index:
         self._lists.clear()
 
     def extend_lists(self, lists: Iterable[Sequence[Any]], dbids: Iterable[int]) -> None:
-        """As `extend`, for paths with many values per object."""
+        """As `extend`, for paths with many values per object; a value counts once per object."""
         postings = self._postings
         setdefault = postings.setdefault
         for values, dbid in zip(lists, dbids, strict=True):

@@ -128,7 +128,8 @@ class View:
         """Build what the criteria need, resolve them, and go through the candidates."""
         for type_number, path in relations_needed(query):
             yield from self._build(type_number, path)
-        yield from self._parts(query, *driver_of(criteria(query, self)))
+        driver, to_check = driver_of(criteria(query, self))
+        yield from self._parts(query, driver and driver.dbids, to_check)
 
     def _parts(self, query: Query, driver: Sequence[int] | None, to_check: Sequence[Criterion]) -> Iterator[Part]:
         number = query.object_type.number

@@ -65,6 +65,17 @@ def test_a_digest_in_steps_takes_changes_in_between_into_account() -> None:
     assert list(cache.digest_steps(PERSON)) == []
 
 
+def test_the_steps_of_a_digest_do_not_see_later_changes_twice() -> None:
+    cache = people(5000)
+    cache.apply([updated(PERSON, 4000, {"userName": "y"})])
+    steps = cache.digest_steps(PERSON)
+    next(steps)
+    cache.apply([updated(PERSON, 4000, {"userName": "z"})])
+    expected = people(5000)
+    expected.apply([updated(PERSON, 4000, {"userName": "z"})])
+    assert cache.digest(PERSON) == expected.digest(PERSON)
+
+
 def test_an_unknown_type_has_no_digest() -> None:
     for ask in (people(0).digest, people(0).digest_steps):
         with pytest.raises(ModelError) as refused:

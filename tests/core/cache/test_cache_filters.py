@@ -138,6 +138,12 @@ def test_the_total_is_known_without_a_scan() -> None:
     assert cache.view().select(PERSON, {"dbid": 999}).total == 0
 
 
+def test_a_list_of_everything_is_read_without_looking_up_each_object() -> None:
+    cache = many_persons(5000).cache()
+    assert [len(part.dbids) for part in cache.select(PERSON, {"tenant_dbid": 1}).parts()] == [4096, 904]
+    assert [len(part.dbids) for part in cache.select(PERSON, {}).parts()] == [4096, 904]
+
+
 def test_a_selection_says_what_it_is() -> None:
     cache = many_persons(201).cache()
     assert repr(cache.select(PERSON, {"dbid": 3})) == "<Selection of 1 objects, immediate>"

@@ -98,6 +98,7 @@ def test_objects_are_found_by_unique_key() -> None:
     assert cache.find(AGENT_GROUP, tenantDBID=2, name="g") == 3
     assert cache.find(DN, tenantDBID=1, switchDBID=9, number="7000", type=1, name="") == 4
     assert cache.find(DN, tenantDBID=1, switchDBID=9, number="7000", type=1, name="x") == 5
+    assert cache.find(DN, tenantDBID=1, switchDBID=9, number="7000", type=2, name="") is None
     assert cache.find(TENANT, name="") == 1, "an absent value is found by a scan"
     key = SCHEMA.types[FOLDER].unique_keys[0]
     assert cache.lookup(FOLDER, key, (TENANT, 1, 3, 0, 0, "Persons")) == 7
@@ -115,6 +116,8 @@ def test_names_that_are_no_unique_key_are_refused() -> None:
     with pytest.raises(ModelError) as unknown:
         cache.find(99, name="x")
     assert unknown.value.code is ErrorCode.UNSUPPORTED_OBJECT
+    with pytest.raises(ModelError):
+        cache.lookup(99, ("name",), ("x",))
 
 
 def test_a_key_that_two_objects_have_for_a_moment_finds_both_in_turn() -> None:

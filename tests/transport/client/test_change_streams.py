@@ -266,14 +266,13 @@ async def test_a_restored_session_continues_without_gap_or_duplicate() -> None:
         assert client.statistics().reconnects == 1
 
 
-async def test_a_transaction_cut_by_a_lost_connection_is_delivered_once_and_whole() -> None:
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_a_transaction_cut_by_a_lost_connection_is_delivered_once_and_whole(losses: int) -> None:
     async with connected() as (client, peer, server), following(client, peer, CfgPerson) as consumer:
-        peer.send(created(PERSON, {"DBID": 7}, at(101), last=False))
-        peer.drop()
-        peer, frame = await reconnect(server, since=at(100))
-        peer.send(created(PERSON, {"DBID": 7}, at(101), last=False, history=True))
-        peer.drop()
-        peer, frame = await reconnect(server, since=at(100))
+        for _ in range(losses):
+            peer.send(created(PERSON, {"DBID": 7}, at(101), last=False))
+            peer.drop()
+            peer, frame = await reconnect(server, since=at(100))
         peer.send(created(PERSON, {"DBID": 7}, at(101), last=False, history=True))
         peer.send(created(PERSON, {"DBID": 8}, at(102), history=True))
         peer.answer(frame, MessageId.HISTORY_LOG_SENT, None, at(102))

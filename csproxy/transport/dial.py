@@ -11,7 +11,7 @@ from anyio.abc import SocketAttribute
 from csproxy.errors import ConnectionLostError, ErrorCode
 from csproxy.transport.channel import Channel
 from csproxy.transport.protocol_channel import ProtocolChannel
-from csproxy.transport.sockets import bound_kernel_queue
+from csproxy.transport.sockets import bound_kernel_queue, notice_dead_peers
 from csproxy.transport.stream_channel import RunTasks, StreamChannel
 
 __all__ = ["CONNECT_TIMEOUT_S", "connect_tcp"]
@@ -49,6 +49,7 @@ async def _connect_protocol(host: str, port: int, local: tuple[str, int] | None)
     loop = asyncio.get_running_loop()
     transport, channel = await loop.create_connection(ProtocolChannel, host, port, local_addr=local)
     bound_kernel_queue(transport.get_extra_info("socket"))
+    notice_dead_peers(transport.get_extra_info("socket"))
     return channel
 
 
@@ -58,4 +59,5 @@ async def _connect_stream(host: str, port: int, local: tuple[str, int] | None) -
         options = {"local_host": local[0]} | ({"local_port": local[1]} if local[1] else {})
     stream = await anyio.connect_tcp(host, port, **options)
     bound_kernel_queue(stream.extra(SocketAttribute.raw_socket))
+    notice_dead_peers(stream.extra(SocketAttribute.raw_socket))
     return StreamChannel(stream, RunTasks())

@@ -19,7 +19,7 @@ from anyio.abc import SocketStream, TaskGroup
 from csproxy.errors import ConfigurationError
 from csproxy.transport.channel import Channel
 from csproxy.transport.protocol_channel import CLOSE_TIMEOUT_S, ProtocolChannel
-from csproxy.transport.sockets import bound_kernel_queue
+from csproxy.transport.sockets import bound_kernel_queue, notice_dead_peers
 from csproxy.transport.stream_channel import RunTasks, StreamChannel
 from csproxy.transport.turns import now
 
@@ -269,6 +269,7 @@ def _listen(family: int, address: Any, backlog: int) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound_kernel_queue(sock)
+        notice_dead_peers(sock)
         sock.bind(address)
         sock.listen(backlog)
     except BaseException:

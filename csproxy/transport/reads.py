@@ -49,7 +49,7 @@ def read_objects(connection: ServerConnection, frame: Frame) -> None:
     request = _decode_request(frame.payload)
     server = connection.server
     if frame.uen and not server.has_reached(Position(frame.epoch, frame.uen)):
-        connection.wait_for(_read_later, connection, frame)
+        connection.handle_when_reached(frame, read_objects)
         return
     cache = server.cache
     if not request.snapshot and len(request.filter) == 1 and request.type != _FOLDER_TYPE:
@@ -77,19 +77,6 @@ def _answer_one(connection: ServerConnection, frame: Frame, kind: int, stored: b
             )
         )
     )
-
-
-async def _read_later(connection: ServerConnection, frame: Frame) -> None:
-    """A read that asks for a position which this server has not reached: wait a bounded time for it."""
-    from csproxy.transport.server_connection import REFUSALS
-
-    try:
-        await connection.server.wait_until_reached(Position(frame.epoch, frame.uen))
-        _answer_many(connection, frame, _decode_request(frame.payload))
-    except REFUSALS as e:
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
 
 
 def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObjects) -> None:

@@ -63,6 +63,9 @@ def choose_version(connection: ServerConnection, frame: Frame) -> None:
 
 def register_notification(connection: ServerConnection, frame: Frame) -> None:
     """78: one more subscription; with a position, the changes since then come first."""
+    if _is_ahead(connection, frame):
+        connection.handle_when_reached(frame, register_notification)
+        return
     session = _session(connection)
     interest = _interest(msgspec.msgpack.decode(frame.payload or b"\x80", type=RegisterNotification))
     if len(session.interests) >= MAX_SUBSCRIPTIONS:
@@ -72,7 +75,7 @@ def register_notification(connection: ServerConnection, frame: Frame) -> None:
     log_ = connection.server.log
     replay = None
     if frame.epoch:
-        start = _locate(connection, frame)
+        start = log_.locate(Position(frame.epoch, frame.uen), epochs=connection.server.epochs)
         only = SubscriptionClass[Any](frozenset({interest}), session.access)
         replay = Replay(start, log_.end, only, history=True, closing=_mark_at(connection.server.position))
     connection.answer(frame, MessageId.NOTIFICATION_REGISTERED)
@@ -93,6 +96,9 @@ def unregister_notification(connection: ServerConnection, frame: Frame) -> None:
 
 def history_log(connection: ServerConnection, frame: Frame) -> None:
     """41: what a restored session missed, then the live stream."""
+    if _is_ahead(connection, frame):
+        connection.handle_when_reached(frame, history_log)
+        return
     session = _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=HistoryLog)
     if request.session != session.id or connection.cls is not None:
@@ -105,6 +111,9 @@ def history_log(connection: ServerConnection, frame: Frame) -> None:
 
 def resume_from(connection: ServerConnection, frame: Frame) -> None:
     """1002: take subscriptions and send what they missed since the position, then the live stream."""
+    if _is_ahead(connection, frame):
+        connection.handle_when_reached(frame, resume_from)
+        return
     session = _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ResumeFrom)
     _resume(connection, frame, session.interests | {_interest(item) for item in request.subscriptions})
@@ -256,11 +265,7 @@ def _interest(payload: Subscription) -> Interest:
 
 def _resume(connection: ServerConnection, frame: Frame, interests: frozenset[Interest]) -> None:
     server = connection.server
-    position = Position(frame.epoch, frame.uen)
-    if position.epoch == server.position.epoch and position.uen > server.position.uen:
-        connection.wait_for(_resume_later, connection, frame, interests)
-        return
-    start = server.log.locate(position, epochs=server.epochs)
+    start = server.log.locate(Position(frame.epoch, frame.uen), epochs=server.epochs)
     access = _session(connection).access
     reached = server.position
 
@@ -278,27 +283,10 @@ def _resume(connection: ServerConnection, frame: Frame, interests: frozenset[Int
     connection.subscribe(interests, replay=Replay(start, server.log.end, matcher, history=True, closing=sent))
 
 
-async def _resume_later(connection: ServerConnection, frame: Frame, interests: frozenset[Interest]) -> None:
-    """The client has seen more than this server: wait a bounded time, never show it an older state."""
-    try:
-        await connection.server.wait_until_reached(Position(frame.epoch, frame.uen))
-        _resume(connection, frame, interests)
-    except REFUSALS as e:
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
-
-
-def _locate(connection: ServerConnection, frame: Frame) -> int:
-    server = connection.server
-    position = Position(frame.epoch, frame.uen)
-    if position.epoch == server.position.epoch and position.uen > server.position.uen:
-        raise ServerError.from_code(
-            ErrorCode.WRONG_API_PARAMETERS,
-            f"UEN {position.uen} is in the future: this server is at UEN {server.position.uen}",
-            retry_after_s=server.retry_after_s(),
-        )
-    return server.log.locate(position, epochs=server.epochs)
+def _is_ahead(connection: ServerConnection, frame: Frame) -> bool:
+    """Whether the client has seen more than this server; it is never shown an older state."""
+    own = connection.server.position
+    return frame.epoch == own.epoch and frame.uen > own.uen
 
 
 def _mark_at(position: Position) -> Callable[[], bytes]:

@@ -301,7 +301,7 @@ class ConfigurationServer:
 
     def congested(self, connection: ServerConnection) -> None:
         """The client does not take what is sent; it is watched until its channel is writable again."""
-        if not connection.congested_since_s:
+        if connection.congested_since_s is None:
             connection.congested_since_s = self.clock()
         self._congested[connection] = None
 
@@ -406,7 +406,7 @@ class ConfigurationServer:
 
     def _check_congested(self, connection: ServerConnection, now_s: float) -> None:
         since_s = connection.congested_since_s
-        if connection.is_closed or not since_s:
+        if connection.is_closed or since_s is None:
             del self._congested[connection]
         elif now_s - since_s > self.settings.client_response_timeout_s:
             connection.disconnect(

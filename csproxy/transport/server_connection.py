@@ -86,7 +86,7 @@ class ServerConnection:
         self.live = False
         self.next_ordinal = 0
         self.opened_s = server.clock()
-        self.congested_since_s = 0.0
+        self.congested_since_s: float | None = None
         self.snapshots: dict[int, View] = {}
         self.writes: deque[Frame] = deque()
         self.is_closed = False
@@ -116,7 +116,7 @@ class ServerConnection:
 
     def writable(self) -> None:
         """The channel has room again: go on with what was missed, bulk answers and deferred requests."""
-        self.congested_since_s = 0.0
+        self.congested_since_s = None
         self._work()
 
     def closed(self, error: Exception | None) -> None:
@@ -221,6 +221,19 @@ class ServerConnection:
         self.unblock_if_free()
         if not self.is_closed:
             self.receive(b"")
+
+    def handle_when_reached(self, frame: Frame, handler: Handler) -> None:
+        """Handle a request as soon as the server has reached the position in its header, within a bounded time."""
+        self.wait_for(self._handle_when_reached, frame, handler)
+
+    async def _handle_when_reached(self, frame: Frame, handler: Handler) -> None:
+        try:
+            await self.server.wait_until_reached(Position(frame.epoch, frame.uen))
+            handler(self, frame)
+        except REFUSALS as e:
+            self.refuse(frame, e)
+        finally:
+            self.done_waiting()
 
     def disconnect(self, code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> None:
         """Tell the client why, and close; further calls do nothing.

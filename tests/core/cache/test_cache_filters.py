@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from csproxy.core import codec
 from csproxy.core import filters as filters_module
 from csproxy.core.changes import Position
+from csproxy.core.criteria import Criterion
 from csproxy.core.filter_keys import FILTER_KEYS
 from csproxy.core.filter_rules import Containing
-from csproxy.core.filters import trim
+from csproxy.core.filters import driver_of, trim
 from csproxy.core.model import SCHEMA
 from tests.core.cache.world import (
     ACCESS_GROUP,
@@ -276,3 +277,10 @@ def test_a_load_reads_folders_as_they_are_stored() -> None:
     assert load.immediate
     assert codec.decode(collect(load).objects[0]) == {"DBID": 5, "name": "f"}
     assert not cache.view().select(FOLDER, {}).immediate
+
+
+def test_the_shortest_list_of_candidates_drives_the_search() -> None:
+    long, short, test = Criterion((1, 2, 3)), Criterion((2,)), Criterion(excluded={2})
+    assert driver_of([long, test, short]) == (short, [long, test])
+    assert driver_of([short, long]) == (short, [long])
+    assert driver_of([test]) == (None, [test])

@@ -10,7 +10,7 @@ import pytest
 from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action
-from csproxy.core.folders import compose_folder, without_members
+from csproxy.core.folders import Membership, compose_folder, without_members
 from csproxy.core.model.delta import encode_object
 from csproxy.core.model.schema import SCHEMA
 from tests.core.cache.world import (
@@ -214,3 +214,15 @@ def test_tenants_of_an_object(number: int, dbid: int, tenants: tuple[int, ...]) 
         (PLACE, {"DBID": 1}),
     )
     assert cache.tenants_of(number, dbid) == tenants
+
+
+def test_a_composed_folder_is_kept_until_it_is_forgotten() -> None:
+    membership = Membership()
+    membership.add(5, PERSON, 1)
+    stored = codec.encode({"DBID": 5})
+    first = membership.compose(5, stored)
+    assert membership.compose(5, stored) is first
+    membership.forget(5)
+    again = membership.compose(5, stored)
+    assert again == first
+    assert again is not first

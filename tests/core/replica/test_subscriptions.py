@@ -30,7 +30,10 @@ def test_a_class_without_members_is_forgotten_and_matches_no_more() -> None:
     index: SubscriptionIndex[str] = SubscriptionIndex()
     cls = index.join("a", frozenset({Interest(3), Interest(9)}), READ_ALL)
     other = index.join("b", frozenset({Interest(3)}), READ_ALL)
+    index.join("c", frozenset({Interest(3), Interest(9)}), READ_ALL)
     index.leave("a", cls)
+    assert index.match(record(9, 5, 1)) == [cls]
+    index.leave("c", cls)
     assert index.match(record(3, 5, 1)) == [other]
     assert index.match(record(9, 5, 1)) == []
     index.leave("b", other)

@@ -1,0 +1,186 @@
+"""The replica: transactions, reloads and history move cache and log together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from csproxy.core import codec
+from csproxy.core.changelog import LogRecord
+from csproxy.core.changes import Action, Change, Epoch, ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.core.loading import CacheBuilder
+from csproxy.core.model import SCHEMA
+from csproxy.core.model.delta import encode_object
+from csproxy.core.replica import Replica
+from csproxy.errors import ErrorCode, LocalProtocolError, ModelError
+
+EPOCH = 7
+EPOCHS = [Epoch(EPOCH, 1)]
+SKILL, TENANT = 13, 7
+
+
+def frame_of(action: Action, payload: bytes, *, position: Position, last: bool) -> bytes:
+    """A readable frame: what the replica asked to be encoded."""
+    return codec.encode([int(action), position.epoch, position.uen, last, payload])
+
+
+def replica() -> Replica:
+    return Replica(encode=frame_of, clock=lambda: 100.0)
+
+
+def skill(dbid: int, *, tenant: int = 1, name: str = "") -> dict[str, Any]:
+    return {"DBID": dbid, "tenantDBID": tenant, "name": name or f"skill {dbid}", "state": 1}
+
+
+def stored(item: dict[str, Any]) -> bytes:
+    return encode_object(SCHEMA.types[SKILL], item)
+
+
+def created(uen: int, item: dict[str, Any], *, last: bool = True) -> Change:
+    return Change(
+        action=Action.CREATED,
+        type=SKILL,
+        dbid=item["DBID"],
+        position=Position(EPOCH, uen),
+        frame=b"created",
+        last=last,
+        object=stored(item),
+    )
+
+
+def deleted(uen: int, item: dict[str, Any]) -> Change:
+    return Change(
+        action=Action.DELETED,
+        type=SKILL,
+        dbid=item["DBID"],
+        position=Position(EPOCH, uen),
+        frame=b"deleted",
+        former=stored(item),
+    )
+
+
+def loaded(target: Replica, items: Sequence[dict[str, Any]], position: Position, epochs: Sequence[Epoch] = EPOCHS) -> Any:
+    builder = CacheBuilder(target.cache)
+    builder.add(SKILL, [stored(item) for item in items], [0] * len(items))
+    return target.replace(builder, position, epochs)
+
+
+def differences(records: Sequence[LogRecord]) -> list[tuple[Action, msgspec.Struct]]:
+    kinds = {Action.CREATED: ObjectCreated, Action.UPDATED: ObjectUpdated, Action.DELETED: ObjectDeleted}
+    found = []
+    for record in records:
+        number, *_, payload = codec.decode(record.frame)
+        found.append((Action(number), codec.decode(payload), kinds[Action(number)]))
+    return [(action, payload) for action, payload, _ in found]
+
+
+def test_the_first_data_set_starts_the_history() -> None:
+    target = replica()
+    assert not target.complete
+    assert "empty" in repr(target)
+    assert loaded(target, [skill(1)], Position(EPOCH, 5)) == ([], False)
+    assert target.complete
+    assert target.position == Position(EPOCH, 5)
+    assert target.log.floor == Position(EPOCH, 5)
+    assert "complete at UEN 5, 1 objects" in repr(target)
+
+
+def test_changes_before_the_first_data_set_are_a_mistake() -> None:
+    with pytest.raises(LocalProtocolError, match="before the first complete data set"):
+        replica().publish([created(1, skill(1))])
+
+
+def test_a_transaction_is_applied_and_logged_with_its_tenants() -> None:
+    target = replica()
+    loaded(target, [], Position(EPOCH, 0))
+    records = target.publish([created(1, skill(1, tenant=3), last=False), created(2, skill(2))])
+    assert [(r.position.uen, r.dbid, r.tenants, r.last, r.time_s) for r in records] == [
+        (1, 1, (3,), False, 100.0),
+        (2, 2, (1,), True, 100.0),
+    ]
+    assert target.position == Position(EPOCH, 2)
+    assert list(target.log.records(0, 2)) == records
+
+
+def test_a_transaction_that_does_not_fit_changes_nothing() -> None:
+    target = replica()
+    loaded(target, [skill(1)], Position(EPOCH, 0))
+    with pytest.raises(ModelError):
+        target.publish([created(1, skill(2), last=False), created(2, skill(1))])
+    assert target.cache.count(SKILL) == 1
+    assert target.log.end == 0
+    assert target.position == Position(EPOCH, 0)
+
+
+def test_a_reload_reports_the_difference_at_its_position() -> None:
+    target = replica()
+    loaded(target, [skill(1), skill(2), skill(3)], Position(EPOCH, 5))
+    records, continued = loaded(target, [skill(2, name="other"), skill(3), skill(4)], Position(EPOCH, 9))
+    assert continued
+    assert {record.position for record in records} == {Position(EPOCH, 9)}
+    assert [record.last for record in records] == [False, False, True]
+    found = {action: payload for action, payload in differences(records)}
+    assert found[Action.DELETED] == {"type": SKILL, "dbid": 1, "former": skill(1)}
+    assert found[Action.CREATED] == {"type": SKILL, "object": skill(4)}
+    assert found[Action.UPDATED] == {"type": SKILL, "dbid": 2, "object": skill(2, name="other")}
+    assert target.log.locate(Position(EPOCH, 5), epochs=EPOCHS) == 0
+    with pytest.raises(ModelError, match="were not followed"):
+        target.log.locate(Position(EPOCH, 7), epochs=EPOCHS)
+
+
+def test_a_reload_under_a_later_epoch_of_the_same_history_continues_it() -> None:
+    target = replica()
+    loaded(target, [skill(1)], Position(EPOCH, 5))
+    epochs = [Epoch(EPOCH, 1), Epoch(8, 6)]
+    _, continued = loaded(target, [skill(1), skill(2)], Position(8, 7), epochs)
+    assert continued
+    assert target.log.locate(Position(EPOCH, 5), epochs=epochs) == 0
+
+
+@pytest.mark.parametrize(
+    ("position", "epochs"),
+    [
+        (Position(9, 50), [Epoch(9, 1)]),
+        (Position(EPOCH, 3), EPOCHS),
+        (Position(8, 7), [Epoch(EPOCH, 1), Epoch(8, 4)]),
+    ],
+    ids=["another history", "a state from before", "an epoch that took over earlier"],
+)
+def test_a_reload_of_another_history_starts_it_anew(position: Position, epochs: list[Epoch]) -> None:
+    target = replica()
+    loaded(target, [skill(1)], Position(EPOCH, 5))
+    records, continued = loaded(target, [skill(2)], position, epochs)
+    assert not continued
+    assert len(records) == 2
+    assert target.log.floor == position
+    with pytest.raises(ModelError) as caught:
+        target.log.locate(Position(EPOCH, 2), epochs=target.epochs)
+    assert caught.value.code is ErrorCode.HISTORY_LOG_EXPIRED
+
+
+def test_a_change_moves_between_tenants_is_reported_to_both() -> None:
+    target = replica()
+    loaded(target, [skill(1, tenant=1)], Position(EPOCH, 5))
+    records, _ = loaded(target, [skill(1, tenant=2)], Position(EPOCH, 6))
+    assert records[0].tenants == (1, 2)
+
+
+def test_history_from_before_the_data_set_can_be_resumed_from() -> None:
+    target = replica()
+    loaded(target, [skill(2, tenant=4)], Position(EPOCH, 3))
+    target.extend_history(
+        [[created(1, skill(1, tenant=9))], [created(2, skill(2, tenant=4))], [deleted(3, skill(1, tenant=9))]]
+    )
+    assert target.log.floor == Position(EPOCH, 0)
+    records = list(target.log.records(target.log.locate(Position(EPOCH, 1), epochs=EPOCHS), target.log.end))
+    assert [(record.position.uen, record.tenants) for record in records] == [(2, (4,)), (3, (9,))]
+
+
+def test_no_history_leaves_the_log_as_it_is() -> None:
+    target = replica()
+    loaded(target, [], Position(EPOCH, 3))
+    target.extend_history([])
+    assert target.log.floor == Position(EPOCH, 3)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from csproxy.core.changes import Action, Position
     from csproxy.errors import CsproxyError
     from csproxy.transport.client import ClientState, ConfigClient, ReadResult
-    from csproxy.transport.client_subscriptions import ChangeStream, ObjectChange
+    from csproxy.transport.client_changes import ObjectChange
+    from csproxy.transport.client_subscriptions import ChangeStream
     from csproxy.transport.listener import Listener
     from csproxy.transport.near_cache import NearCache
     from csproxy.transport.server import ConfigurationServer
@@ -44,7 +45,7 @@ _HOMES = {
     "CsproxyError": "csproxy.errors",
     "Listener": "csproxy.transport.listener",
     "NearCache": "csproxy.transport.near_cache",
-    "ObjectChange": "csproxy.transport.client_subscriptions",
+    "ObjectChange": "csproxy.transport.client_changes",
     "Position": "csproxy.core.changes",
     "ReadResult": "csproxy.transport.client",
 }

@@ -105,12 +105,8 @@ class ClientLink:
         if self.state is not ClientState.NEW:
             raise LocalProtocolError("a client is entered once: make another")
         connection = await self._connect_first()
-        try:
-            self._tasks = anyio.create_task_group()
-            await self._tasks.__aenter__()
-        except BaseException:
-            connection.close()
-            raise
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
         self._tasks.start_soon(self._keep, connection)
         return self
 

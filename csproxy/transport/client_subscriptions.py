@@ -16,17 +16,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from enum import Enum, auto
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import anyio
 
-from csproxy.core.changes import Action, Change, Position
-from csproxy.core.model import SCHEMA, CfgObject
-from csproxy.core.model.base import CfgDelta
-from csproxy.core.model.typed import decode_object, delta_from_plain
+from csproxy.core.changes import Change, Position
+from csproxy.core.model import SCHEMA
 from csproxy.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -37,11 +34,12 @@ from csproxy.errors import (
     ServerError,
     TimedOutError,
 )
+from csproxy.transport.client_changes import ObjectChange, RawTransaction
 from csproxy.transport.exchange import EpochOrder, Exchange
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId, RegisterNotification, Subscription, UnregisterNotification
 
-__all__ = ["BUFFER_BYTES", "ChangeStream", "ObjectChange", "RawTransaction", "SubscriptionHub"]
+__all__ = ["BUFFER_BYTES", "ChangeStream", "SubscriptionHub"]
 
 BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Frames that a stream keeps for a slow consumer; a single larger transaction is still taken whole."""
@@ -49,75 +47,6 @@ MAX_TRANSACTION_BYTES: Final = 1024 * 1024 * 1024
 """Frames of one unfinished transaction above which the server is not believed any more."""
 
 _NONE: Final = Position(0, 0)
-
-
-class ObjectChange(NamedTuple):
-    """One change of one object as a subscriber sees it.
-
-    ``type`` is the class of the object. ``object`` is there for a creation (and for an update after
-    a reload, which knows no delta), ``delta`` for any other update, ``former`` for a deletion as far
-    as the account may read it. ``folder`` is the folder's DBID where the change set it, else 0.
-    ``user`` and ``application`` made the change (empty where a reload found it). ``last`` ends the
-    transaction.
-    """
-
-    action: Action
-    type: type[CfgObject]
-    dbid: int
-    position: Position
-    last: bool
-    from_history: bool
-    object: CfgObject | None
-    delta: CfgDelta | None
-    former: CfgObject | None
-    folder: int
-    user: str
-    application: str
-    time: datetime
-
-    @staticmethod
-    def decode(change: Change, *, from_history: bool = False, last: bool = True) -> ObjectChange:
-        """The typed form of a change. Raises `ModelError` for a type that this release does not know."""
-        kind = SCHEMA.object_type(change.type)
-        return ObjectChange(
-            action=change.action,
-            type=kind.cls,
-            dbid=change.dbid,
-            position=change.position,
-            last=last,
-            from_history=from_history,
-            object=None if change.object is None else decode_object(kind, change.object),
-            delta=None if change.delta is None else delta_from_plain(kind, change.delta),
-            former=None if change.former is None else decode_object(kind, change.former),
-            folder=change.folder,
-            user=change.user,
-            application=change.application,
-            time=datetime.fromtimestamp(change.time_ms / 1000, tz=UTC),
-        )
-
-
-class RawTransaction(NamedTuple):
-    """The changes of one transaction that match a subscription, and the position that it leads to.
-
-    ``from_history`` tells which of the changes were replayed.
-    """
-
-    changes: tuple[Change, ...]
-    from_history: tuple[bool, ...]
-    end: Position
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of its frames, what it counts for in a buffer."""
-        return sum(len(change.frame) for change in self.changes)
-
-    def typed(self) -> tuple[ObjectChange, ...]:
-        """All changes in their typed form; the last of them has ``last``."""
-        final = len(self.changes) - 1
-        return tuple(
-            ObjectChange.decode(change, from_history=history, last=index == final)
-            for index, (change, history) in enumerate(zip(self.changes, self.from_history, strict=True))
-        )
 
 
 class _State(Enum):

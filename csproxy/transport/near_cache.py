@@ -43,18 +43,13 @@ from csproxy.errors import (
     TimedOutError,
 )
 from csproxy.transport.client import ClientState, ConfigClient, TypeRef
+from csproxy.transport.client_changes import ObjectChange, RawTransaction
 from csproxy.transport.client_filters import filter_map
-from csproxy.transport.client_subscriptions import ChangeStream, ObjectChange, RawTransaction
+from csproxy.transport.client_snapshot import Snapshot
+from csproxy.transport.client_subscriptions import ChangeStream
 from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import FLAG_END, Frame, FrameReader, with_flags
-from csproxy.transport.wire.messages import (
-    Empty,
-    MessageId,
-    ObjectsRead,
-    ReadObjects,
-    SnapshotHandle,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import ObjectsRead, decode_payload
 from csproxy.transport.wire.notifications import decode_change, encode_notification
 
 __all__ = ["NearCache", "NearCacheStatistics"]
@@ -336,29 +331,18 @@ class NearCache:
         """Read all types from one snapshot of the server, and put them in place together."""
         connection = await self._client.connection()
         began_s = self._clock()
-        opened = await connection.request(MessageId.OPEN_SNAPSHOT, Empty(), timeout_s=self._part_timeout_s)
-        handle = decode_payload(SnapshotHandle, opened.payload)
         builder = CacheBuilder(self.cache if self._replica.complete else None)
 
         def add(frame: Frame) -> None:
             part = decode_payload(ObjectsRead, frame.payload)
             builder.add(part.type, [bytes(raw) for raw in part.objects], part.folders)
 
-        try:
+        async with Snapshot(connection, timeout_s=self._part_timeout_s) as snapshot:
             for number in self._types:
-                request = ReadObjects(type=number, filter={"read_folder_dbid": 1}, snapshot=handle.snapshot)
-                exchange = connection.begin(MessageId.READ_OBJECTS, request, on_part=add)
-                try:
-                    while not exchange.done.is_set() and await exchange.progress(self._part_timeout_s):
-                        pass
-                finally:
-                    exchange.give_up()
-                exchange.result(self._part_timeout_s)
-        finally:
-            connection.post(MessageId.CLOSE_SNAPSHOT, handle)
-        self.replace(builder, Position(opened.epoch, opened.uen), self._client.epochs)
+                await snapshot.read(number, {"read_folder_dbid": 1}, on_part=add, timeout_s=self._part_timeout_s)
+        self.replace(builder, snapshot.position, self._client.epochs)
         self._as_of_s = began_s
-        log.info("near cache of %d objects at UEN %d", sum(self.cache.counts().values()), opened.uen)
+        log.info("near cache of %d objects at UEN %d", sum(self.cache.counts().values()), snapshot.position.uen)
 
     def _client_changed(self, state: ClientState) -> None:
         """Note, while it is known, up to when the data was current."""

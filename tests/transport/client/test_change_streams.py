@@ -22,7 +22,8 @@ from csproxy.errors import (
     ModelError,
 )
 from csproxy.transport.client import ClientState, ConfigClient
-from csproxy.transport.client_subscriptions import ChangeStream, ObjectChange
+from csproxy.transport.client_changes import ObjectChange
+from csproxy.transport.client_subscriptions import ChangeStream
 from csproxy.transport.wire.messages import (
     HistoryLog,
     MessageId,

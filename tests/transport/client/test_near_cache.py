@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from csproxy.core.changelog import WindowLimits
@@ -216,6 +217,31 @@ async def test_an_error_of_the_users_code_leaves_the_block_unchanged() -> None:
         with pytest.raises(ZeroDivisionError):
             async with NearCache(client, [CfgAgentGroup]):
                 raise ZeroDivisionError
+
+
+async def test_entering_cancelled_at_any_await_leaves_the_client_usable() -> None:
+    async with make_world(skills=2000) as world, world.client() as client:
+        for turns in range(80):
+            entered = False
+
+            async def run() -> None:
+                nonlocal entered
+                async with NearCache(client, [CfgSkill, CfgPerson]):
+                    entered = True
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run)
+                for _ in range(turns):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            if entered:
+                break
+        else:
+            raise AssertionError("the near cache never loaded")
+        assert (await client.get(CfgPerson, 100)).DBID == 100
+        await until(lambda: world.master.server.statistics().subscriptions == 0)
+        for session in world.master.server.sessions:
+            assert session.connection.snapshots == {}
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -11,7 +11,7 @@ relations are one to one, and an int costs nothing beyond the dict's entry.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sortedcontainers import SortedList
@@ -24,7 +24,8 @@ __all__ = ["HOST_AND_PORTS", "Index", "TypeIndexes", "indexed_paths", "link_path
 _LIST_LIMIT: Final = 256
 """Longest plain list: beyond it an insertion into a SortedList is cheaper than moving the tail."""
 
-Posting = int | list[int] | Any
+Posting = Any
+"""int | list[int] | SortedList: the kinds are told apart by their exact type."""
 
 
 class Index:
@@ -39,7 +40,7 @@ class Index:
     def __len__(self) -> int:
         return len(self._postings)
 
-    def values(self) -> Iterable[Hashable]:
+    def values(self) -> Collection[Hashable]:
         """All values that some object has."""
         return self._postings.keys()
 

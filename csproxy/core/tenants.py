@@ -8,7 +8,7 @@ the tenant with DBID 1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from csproxy.core.folders import FOLDER_TYPE
 from csproxy.core.model import SCHEMA
@@ -41,7 +41,7 @@ def tenants_of(type_number: int, dbid: int, lookup: Lookup) -> tuple[int, ...]:
     record = wanted.decode(stored)
     tenants = wanted.columns[0].values(record)
     if tenants:
-        return tuple(sorted(tenants))  # type: ignore[type-var]
+        return tuple(sorted(cast("frozenset[int]", tenants)))
     if object_type.container is None:
         return ENVIRONMENT
     container = TYPE_NUMBERS[str(object_type.attributes[object_type.container].target)]

@@ -17,6 +17,7 @@ from csproxy.auth.passwords import hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.failover import Endpoint
 from csproxy.core.options import LOG_OUTPUT_LEVELS
+from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.sessions import Account
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.logs import LogOutputs
@@ -87,7 +88,7 @@ class Daemon:
             owner = f"{settings.application}, process {os.getpid()} on {platform.node()}"
             sink = ApplicationWatch(server, settings.application, self._application_changed)
             async with DatabaseMaster(
-                f"sqlite:///{path}", sink, owner=owner, random_epoch=_random_epoch, hash_password=hash_password
+                sqlite_url(path), sink, owner=owner, random_epoch=_random_epoch, hash_password=hash_password
             ) as database:
                 server.writer = database
                 server.authenticator = _EmptyPasswordRule(

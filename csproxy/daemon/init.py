@@ -149,6 +149,7 @@ def _write(path: Path, text: str, *, mode: int) -> None:
 
 def _create_database(arguments: argparse.Namespace, path: Path, password: str, proxies: list[tuple[str, int]]) -> None:
     from csproxy.auth.passwords import hash_password
+    from csproxy.core.persistence.engine import sqlite_url
     from csproxy.core.persistence.initial import create_configuration
     from csproxy.core.wellknown import DEFAULT_PERSON, well_known_objects
     from csproxy.daemon.output import progress
@@ -165,7 +166,7 @@ def _create_database(arguments: argparse.Namespace, path: Path, password: str, p
         if arguments.site is not None:
             objects = _with_site(base, arguments.site, arguments.seed, report)
         create_configuration(
-            f"sqlite:///{path}",
+            sqlite_url(path),
             objects,
             release=__version__,
             password_hashes=hashes,

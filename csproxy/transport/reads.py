@@ -93,7 +93,7 @@ def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObject
             )
         source = view
     selection = source.select(request.type, request.filter)
-    parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes, server.cache)
+    parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes)
     if selection.immediate:
         connection.send(b"".join(parts))
     else:
@@ -101,7 +101,7 @@ def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObject
 
 
 def _frames(
-    request: int, position: Position, kind: int, selection: Selection, packet_bytes: int, cache: ConfigurationCache
+    request: int, position: Position, kind: int, selection: Selection, packet_bytes: int
 ) -> Iterator[bytes]:
     """The frames of an answer, each about ``packet_bytes`` long; ``b""`` where a step found nothing."""
     epoch, uen = position
@@ -116,7 +116,7 @@ def _frames(
             while size > 2 * packet_bytes and len(chunk) > 1:
                 chunk = chunk[: len(chunk) // 2]
                 size = sum(map(len, chunk))
-            head = _part_head(kind, selection, part, first, len(chunk), cache)
+            head = _part_head(kind, selection, part, first, len(chunk))
             yield b"".join((_pack(_AFTER_LENGTH + len(head) + size, 73, 0, 0, request, epoch, uen), head, *chunk))
             first += len(chunk)
             count = max(1, packet_bytes * len(chunk) // max(size, 1))
@@ -137,7 +137,7 @@ def _frames(
 
 
 def _part_head(
-    kind: int, selection: Selection, part: Part, first: int, count: int, cache: ConfigurationCache
+    kind: int, selection: Selection, part: Part, first: int, count: int
 ) -> bytes:
     """The payload of ObjectsRead up to the objects themselves, which stand last."""
     fields = _keys(type=kind, total=selection.total)
@@ -146,6 +146,6 @@ def _part_head(
         fields += _keys(folders=list(part.folders[first : first + count]))
         keys += 1
     if selection.want_paths:
-        fields += _keys(paths=[cache.path_of(kind, dbid) for dbid in part.dbids[first : first + count]])
+        fields += _keys(paths=list(part.paths[first : first + count]))
         keys += 1
     return bytes((0x80 | keys,)) + fields + _OBJECTS_KEY + codec.array_header(count)

@@ -150,20 +150,28 @@ class Schema:
         found: ObjectType | None
         if isinstance(ref, int):
             found = self.types.get(ref)
-            valid = f"types have the numbers 1 to {max(self.types)}"
         elif isinstance(ref, str):
-            word = ref.lower().replace("-", "").replace("_", "")
-            found = self._by_word.get(word)
-            valid = _suggestion(word, self._by_word) or "a type is named like person, persons or CfgPerson"
+            found = self._by_word.get(_word(ref))
         else:
             found = self.types.get(getattr(ref, "type_number", 0))
-            valid = "the classes of objects are those of csproxy.core.model.objects"
         if found is None:
             number = ref if isinstance(ref, int) else 0
             raise ModelError(
-                ErrorCode.UNSUPPORTED_OBJECT, f"there is no object type {ref!r}: {valid}", object_type=number
+                ErrorCode.UNSUPPORTED_OBJECT, f"there is no object type {ref!r}: {self._valid(ref)}", object_type=number
             )
         return found
+
+    def _valid(self, ref: int | str | type[CfgObject]) -> str:
+        """What could have been meant."""
+        if isinstance(ref, int):
+            return f"types have the numbers 1 to {max(self.types)}"
+        if isinstance(ref, str):
+            return _suggestion(_word(ref), self._by_word) or "a type is named like person, persons or CfgPerson"
+        return "the classes of objects are those of csproxy.core.model.objects"
+
+
+def _word(text: str) -> str:
+    return text.lower().replace("-", "").replace("_", "")
 
 
 def _suggestion(word: str, known: Mapping[str, ObjectType]) -> str:

@@ -72,6 +72,9 @@ class ClientSession:
         self.restores = 0
         self.is_restored = False
         """Whether the last connection took up the session of the one before."""
+        # Whether the server's session holds every subscription. One that was lost before they were
+        # resumed must not be restored: its history would be empty, and look as if nothing was missed.
+        self._is_complete = False
         self._connector = connector
         self._policy = policy
         self._hub = hub
@@ -116,7 +119,7 @@ class ClientSession:
 
     async def _restore(self, connection: Connection) -> bool:
         """Take the earlier session up, if there is one that the server knows."""
-        if self.registered is None:
+        if self.registered is None or not self._is_complete:
             return False
         fields = {name: getattr(self.request, name) for name in RegisterClient.__struct_fields__}
         fields |= {"password": "", "new_password": "", "session": self.registered.session}
@@ -133,11 +136,13 @@ class ClientSession:
         return True
 
     async def _register(self, connection: Connection) -> None:
+        self._is_complete = False
         self.registered = await connection.register(self.request, timeout_s=self._timeout_s)
         self.registrations += 1
         if self.request.new_password:
             self.request = msgspec.structs.replace(self.request, password=self.request.new_password, new_password="")
         await self._resume(connection, restored=False)
+        self._is_complete = True
 
     async def _resume(self, connection: Connection, *, restored: bool) -> None:
         """Get what the streams missed; those that stand before the server's history are ended, oldest first."""

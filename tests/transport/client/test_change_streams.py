@@ -28,8 +28,10 @@ from csproxy.transport.wire.messages import (
     HistoryLog,
     MessageId,
     RegisterNotification,
+    RestoreSession,
     ResumeFrom,
     UnregisterNotification,
+    decode_payload,
 )
 from tests.transport.client.scripted import AT_100, ScriptedConnection, ScriptedServer, at, created, deleted, updated
 from tests.transport.client.test_config_client import calling, connected
@@ -306,6 +308,31 @@ async def test_without_the_session_the_client_registers_and_resumes_all_streams_
         assert skills.uens == [115], "what came before the subscription is not for it"
         assert client.session_id == "new"
         assert client.statistics().registrations == 2
+
+
+async def test_a_session_lost_before_its_subscriptions_were_resumed_is_not_restored() -> None:
+    """It would hold no subscriptions: an empty history up to now, and so a silent gap."""
+    async with connected() as (client, peer, server), following(client, peer, CfgPerson) as consumer:
+        peer.drop()
+        for session, first in (("second", MessageId.RESTORE_SESSION), ("third", MessageId.REGISTER_CLIENT)):
+            peer = await server.next_connection()
+            await peer.accept_version()
+            if first is MessageId.RESTORE_SESSION:
+                peer.refuse(await peer.next_request(first), ErrorCode.HISTORY_LOG_EXPIRED)
+            await peer.accept_registration(session=session, position=at(110))
+            frame = await peer.next_request(MessageId.RESUME_FROM)
+            assert Position(frame.epoch, frame.uen) == at(100)
+            if session == "second":
+                peer.drop()
+        peer.send(created(PERSON, {"DBID": 7}, at(105), history=True))
+        peer.answer(frame, MessageId.HISTORY_LOG_SENT, None, at(110))
+        await anyio.wait_all_tasks_blocked()
+        assert consumer.uens == [105]
+        peer.drop()
+        peer = await server.next_connection()
+        await peer.accept_version()
+        restored = await peer.accept_registration(message=MessageId.RESTORE_SESSION)
+        assert decode_payload(RestoreSession, restored.payload).session == "third"
 
 
 async def test_a_gap_ends_only_the_streams_that_stand_before_the_history() -> None:

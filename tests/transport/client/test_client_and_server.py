@@ -135,7 +135,7 @@ async def test_a_flood_for_a_slow_consumer_stays_bounded_and_is_delivered_comple
             for n in range(500):
                 world.master.create_skills(n)
             await until(lambda: changes.overflows > 0)
-            got = []
+            got: list[int] = []
             while len(got) < 500:
                 change = await anext(changes)
                 got.append(change.dbid)
@@ -261,7 +261,7 @@ async def test_entering_cancelled_at_any_await_leaves_no_connection() -> None:
         await until(lambda: world.master.server.statistics().unregistered == 0)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(12), 109, 130])  # the last two found bugs once
 def test_whatever_the_network_does_each_change_is_delivered_once_in_order_and_transactions_whole(seed: int) -> None:
     """P1 to P4, P6, P24: a schedule of transactions, cuts, silences and restarts; then quiet; then compare."""
 
@@ -274,7 +274,7 @@ def test_whatever_the_network_does_each_change_is_delivered_once_in_order_and_tr
                 random_bytes=sim.random_bytes,
                 ping_interval_s=2.0,
                 attempt_timeout_s=2.0,
-                request_timeout_s=20.0,
+                request_timeout_s=600.0,
                 connect_wait_s=100.0,
             ) as client,
         ):

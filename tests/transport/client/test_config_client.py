@@ -377,7 +377,7 @@ async def test_update_sends_the_difference_and_nothing_when_there_is_none() -> N
         assert peer.waiting_requests == 0
         for wrong in (CfgPerson(DBID=8), CfgDN(DBID=7)):
             with pytest.raises(ModelError, match="two copies"):
-                await client.update(before, wrong)  # type: ignore[type-var]
+                await client.update(before, wrong)
         with pytest.raises(ModelError, match="two copies"):
             await client.update(CfgPerson(), CfgPerson())
 

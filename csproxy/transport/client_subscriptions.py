@@ -236,6 +236,8 @@ class ChangeStream:
                 self.overflows += 1
                 self._hub.unregister(self)
                 return
+            if not self._buffer and not self._rest:
+                self._taken = self._received  # marks came since: `position` must not fall back behind them
             self._buffer.append(transaction)
             self._buffered_bytes += size
             self._wake()

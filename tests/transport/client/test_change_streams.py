@@ -552,3 +552,17 @@ async def test_read_and_subscribe_misses_nothing_and_reads_again_after_a_gap() -
         peer.mark(at(105))
         await anyio.wait_all_tasks_blocked()
         assert seen == [[7], 103]
+
+
+async def test_the_position_does_not_go_back_when_a_change_follows_a_mark() -> None:
+    async with connected() as (client, peer, _):
+        stream = client.subscribe(CfgPerson)
+        async with calling(stream.__aenter__):
+            peer.answer(await peer.next_request(), MessageId.NOTIFICATION_REGISTERED)
+        peer.send(created(PERSON, {"DBID": 7}, at(101)))
+        await anext(stream)
+        peer.mark(at(110))
+        peer.send(created(PERSON, {"DBID": 8}, at(111)))
+        await anyio.wait_all_tasks_blocked()
+        assert stream.received == at(111)
+        assert stream.position == at(110)

@@ -58,7 +58,7 @@ async def open_session(flags: ConnectionFlags) -> AsyncIterator[tuple[Connection
         )
         yield connection, await connection.register(request, timeout_s=flags.timeout_s)
     finally:
-        connection.close()
+        await connection.aclose()
 
 
 async def read_raw(

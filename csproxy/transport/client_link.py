@@ -119,9 +119,9 @@ class ClientLink:
         self._set(ClientState.CLOSED, None)
         self._last_error = closed
         self.hub.fail_all(closed)
-        if connection is not None:
-            connection.close()
         self._tasks.cancel_scope.cancel()
+        if connection is not None:
+            await connection.aclose()
         if isinstance(exc, anyio.get_cancelled_exc_class()):
             return await self._tasks.__aexit__(exc_type, exc, traceback)
         # an error of the user's code must leave the block as it is, not wrapped into a group of the task group

@@ -73,6 +73,7 @@ class Connection:
         "_clock",
         "_ended",
         "_error",
+        "_gone",
         "_is_paused",
         "_open",
         "_protocol",
@@ -96,6 +97,7 @@ class Connection:
         self._abandoned = 0
         self._error: CsproxyError | None = None
         self._ended = anyio.Event()
+        self._gone = anyio.Event()
         self._writable: anyio.Event | None = None
         self._is_paused = False
         self.order = EpochOrder()
@@ -265,6 +267,20 @@ class Connection:
             self.on_closed = _ignore
             self._end(ConnectionLostError(f"the connection to {self.peer} was closed by this side"), flush=True)
 
+    async def aclose(self, *, grace_s: float = 1.0) -> None:
+        """`close`, and wait until the channel is gone; cut it if the peer does not go within ``grace_s`` seconds.
+
+        Cancellation takes effect only after that, so that an event loop which ends next leaves no socket open.
+        """
+        self.close()
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(grace_s):
+                await self._gone.wait()
+            if not self._gone.is_set():
+                self._channel.close(flush=False)
+                with anyio.move_on_after(grace_s):
+                    await self._gone.wait()
+
     def abort(self, error: CsproxyError) -> None:
         """End the connection at once because of ``error``, which waiting requests and ``on_closed`` get."""
         self._end(error, flush=False)
@@ -325,6 +341,7 @@ class Connection:
 
     def closed(self, error: Exception | None) -> None:
         """The channel has ended."""
+        self._gone.set()
         self._end(self._loss(error), flush=False)
 
     # inside

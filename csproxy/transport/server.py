@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import anyio
@@ -186,13 +187,22 @@ class ConfigurationServer:
         self._tasks.start_soon(self._sweep)
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> None:
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
         assert self._tasks is not None
+        self._is_stopping = True
         for connection in list(self._connections):
             connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the server has stopped")
             connection.channel.close(flush=False)
+        with anyio.CancelScope(shield=True):
+            await self._wait_until_empty(1.0)
         self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(*exc_info)
+        if isinstance(exc, anyio.get_cancelled_exc_class()):
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        # An error of the embedder's code leaves the block as it is, not wrapped by the task group.
+        await self._tasks.__aexit__(None, None, None)
+        return None
 
     async def stop(self, *, grace_s: float = 5.0) -> None:
         """Tell every client where its change stream ends and that the server stops, then wait until they are gone.
@@ -209,12 +219,16 @@ class ConfigurationServer:
                 f"{self.role} {self.name!r} stops",
                 retry_after_s=self.retry_after_s(),
             )
-        if self._connections:
-            self._all_closed = anyio.Event()
-            with anyio.move_on_after(grace_s):
-                await self._all_closed.wait()
+        await self._wait_until_empty(grace_s)
         for connection in list(self._connections):
             connection.channel.close(flush=False)
+        await self._wait_until_empty(1.0)
+
+    async def _wait_until_empty(self, timeout_s: float) -> None:
+        if self._connections:
+            self._all_closed = anyio.Event()
+            with anyio.move_on_after(timeout_s):
+                await self._all_closed.wait()
 
     # ReplicaSink
 

@@ -1,0 +1,84 @@
+"""Each program in examples/ runs against a real master."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.servers import PASSWORD, Site, tool
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DEADLINE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("examples"), agents=100)
+    with made.master():
+        yield made
+
+
+class Example:
+    """A running example and what it prints."""
+
+    def __init__(self, name: str, port: int) -> None:
+        words = [str(EXAMPLES / name), "--port", str(port), "--password", PASSWORD]
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(EXAMPLES.parent)},
+        )
+        self.output = ""
+
+    def __enter__(self) -> Example:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def until(self, words: str) -> str:
+        """Wait until ``words`` have been printed; returns everything printed before and with them."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + DEADLINE_S
+        while words not in self.output:
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            assert data, f"{words!r} did not come; there was:\n{self.output}"
+            self.output += data.decode()
+        seen, self.output = self.output, ""
+        return seen
+
+
+def change(port: int, dbid: int, **values: str) -> None:
+    assignments = [f"{name}={value}" for name, value in values.items()]
+    done = tool("update", "person", str(dbid), *assignments, port=port)
+    assert done.returncode == 0, done.stderr
+
+
+def test_watch_persons_prints_every_change(site: Site) -> None:
+    with Example("watch_persons.py", site.port) as example:
+        example.until("100 of them agents")
+        change(site.port, 101, firstName="Zoe")
+        line = example.until("Zoe")
+        assert "updated person 101 by default with default" in line
+
+
+def test_near_cache_answers_from_memory_and_follows(site: Site) -> None:
+    with Example("near_cache.py", site.port) as example:
+        example.until("skills counted")
+        change(site.port, 102, firstName="Yan")
+        example.until("skills counted")
+
+
+def test_examples_are_short() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        assert len(path.read_text("utf-8").splitlines()) < 80, path.name

@@ -1,0 +1,95 @@
+"""What the README tells a newcomer to type works as written (other ports, so that tests can run side by side)."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.servers import free_ports
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return README.read_text("utf-8")
+
+
+def shell_block(text: str, heading: str) -> str:
+    """The indented block after a heading."""
+    section = text.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("    ") or not line.strip()]
+    return textwrap.dedent("\n".join(lines))
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """PATH with the programs of the running interpreter, whether they are installed or not."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, module in (("csproxy", "tool"), ("confserv", "confserv")):
+        script = programs / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m csproxy.daemon.{module} "$@"\n')
+        script.chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CSPROXY_")}
+    return kept | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(README.parent)}
+
+
+def test_your_own_site_works_as_written(text: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    master, proxy = free_ports(2)
+    script = shell_block(text, "Your own site").replace("2020", str(master)).replace("2021", str(proxy))
+    script = re.sub(r"^export PATH=.*$", "", script, flags=re.MULTILINE)
+    script = script.replace("init site", f"init site --master-port {master}")
+    # a person types more slowly than a server starts
+    script = script.replace("csproxy status", "csproxy status --wait 30")
+    script = script.replace("csproxy watch person", "csproxy watch person --count 1")
+    script = script.replace(f"--port {proxy} &", f"--port {proxy} >watched & watch=$!; sleep 1")
+    script = re.sub(r"^csproxy update (\S+)", rf"csproxy update --port {master} \1", script, flags=re.MULTILINE)
+    script += "\nwait $watch; cat watched; kill $(jobs -p) 2>/dev/null; wait\n"
+    done = subprocess.run(
+        ["bash", "-e", "-c", f"trap 'kill $(jobs -p) 2>/dev/null' EXIT\n{script}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert "CSProxy_1" in done.stdout, done.stderr
+    assert '"firstName":"Ada"' in done.stdout, (done.stdout, done.stderr)
+
+
+def test_the_program_works_as_written(text: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    (master,) = free_ports(1)
+    program = text.split("```python\n", 1)[1].split("```", 1)[0].replace("2021", str(master))
+    (tmp_path / "program.py").write_text(program.replace("print(", "print(flush=True, *(").replace('change.delta)', 'change.delta))').replace("agents.position.uen)", "agents.position.uen))"))
+    init = ["csproxy", "init", "site", "--site", "100", "--password", "secret", "--master-port", str(master)]
+    subprocess.run(init, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+    with (
+        subprocess.Popen(["confserv", "-c", "site/confserv.conf"], cwd=tmp_path, env=environment) as server,
+    ):
+        try:
+            flags = ["--port", str(master)]
+            more = environment | {"CSPROXY_PASSWORD": "secret"}
+            subprocess.run(["csproxy", "status", "--wait", "30", *flags], env=more, check=True, timeout=60)
+            with subprocess.Popen(
+                [sys.executable, "program.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+            ) as running:
+                assert running.stdout is not None
+                assert running.stdout.readline() == "100 agents as of UEN 0\n"
+                update = ["csproxy", "update", "person", "100", "firstName=Ada", *flags]
+                subprocess.run(update, env=more, check=True, capture_output=True, timeout=60)
+                assert running.stdout.readline().startswith("UPDATED 100 by default CfgDeltaPerson(")
+                running.kill()
+        finally:
+            server.kill()
+
+
+def test_links_lead_somewhere(text: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (README.parent / target).exists(), target

@@ -258,7 +258,13 @@ def main() -> int:
 
 def show(results: list[Result], objects: int) -> None:
     table = Table(title=f"csproxy with {objects:,} objects, and Redis, same run")
-    for column, justify in (("work", "left"), ("csproxy", "right"), ("unit", "left"), ("redis", "right"), ("ratio", "right")):
+    for column, justify in (
+        ("work", "left"),
+        ("csproxy", "right"),
+        ("unit", "left"),
+        ("redis", "right"),
+        ("ratio", "right"),
+    ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for result in results:
         table.add_row(

@@ -186,10 +186,15 @@ class ServerError(CsproxyError):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_server_error, (int(self.code), self.description, self.object_type, self.property_name, self.retry_after_s))
+        return (
+            _rebuild_server_error,
+            (int(self.code), self.description, self.object_type, self.property_name, self.retry_after_s),
+        )
 
 
-def _rebuild_server_error(code: int, description: str, object_type: int, property_name: str, retry_after_s: float) -> ServerError:
+def _rebuild_server_error(
+    code: int, description: str, object_type: int, property_name: str, retry_after_s: float
+) -> ServerError:
     return ServerError.from_code(
         code, description, object_type=object_type, property_name=property_name, retry_after_s=retry_after_s
     )

@@ -62,9 +62,7 @@ class Replica:
     ``clock`` gives seconds for the age of changes; ``encode`` builds the frames of a reload's difference.
     """
 
-    def __init__(
-        self, *, encode: FrameEncoder, clock: Callable[[], float], limits: WindowLimits | None = None
-    ) -> None:
+    def __init__(self, *, encode: FrameEncoder, clock: Callable[[], float], limits: WindowLimits | None = None) -> None:
         self._encode = encode
         self._clock = clock
         self.cache = ConfigurationCache()
@@ -168,7 +166,9 @@ class Replica:
         if former is None or self.cache.get(change.type, change.dbid) is not None:
             return self.cache.tenants_of(change.type, change.dbid)
         gone = (change.type, change.dbid)
-        return tenants_of(*gone, lambda number, dbid: former if (number, dbid) == gone else self.cache.get(number, dbid))
+        return tenants_of(
+            *gone, lambda number, dbid: former if (number, dbid) == gone else self.cache.get(number, dbid)
+        )
 
     def _difference(
         self, differences: Sequence[Difference], before: ConfigurationCache, position: Position

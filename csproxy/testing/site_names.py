@@ -34,7 +34,9 @@ class Name(NamedTuple):
     plain: str
 
 
-_LETTERS: Final = str.maketrans({"ł": "l", "ø": "o", "ß": "ss", "ı": "i", "đ": "d", "æ": "ae", "ð": "d", "þ": "th", "'": ""})
+_LETTERS: Final = str.maketrans(
+    {"ł": "l", "ø": "o", "ß": "ss", "ı": "i", "đ": "d", "æ": "ae", "ð": "d", "þ": "th", "'": ""}
+)
 
 
 def latin(text: str) -> str:
@@ -100,7 +102,11 @@ PEOPLE: Final[tuple[tuple[int, tuple[Name, ...], tuple[Name, ...]], ...]] = tupl
             "Erik Åsa Søren Kirsten Øyvind Ingrid Aino Jukka Þóra Guðrún Lærke Håkon",
             "Andersson Nilsson Bjørnsen Østergaard Hansen Virtanen Mäkinen Sigurðsson Kjær Lindström",
         ),
-        (4, "Mehmet Ayşe Yiğit Gülşen Çağlar Işıl Ömer Şebnem", "Yılmaz Kaya Demir Şahin Çelik Öztürk Güneş Işık Doğan"),
+        (
+            4,
+            "Mehmet Ayşe Yiğit Gülşen Çağlar Işıl Ömer Şebnem",
+            "Yılmaz Kaya Demir Şahin Çelik Öztürk Güneş Işık Doğan",
+        ),
         (
             4,
             "Γιώργος=giorgos Μαρία=maria Νίκος=nikos Ελένη=eleni Κώστας=kostas Σοφία=sofia",
@@ -128,8 +134,16 @@ PEOPLE: Final[tuple[tuple[int, tuple[Name, ...], tuple[Name, ...]], ...]] = tupl
             "आरव=aarav दीपिका=deepika राहुल=rahul प्रिया=priya அனிதா=anitha கார்த்திக்=karthik",
             "शर्मा=sharma वर्मा=verma गुप्ता=gupta सिंह=singh पटेल=patel சுப்பிரமணியம்=subramaniam",
         ),
-        (5, "翔太=shota 美咲=misaki 健一=kenichi さくら=sakura 大輔=daisuke 陽子=yoko", "佐藤=sato 鈴木=suzuki 高橋=takahashi 田中=tanaka 渡辺=watanabe 伊藤=ito"),
-        (5, "伟=wei 芳=fang 秀英=xiuying 娜=na 静=jing 磊=lei 俊傑=chunchieh 雅婷=yating", "王=wang 李=li 张=zhang 刘=liu 陈=chen 楊=yang 黃=huang 赵=zhao"),
+        (
+            5,
+            "翔太=shota 美咲=misaki 健一=kenichi さくら=sakura 大輔=daisuke 陽子=yoko",
+            "佐藤=sato 鈴木=suzuki 高橋=takahashi 田中=tanaka 渡辺=watanabe 伊藤=ito",
+        ),
+        (
+            5,
+            "伟=wei 芳=fang 秀英=xiuying 娜=na 静=jing 磊=lei 俊傑=chunchieh 雅婷=yating",
+            "王=wang 李=li 张=zhang 刘=liu 陈=chen 楊=yang 黃=huang 赵=zhao",
+        ),
         (3, "민준=minjun 서연=seoyeon 지훈=jihoon 수빈=subin 현우=hyunwoo", "김=kim 이=lee 박=park 최=choi 정=jung"),
         (3, "Nguyên Thị_Hương Đức Thảo Quốc_Bảo Ánh_Tuyết", "Nguyễn Trần Phạm Huỳnh Đặng Vũ Bùi Đỗ"),
         (2, "สมชาย=somchai สมหญิง=somying ณัฐ=nat วรรณา=wanna", "ศรีสุข=srisuk ทองดี=thongdee ใจดี=jaidee"),

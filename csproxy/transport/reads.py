@@ -100,9 +100,7 @@ def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObject
         connection.pump(parts)
 
 
-def _frames(
-    request: int, position: Position, kind: int, selection: Selection, packet_bytes: int
-) -> Iterator[bytes]:
+def _frames(request: int, position: Position, kind: int, selection: Selection, packet_bytes: int) -> Iterator[bytes]:
     """The frames of an answer, each about ``packet_bytes`` long; ``b""`` where a step found nothing."""
     epoch, uen = position
     sent = 0
@@ -136,9 +134,7 @@ def _frames(
     )
 
 
-def _part_head(
-    kind: int, selection: Selection, part: Part, first: int, count: int
-) -> bytes:
+def _part_head(kind: int, selection: Selection, part: Part, first: int, count: int) -> bytes:
     """The payload of ObjectsRead up to the objects themselves, which stand last."""
     fields = _keys(type=kind, total=selection.total)
     keys = 3

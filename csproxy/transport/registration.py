@@ -70,9 +70,7 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
             "the session is not known here (any more): register anew, then resume by epoch and UEN",
         )
     if session.connection is not None:
-        session.connection.disconnect(
-            ErrorCode.FORCED_DISCONNECT, "the session was restored from another connection"
-        )
+        session.connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the session was restored from another connection")
         server.sessions.detach(session, now_s=server.clock())
     server.sessions.attach(session, connection, daemon=is_daemon(application.type))
     _welcome(connection, frame, session)
@@ -124,7 +122,9 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
     server = connection.server
     if not server.replica.complete:
         raise _refused(
-            ErrorCode.SERVER_NOT_FOUND, "this server has no complete configuration yet", retry_after_s=server.retry_after_s()
+            ErrorCode.SERVER_NOT_FOUND,
+            "this server has no complete configuration yet",
+            retry_after_s=server.retry_after_s(),
         )
     if request.encoding.upper() not in ("UTF-8", "UTF8"):
         raise _refused(ErrorCode.UNSUPPORTED_ENCODING, f"encoding {request.encoding!r} is not supported: use UTF-8")

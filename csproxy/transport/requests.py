@@ -169,9 +169,7 @@ def read_digest(connection: ServerConnection, frame: Frame) -> None:
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadDigest)
     numbers = [SCHEMA.object_type(number).number for number in request.types or SCHEMA.types]
     cache = connection.server.cache
-    connection.answer(
-        frame, MessageId.DIGEST, Digest(digests={number: cache.digest(number) for number in numbers})
-    )
+    connection.answer(frame, MessageId.DIGEST, Digest(digests={number: cache.digest(number) for number in numbers}))
 
 
 def read_status(connection: ServerConnection, frame: Frame) -> None:

@@ -177,7 +177,9 @@ class ConfigurationServer:
         self._is_stopping = False
 
     def __repr__(self) -> str:
-        return f"<ConfigurationServer {self.role} {self.name!r} at UEN {self.position.uen}, {len(self.sessions)} clients>"
+        return (
+            f"<ConfigurationServer {self.role} {self.name!r} at UEN {self.position.uen}, {len(self.sessions)} clients>"
+        )
 
     async def __aenter__(self) -> Self:
         self._tasks = anyio.create_task_group()
@@ -443,5 +445,5 @@ async def _guarded(task: Callable[..., Any], args: tuple[object, ...]) -> None:
     """The boundary of a server's task: a mistake in one request must not stop the server."""
     try:
         await task(*args)
-    except Exception:  # noqa: BLE001 - task boundary
+    except Exception:
         log.exception("a task of the server failed: %r", task)

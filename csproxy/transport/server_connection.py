@@ -163,7 +163,12 @@ class ServerConnection:
             self.refuse(frame, e)
 
     def answer(
-        self, frame: Frame, message: MessageId, payload: msgspec.Struct | None = None, *, position: Position | None = None
+        self,
+        frame: Frame,
+        message: MessageId,
+        payload: msgspec.Struct | None = None,
+        *,
+        position: Position | None = None,
     ) -> None:
         """Send the only or last frame of the answer to ``frame``; the position is the server's unless given."""
         at = position or self.server.position

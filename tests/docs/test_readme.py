@@ -67,7 +67,11 @@ def test_your_own_site_works_as_written(text: str, tmp_path: Path, environment: 
 def test_the_program_works_as_written(text: str, tmp_path: Path, environment: dict[str, str]) -> None:
     (master,) = free_ports(1)
     program = text.split("```python\n", 1)[1].split("```", 1)[0].replace("2021", str(master))
-    (tmp_path / "program.py").write_text(program.replace("print(", "print(flush=True, *(").replace('change.delta)', 'change.delta))').replace("agents.position.uen)", "agents.position.uen))"))
+    (tmp_path / "program.py").write_text(
+        program.replace("print(", "print(flush=True, *(")
+        .replace("change.delta)", "change.delta))")
+        .replace("agents.position.uen)", "agents.position.uen))")
+    )
     init = ["csproxy", "init", "site", "--site", "100", "--password", "secret", "--master-port", str(master)]
     subprocess.run(init, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
     with (

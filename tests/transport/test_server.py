@@ -277,7 +277,9 @@ def test_a_large_answer_comes_in_parts_of_one_position_while_changes_go_on() -> 
     assert {(frame.epoch, frame.uen) for frame in parts} == {(EPOCH, 0)}
     assert len(parts) >= 30
     assert max(len(frame.payload) for frame in parts) < 20_000
-    dbids = [codec.decode_map(bytes(raw))["DBID"] for f in parts for raw in decode_payload(ObjectsRead, f.payload).objects]
+    dbids = [
+        codec.decode_map(bytes(raw))["DBID"] for f in parts for raw in decode_payload(ObjectsRead, f.payload).objects
+    ]
     assert dbids == list(range(1, 301))
     assert len(read(client, type=SKILL, filter={"dbid": 60})) == 1
     assert read(client, type=SKILL, filter={"dbid": 20}) == []

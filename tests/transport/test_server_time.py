@@ -101,7 +101,11 @@ class World:
 
 @asynccontextmanager
 async def world(
-    simulation: Simulation, *, writer: Writer | None = None, settings: ServerSettings | None = None, complete: bool = True
+    simulation: Simulation,
+    *,
+    writer: Writer | None = None,
+    settings: ServerSettings | None = None,
+    complete: bool = True,
 ) -> AsyncIterator[World]:
     server = ConfigurationServer(
         role="master",

@@ -62,7 +62,9 @@ def deleted(uen: int, item: dict[str, Any]) -> Change:
     )
 
 
-def loaded(target: Replica, items: Sequence[dict[str, Any]], position: Position, epochs: Sequence[Epoch] = EPOCHS) -> Any:
+def loaded(
+    target: Replica, items: Sequence[dict[str, Any]], position: Position, epochs: Sequence[Epoch] = EPOCHS
+) -> Any:
     builder = CacheBuilder(target.cache)
     builder.add(SKILL, [stored(item) for item in items], [0] * len(items))
     return target.replace(builder, position, epochs)

@@ -38,11 +38,12 @@ class Replay:
     """A stretch of the log for one subscription class.
 
     ``end`` is the ordinal to stop before, or None to go on until the client is live. ``history``
-    marks the frames as replayed. ``closing`` is called with the position reached and gives the
-    frame that ends a finished stretch (HistoryLogSent, a ProgressMark), or is None.
+    marks the frames as replayed. ``opening`` is sent before everything else of the stretch.
+    ``closing`` is called with the position reached and gives the frame that ends a finished
+    stretch (HistoryLogSent, a ProgressMark), or is None.
     """
 
-    __slots__ = ("_open", "closing", "cls", "cursor", "end", "history")
+    __slots__ = ("_open", "_opening", "closing", "cls", "cursor", "end", "history")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Replay:
         cls: SubscriptionClass[Any],
         *,
         history: bool = False,
+        opening: bytes = b"",
         closing: Any = None,
     ) -> None:
         self.cursor = cursor
@@ -58,6 +60,7 @@ class Replay:
         self.cls = cls
         self.history = history
         self.closing = closing
+        self._opening = opening
         self._open = False
 
     def piece(self, log: ChangeLog) -> tuple[bytes, bool]:
@@ -85,4 +88,5 @@ class Replay:
             if size >= PIECE_BYTES:
                 break
         self.cursor = cursor
-        return b"".join(frames), cursor >= end
+        opening, self._opening = self._opening, b""
+        return b"".join((opening, *frames)), cursor >= end

@@ -77,8 +77,14 @@ def register_notification(connection: ServerConnection, frame: Frame) -> None:
     if frame.epoch:
         start = log_.locate(Position(frame.epoch, frame.uen), epochs=connection.server.epochs)
         only = SubscriptionClass[Any](frozenset({interest}), session.access)
-        replay = Replay(start, log_.end, only, history=True, closing=_mark_at(connection.server.position))
-    connection.answer(frame, MessageId.NOTIFICATION_REGISTERED)
+        reached = connection.server.position
+        # The answer opens the replay: what is still due under earlier subscriptions comes before it. Else the client
+        # could not tell such a change from one of the new subscription, and would take its place for reached.
+        replay = Replay(
+            start, log_.end, only, history=True, opening=_registered(frame, reached), closing=_mark_at(reached)
+        )
+    else:
+        connection.answer(frame, MessageId.NOTIFICATION_REGISTERED)
     connection.subscribe(session.interests | {interest}, replay=replay)
 
 
@@ -285,6 +291,17 @@ def _is_ahead(connection: ServerConnection, frame: Frame) -> bool:
     """Whether the client has seen more than this server; it is never shown an older state."""
     own = connection.server.position
     return frame.epoch == own.epoch and frame.uen > own.uen
+
+
+def _registered(frame: Frame, position: Position) -> bytes:
+    return encode_frame(
+        MessageId.NOTIFICATION_REGISTERED,
+        b"",
+        request=frame.request,
+        epoch=position.epoch,
+        uen=position.uen,
+        flags=FLAG_END,
+    )
 
 
 def _mark_at(position: Position) -> Callable[[], bytes]:

@@ -1,6 +1,7 @@
 """Measure csproxy and Redis with the same work, the same generator and the same machine, in one run.
 
-The server runs on core 0, the load generator (C, one thread) on core 1. Absolute figures move from
+The measured server (the proxy, Redis) runs on core 0; the load generator (C, one thread) and the
+master behind the proxy on core 1. Absolute figures move from
 machine to machine: a result is the ratio. Prints a table and writes results/latest.json.
 
     python benchmarks/run.py [--agents 20000] [--quick]
@@ -54,10 +55,10 @@ def compare(work: str, value: float, unit: str, peer: str = "", peer_value: floa
 class Process:
     """A pinned server process."""
 
-    def __init__(self, command: list[str], *, port: int, cwd: Path | None = None) -> None:
+    def __init__(self, command: list[str], *, port: int, cwd: Path | None = None, core: str = SERVER_CORE) -> None:
         began_s = time.perf_counter()
         self.process = subprocess.Popen(
-            ["taskset", "-c", SERVER_CORE, *command], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["taskset", "-c", core, *command], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         while True:
             try:
@@ -81,8 +82,8 @@ class Process:
 
 
 @contextmanager
-def running(command: list[str], *, port: int, cwd: Path | None = None) -> Iterator[Process]:
-    process = Process(command, port=port, cwd=cwd)
+def running(command: list[str], *, port: int, cwd: Path | None = None, core: str = SERVER_CORE) -> Iterator[Process]:
+    process = Process(command, port=port, cwd=cwd, core=core)
     try:
         yield process
     finally:
@@ -192,7 +193,9 @@ def measure_csproxy(*, agents: int, seconds: float, repeat: int) -> dict[str, di
              "--proxy", f"CSProxy_1={proxy_port}"],
             cwd=folder, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        with running([*confserv, "-c", "site/confserv.conf"], port=master_port, cwd=folder) as master:
+        with running(
+            [*confserv, "-c", "site/confserv.conf"], port=master_port, cwd=folder, core=GENERATOR_CORE
+        ) as master:
             proxy_command = [*confserv, "-host", "127.0.0.1", "-port", str(master_port), "-app", "CSProxy_1"]
             with running(proxy_command, port=proxy_port, cwd=folder) as proxy:
                 status = requests_csp.status(proxy_port)

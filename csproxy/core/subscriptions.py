@@ -63,11 +63,12 @@ class SubscriptionClass(Generic[M]):
     `SubscriptionIndex.join` makes those that have members; one made directly only answers `wants`,
     for the replay of a single subscription.
 
-    ``pending`` and ``ordinals`` belong to the fan-out: frames matched in this turn of the event
-    loop, and the ordinal of each. ``marked_uen`` is the last UEN that the members heard of.
+    The rest belongs to the fan-out: ``pending`` and ``ordinals`` are frames that wait to be sent and
+    the ordinal of each, ``jobs`` counts what is being sent, ``marked_uen`` is the last UEN that the
+    members heard of.
     """
 
-    __slots__ = ("access", "interests", "marked_uen", "members", "ordinals", "pending")
+    __slots__ = ("access", "interests", "jobs", "marked_uen", "members", "ordinals", "pending")
 
     def __init__(self, interests: frozenset[Interest], access: Access) -> None:
         self.interests = interests
@@ -75,6 +76,7 @@ class SubscriptionClass(Generic[M]):
         self.members: dict[M, None] = {}
         self.pending: list[bytes] = []
         self.ordinals: list[int] = []
+        self.jobs = 0
         self.marked_uen = 0
 
     def __repr__(self) -> str:

@@ -1,7 +1,9 @@
 """Fan-out: a change to all who subscribed, collected per turn of the event loop.
 
 There is no queue and no task per client. Frames of one turn are joined once per class and written
-once per live member, a bounded number of clients per turn, so that readers are served in between:
+once per live member, a bounded number of clients per turn, so that readers are served in between.
+While a class is being served, what comes for it is collected and goes out in its next round: the
+more changes there are, the more of them share one write. Measured when this was designed:
 at 10,000 clients a queue and a task each brings one change to the last client after 2 to 3 s and
 starves readers, direct writes take 0.11 to 0.17 s. A member whose channel is full is parked: it keeps
 only a cursor into the change log (see replay.py).
@@ -54,9 +56,12 @@ class FanOutStatistics(NamedTuple):
 class _Job:
     """Joined frames of one class for the members it had; ``index`` is the next member to write to."""
 
-    __slots__ = ("data", "end", "index", "members", "start")
+    __slots__ = ("cls", "data", "end", "index", "members", "start")
 
-    def __init__(self, data: bytes, members: list[Member], start: int, end: int) -> None:
+    def __init__(
+        self, cls: SubscriptionClass[Member], data: bytes, members: list[Member], start: int, end: int
+    ) -> None:
+        self.cls = cls
         self.data = data
         self.members = members
         self.start = start
@@ -91,8 +96,9 @@ class FanOut:
     @property
     def floor(self) -> int:
         """Ordinal before which every live member has been given everything."""
-        floor = self._jobs[0].start if self._jobs else self._log.end
-        return min([floor, *(cls.ordinals[0] for cls in self._dirty)])
+        return min(
+            [self._log.end, *(job.start for job in self._jobs), *(cls.ordinals[0] for cls in self._dirty)]
+        )
 
     def publish(self, transaction: Sequence[LogRecord], position: Position) -> None:
         """Collect one transaction that was just appended to the log; it goes out in the next turn.
@@ -139,9 +145,13 @@ class FanOut:
         cls.ordinals.append(ordinal)
 
     def _turn(self) -> None:
+        waiting = []
         for cls in self._dirty:
-            self._make_jobs(cls)
-        self._dirty.clear()
+            if cls.jobs:
+                waiting.append(cls)
+            else:
+                self._make_jobs(cls)
+        self._dirty = waiting
         budget = self._clients_per_turn
         jobs = self._jobs
         while jobs and budget > 0:
@@ -152,8 +162,9 @@ class FanOut:
             self._deliver(job, part)
             if job.index >= len(job.members):
                 jobs.popleft()
-        self._scheduled = bool(jobs)
-        if jobs:
+                job.cls.jobs -= 1
+        self._scheduled = bool(jobs or waiting)
+        if self._scheduled:
             self._call_soon(self._turn)
 
     def _make_jobs(self, cls: SubscriptionClass[Member]) -> None:
@@ -169,11 +180,15 @@ class FanOut:
         for index, frame in enumerate(frames):
             if size and size + len(frame) > HIGH_WATER_BYTES:
                 data = b"".join(frames[first:index])
-                self._jobs.append(_Job(data, members, ordinals[first], ordinals[index]))
+                self._add_job(_Job(cls, data, members, ordinals[first], ordinals[index]))
                 first, size = index, 0
             size += len(frame)
         data = frames[0] if len(frames) == 1 else b"".join(frames[first:])
-        self._jobs.append(_Job(data, members, ordinals[first], self._log.end))
+        self._add_job(_Job(cls, data, members, ordinals[first], self._log.end))
+
+    def _add_job(self, job: _Job) -> None:
+        self._jobs.append(job)
+        job.cls.jobs += 1
 
     def _deliver(self, job: _Job, part: list[Member]) -> None:
         data, start, end = job.data, job.start, job.end

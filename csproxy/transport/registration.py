@@ -142,7 +142,8 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
     if application.type == CfgAppType.CFGConfigServer and server.role != "master":
         raise _refused(
             ErrorCode.APP_SECURITY_VIOLATION,
-            f"{server.name!r} is itself a proxy: a proxy of a proxy is not supported, connect {request.name!r} to the master",
+            f"{server.name!r} is itself a proxy: a proxy of a proxy is not supported, "
+            f"connect {request.name!r} to the master",
         )
     return application
 

@@ -29,6 +29,7 @@ from csproxy.transport.wire.notifications import encode_notification
 __all__ = ["EPOCH", "Client", "ManualChannel", "Turns", "application", "change", "manual_server", "transaction"]
 
 EPOCH = 77
+NOWHERE = Position(0, 0)
 
 
 class Turns:
@@ -132,7 +133,7 @@ class Client:
             self.request(MessageId.REGISTER_CLIENT, RegisterClient(**who))
         self.session = codec.decode_map(self.answer(MessageId.CLIENT_REGISTERED).payload)["session"]
 
-    def request(self, message: MessageId, payload: Any = b"", *, minimum: Position = Position(0, 0)) -> int:
+    def request(self, message: MessageId, payload: Any = b"", *, minimum: Position = NOWHERE) -> int:
         number, data = self.protocol.request(message, payload, minimum=minimum)
         self.channel.deliver(data)
         return number

@@ -286,7 +286,7 @@ def test_a_large_answer_comes_in_parts_of_one_position_while_changes_go_on() -> 
 
 
 def test_one_huge_object_goes_in_a_part_of_its_own() -> None:
-    server, turns = site(settings=ServerSettings(packet_bytes=10_000))
+    server, _turns = site(settings=ServerSettings(packet_bytes=10_000))
     created = [(Action.CREATED, SKILL, skill(10 + i, filler=200_000 if i == 2 else 10), None) for i in range(5)]
     server.publish(transaction(1, *created))
     client = Client(server, "client_0")
@@ -379,7 +379,7 @@ def test_a_client_that_never_reads_is_held_back_and_others_notice_nothing() -> N
 
 
 def test_many_bulk_reads_wait_for_each_other_on_one_connection() -> None:
-    server, turns = site(skills=300, filler=1_000)
+    server, _turns = site(skills=300, filler=1_000)
     client = Client(server, "client_0")
     for _ in range(70):
         client.request(MessageId.READ_OBJECTS, ReadObjects(type=SKILL))

@@ -124,7 +124,7 @@ def test_a_reload_reports_the_difference_at_its_position() -> None:
     assert continued
     assert {record.position for record in records} == {Position(EPOCH, 9)}
     assert [record.last for record in records] == [False, False, True]
-    found = {action: payload for action, payload in differences(records)}
+    found = dict(differences(records))
     assert found[Action.DELETED] == {"type": SKILL, "dbid": 1, "former": skill(1)}
     assert found[Action.CREATED] == {"type": SKILL, "object": skill(4)}
     assert found[Action.UPDATED] == {"type": SKILL, "dbid": 2, "object": skill(2, name="other")}

@@ -96,9 +96,7 @@ class FanOut:
     @property
     def floor(self) -> int:
         """Ordinal before which every live member has been given everything."""
-        return min(
-            [self._log.end, *(job.start for job in self._jobs), *(cls.ordinals[0] for cls in self._dirty)]
-        )
+        return min([self._log.end, *(job.start for job in self._jobs), *(cls.ordinals[0] for cls in self._dirty)])
 
     def publish(self, transaction: Sequence[LogRecord], position: Position) -> None:
         """Collect one transaction that was just appended to the log; it goes out in the next turn.

@@ -1,0 +1,326 @@
+"""What clients saw and did, in a form that `csproxy.testing.checker` can judge.
+
+Three views of the same run: a `WireHistory` holds what one connection carried, as it stood in the
+bytes (`csproxy.testing.wiretap` writes it); a `StreamHistory` what one subscription's consumer was
+given, across connections; reads and writes are what the client library answered. Nothing here
+judges. Times are seconds of the run's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from csproxy.core.changes import Action, Change, Position
+from csproxy.core.subscriptions import Interest
+from csproxy.transport.wire.frames import HEADER_SIZE
+
+__all__ = [
+    "Answered",
+    "Arrived",
+    "Asked",
+    "Bound",
+    "Delivered",
+    "Ended",
+    "Event",
+    "Expired",
+    "Final",
+    "History",
+    "Marked",
+    "Notified",
+    "ObjectKey",
+    "Outcome",
+    "ReadRecord",
+    "Reached",
+    "Reload",
+    "Started",
+    "StreamHistory",
+    "WireHistory",
+    "WriteRecord",
+]
+
+ObjectKey = tuple[int, int]
+"""Type number and DBID."""
+
+
+class Delivered(NamedTuple):
+    """One change as a subscriber got it; ``payload`` is that of its notification, byte for byte."""
+
+    position: Position
+    action: Action
+    type: int
+    dbid: int
+    last: bool
+    from_history: bool
+    payload: bytes
+    is_reload: bool
+
+    @staticmethod
+    def of(change: Change, *, from_history: bool) -> Delivered:
+        """What is kept of a decoded change. A reload's difference is the one that names no time."""
+        return Delivered(
+            change.position,
+            change.action,
+            change.type,
+            change.dbid,
+            change.last,
+            from_history,
+            change.frame[HEADER_SIZE:],
+            not change.time_ms,
+        )
+
+    def __str__(self) -> str:
+        notes = [name for name, value in (("history", self.from_history), ("reload", self.is_reload)) if value]
+        end = "." if self.last else ""
+        return (
+            f"{self.action.name.lower()} {self.type}/{self.dbid} at {self.position.uen}{end} {' '.join(notes)}".strip()
+        )
+
+
+# what one connection carried
+
+
+class Asked(NamedTuple):
+    """A request left. ``session`` is that of a RestoreSession or HistoryLog, ``interests`` what it subscribes to."""
+
+    at_s: float
+    request: int
+    message: int
+    position: Position
+    payload: Any
+
+
+class Answered(NamedTuple):
+    """A frame of an answer came; ``last`` ends it. ``payload`` is decoded if the message is known."""
+
+    at_s: float
+    request: int
+    message: int
+    position: Position
+    last: bool
+    payload: Any
+
+
+class Notified(NamedTuple):
+    """A change came."""
+
+    at_s: float
+    change: Delivered
+
+
+class Marked(NamedTuple):
+    """A progress mark came, or a disconnect notice that vouches for a position.
+
+    ``from_history``: it only ends a transaction within a replay.
+    """
+
+    at_s: float
+    position: Position
+    from_history: bool = False
+
+
+class Ended(NamedTuple):
+    """The connection ended."""
+
+    at_s: float
+    reason: str
+
+
+Event = Asked | Answered | Notified | Marked | Ended
+
+
+@dataclass
+class WireHistory:
+    """One connection of ``client`` to the server on ``host``, in the order of the bytes.
+
+    ``floors`` holds, per refused resume (its request id), the oldest UEN that the server's window
+    reached back to while the request was under way, if the recorder could look.
+    """
+
+    client: str
+    number: int
+    host: str
+    events: list[Event] = field(default_factory=list)
+    floors: dict[int, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"connection {self.number} of {self.client} to {self.host}"
+
+
+# what one subscription's consumer was given
+
+
+class Started(NamedTuple):
+    """The subscription stands. ``objects`` is what was read at ``position``; None if it began without a read."""
+
+    at_s: float
+    position: Position
+    objects: Mapping[ObjectKey, bytes] | None
+
+
+class Arrived(NamedTuple):
+    """A transaction: those of its changes that match."""
+
+    at_s: float
+    end: Position
+    changes: tuple[Delivered, ...]
+
+
+class Reached(NamedTuple):
+    """The stream says that everything up to ``position`` has been given to its consumer."""
+
+    at_s: float
+    position: Position
+
+
+class Expired(NamedTuple):
+    """The stream ended with error 27: its place had left the history."""
+
+    at_s: float
+    position: Position
+
+
+@dataclass
+class StreamHistory:
+    """One subscription of ``client``; ``is_open`` at the end of the run means that it was never closed."""
+
+    client: str
+    number: int
+    interest: Interest
+    events: list[Started | Arrived | Reached | Expired] = field(default_factory=list)
+    is_open: bool = True
+
+    def __str__(self) -> str:
+        words = [f"{name}={value}" for name, value in self.interest._asdict().items() if value]
+        return f"stream {self.number} of {self.client} ({', '.join(words) or 'everything'})"
+
+
+# reads and writes of the client library
+
+
+class ReadRecord(NamedTuple):
+    """A read that was answered; ``seen`` is the latest position that the client had been shown when it asked."""
+
+    at_s: float
+    client: str
+    type: int
+    filter: Mapping[str, Any]
+    seen: Position
+    position: Position
+    objects: Mapping[int, bytes]
+
+
+class Outcome(Enum):
+    """What a writer was told."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class WriteRecord(NamedTuple):
+    """One write. ``token`` is a text that it put into the object, used once; empty for a deletion.
+
+    ``position`` is that of the acknowledgement; ``dbid`` is known for updates, deletions and acknowledged creations.
+    """
+
+    at_s: float
+    client: str
+    action: Action
+    type: int
+    dbid: int
+    token: str
+    outcome: Outcome
+    position: Position
+
+
+# the run
+
+
+class Reload(NamedTuple):
+    """The server on ``host`` had data up to ``after`` and took a whole new data set at ``until``: it knows only the
+    net difference of the changes in between."""
+
+    host: str
+    after: int
+    until: int
+
+
+class Bound(NamedTuple):
+    """Something that must stay bounded: the most that was seen, and the limit."""
+
+    name: str
+    most: float
+    limit: float
+
+
+class Final(NamedTuple):
+    """How a replica (``name``) stood at the end: its position, objects and folders."""
+
+    name: str
+    position: Position
+    objects: Mapping[ObjectKey, bytes]
+    folders: Mapping[ObjectKey, int]
+
+
+@dataclass
+class History:
+    """Everything that was recorded in one run.
+
+    ``is_quiet_at_end``: faults had ended long enough for everybody to catch up.
+    """
+
+    wires: list[WireHistory] = field(default_factory=list)
+    streams: list[StreamHistory] = field(default_factory=list)
+    reads: list[ReadRecord] = field(default_factory=list)
+    writes: list[WriteRecord] = field(default_factory=list)
+    reloads: list[Reload] = field(default_factory=list)
+    bounds: list[Bound] = field(default_factory=list)
+    finals: list[Final] = field(default_factory=list)
+    is_quiet_at_end: bool = False
+
+    def transcript(self) -> Iterator[str]:
+        """One line per event of a stream, read and write, in the order of time."""
+        lines: list[tuple[float, str]] = []
+        for stream in self.streams:
+            lines += [(event.at_s, f"{stream}: {describe(event)}") for event in stream.events]
+        for wire in self.wires:
+            lines += [(event.at_s, f"{wire}: {describe(event)}") for event in wire.events]
+        for read in self.reads:
+            what = f"{read.type} {dict(read.filter)}: {len(read.objects)} objects at {read.position.uen}"
+            lines.append((read.at_s, f"{read.client}: read {what}"))
+        for write in self.writes:
+            what = f"{write.action.name.lower()} {write.type}/{write.dbid} {write.token}"
+            lines.append((write.at_s, f"{write.client}: {what} {write.outcome.value} at {write.position.uen}"))
+        lines.sort(key=lambda line: line[0])
+        for at_s, text in lines:
+            yield f"{at_s:10.4f}  {text}"
+
+
+def describe(event: Event | Started | Arrived | Reached | Expired) -> str:
+    """One event in words, for transcripts."""
+    match event:
+        case Notified(change=change):
+            return str(change)
+        case Asked():
+            return f"asks {event.message} #{event.request} since {event.position.uen}: {event.payload!r}"[:200]
+        case Answered():
+            end = "." if event.last else ""
+            objects = getattr(event.payload, "objects", None)
+            what = repr(event.payload) if objects is None else f"{len(objects)} objects"
+            return f"answered {event.message} #{event.request}{end} at {event.position.uen}: {what}"[:200]
+        case Marked():
+            return f"mark {event.position.uen}{' history' if event.from_history else ''}"
+        case Ended():
+            return f"ended: {event.reason}"
+        case Started():
+            how = "" if event.objects is None else f" with {len(event.objects)} objects read"
+            return f"started at {event.position.uen}{how}"
+        case Arrived():
+            return f"transaction to {event.end.uen}: {'; '.join(map(str, event.changes))}"
+        case Reached():
+            return f"reached {event.position.uen}"
+        case Expired():
+            return f"expired at {event.position.uen}"

@@ -1,0 +1,135 @@
+"""What goes wrong in a simulated run, and when: drawn from the seed, one fault after the other."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import anyio
+
+from tests.simulation.processes import Process
+from tests.simulation.template import PROXIES
+
+_KERNEL_NOTICES_S = 12.0
+"""After so long a kernel gives up a connection whose other end says nothing (keep-alive, user time-out)."""
+
+
+class Faults:
+    """Makes faults until `freeze`."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.rng = random.Random(f"{world.sim.seed} faults")
+        self.made: dict[str, int] = {}
+        self._tasks: Any = None
+
+    async def run(self) -> None:
+        """Make faults until cancelled; what they began goes on until it ends by itself or `freeze` comes."""
+        rng, plan = self.rng, self.world.plan
+        kinds = [
+            self.cut,
+            self.cut,
+            self.cut_host,
+            self.delay,
+            self.partition,
+            self.half_open,
+            self.isolate_proxy,
+            self.isolate_proxy,
+            self.slow_reader,
+            self.slow_reader,
+            self.restart,
+            self.crash,
+            self.power_off,
+        ]
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            while True:
+                await anyio.sleep(rng.expovariate(1 / plan.fault_pause_s))
+                kind = rng.choice(kinds)
+                self.made[kind.__name__] = self.made.get(kind.__name__, 0) + 1
+                kind()
+
+    def freeze(self) -> None:
+        """End all faults of the network and start what is down."""
+        network = self.world.network
+        network.heal()
+        for host in self.world.hosts:
+            network.read_slowly(host, bytes_per_s=None)
+            network.delay(host, extra_s=0.0)
+        for process in self.world.processes:
+            process.start()
+
+    async def notice_dead_peers(self) -> None:
+        """What kernels do about ends that have died silently."""
+        suspects: dict[Any, float] = {}
+        while True:
+            await anyio.sleep(2.0)
+            ends = self.world.network._ends
+            found = {end: far for end, far in ends.items() if far.is_dead and not end.is_dead}
+            now = self.world.sim.now()
+            suspects = {end: suspects.get(end, now) for end in found}
+            for end, since in suspects.items():
+                if now - since >= _KERNEL_NOTICES_S:
+                    end.lose(TimeoutError("the peer does not answer"))
+
+    # faults
+
+    def cut(self) -> None:
+        self.world.network.cut(*self._link())
+
+    def cut_host(self) -> None:
+        self.world.network.cut(self.rng.choice(self.world.hosts))
+
+    def half_open(self) -> None:
+        self.world.network.half_open(*self._link())
+
+    def delay(self) -> None:
+        host = self.rng.choice(self.world.hosts)
+        self.world.network.delay(host, extra_s=self.rng.choice([0.05, 0.5, 2.0]))
+        self._later(self.rng.uniform(0.5, 3), lambda: self.world.network.delay(host, extra_s=0.0))
+
+    def partition(self) -> None:
+        link = self._link()
+        self.world.network.partition(*link)
+        self._later(self.rng.choice([0.5, 3.0, 10.0]), lambda: self.world.network.heal(*link))
+
+    def isolate_proxy(self) -> None:
+        """Long enough for the master's window to move on."""
+        proxy = self.rng.choice(PROXIES)
+        self.world.network.cut(proxy, "master")
+        self.world.network.partition(proxy, "master")
+        self._later(self.rng.choice([2.0, 6.0]), lambda: self.world.network.heal(proxy, "master"))
+
+    def slow_reader(self) -> None:
+        client = self.rng.choice([host for host in self.world.hosts if host.startswith("client")])
+        window = self.rng.choice([None, 2_000])
+        rate = self.rng.choice([50.0, 2_000.0, 20_000.0])
+        self.world.network.read_slowly(client, bytes_per_s=rate, window_bytes=window)
+        self._later(self.rng.uniform(1, 8), lambda: self.world.network.read_slowly(client, bytes_per_s=None))
+
+    def restart(self) -> None:
+        self._tasks.start_soon(self._down_and_up, self._process(), "stop")
+
+    def crash(self) -> None:
+        self._tasks.start_soon(self._down_and_up, self._process(), "crash")
+
+    def power_off(self) -> None:
+        self._tasks.start_soon(self._down_and_up, self._process(), "power_off")
+
+    async def _down_and_up(self, process: Process, how: str) -> None:
+        await getattr(process, how)()
+        await anyio.sleep(self.rng.choice([0.01, 0.5, 4.0]))
+        process.start()
+
+    def _process(self) -> Process:
+        return self.rng.choice(self.world.processes)  # type: ignore[no-any-return]
+
+    def _link(self) -> tuple[str, str]:
+        return self.rng.choice(self.world.links)  # type: ignore[no-any-return]
+
+    def _later(self, delay_s: float, fn: Any) -> None:
+        async def wait() -> None:
+            await anyio.sleep(delay_s)
+            fn()
+
+        self._tasks.start_soon(wait)

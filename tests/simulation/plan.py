@@ -1,0 +1,53 @@
+"""What a seed decides before its run begins: sizes, speeds, limits, how rough the faults are."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from csproxy.core.changelog import WindowLimits
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The parameters of one run; times in seconds, sizes in bytes."""
+
+    duration_s: float
+    clients: int
+    writers: int
+    latency_s: tuple[float, float]
+    window_bytes: int
+    history: WindowLimits
+    packet_bytes: int
+    mark_interval_s: float
+    filler_bytes: int
+    write_pause_s: float
+    fault_pause_s: float
+    delay_reload_s: float
+    proxies_listen_early: bool
+    commit_errors: float
+    ping_interval_s: float
+
+    @staticmethod
+    def draw(rng: random.Random) -> RunPlan:
+        """Draw all parameters."""
+        small_window = rng.random() < 0.6
+        return RunPlan(
+            duration_s=rng.uniform(12, 25),
+            clients=rng.randint(3, 6),
+            writers=rng.randint(1, 2),
+            latency_s=(0.0005, rng.choice([0.002, 0.02, 0.1])),
+            window_bytes=rng.choice([1_500, 16 * 1024, 256 * 1024]),
+            history=WindowLimits(rng.randint(3, 40), rng.choice([0.0, 0.0, 5.0]), rng.choice([500, 5_000, 50_000]))
+            if small_window
+            else WindowLimits(),
+            packet_bytes=rng.choice([500, 2_000, 64 * 1024]),
+            mark_interval_s=rng.choice([1.0, 3.0, 10.0]),
+            filler_bytes=rng.choice([0, 300, 12_000]),
+            write_pause_s=rng.choice([0.15, 0.3, 0.8]),
+            fault_pause_s=rng.choice([0.7, 2.0, 5.0]),
+            delay_reload_s=rng.choice([0.0, 0.0, 3.0]),
+            proxies_listen_early=rng.random() < 0.5,
+            commit_errors=rng.choice([0.0, 0.0, 0.05]),
+            ping_interval_s=rng.choice([2.0, 6.0]),
+        )

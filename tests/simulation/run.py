@@ -1,0 +1,69 @@
+"""Run seeds of the simulation from the command line.
+
+PYTHONHASHSEED=0 python -m tests.simulation.run 4711           one seed, with its transcript if it fails
+PYTHONHASHSEED=0 python -m tests.simulation.run --seeds 0-999  many
+"""
+
+# ruff: noqa: T201 - this is a command
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+
+from tests.simulation.world import Report, run_seed
+
+TAIL = 60
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what was asked for; 1 if any seed shows a violation."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.run", description=__doc__)
+    parser.add_argument("seed", nargs="*", type=int)
+    parser.add_argument("--seeds", help="a range such as 0-199")
+    parser.add_argument("--transcript", action="store_true", help="print the whole transcript")
+    parser.add_argument("--summary", action="store_true", help="print what happened, per seed")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    given = parser.parse_args(arguments)
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.environ["PYTHONHASHSEED"] = "0"  # else sets of strings have another order in every process
+        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation.run", *sys.argv[1:]])
+    first, _, last = (given.seeds or "").partition("-")
+    seeds = [*given.seed, *(range(int(first), int(last) + 1) if given.seeds else ())]
+    totals: dict[str, int] = {}
+    failed: list[int] = []
+    began = time.perf_counter()
+    for seed in seeds:
+        report = run_seed(seed)
+        if given.summary:
+            known = {"seed": seed, "digest": report.digest, "traffic": report.traffic, "faults": report.faults}
+            print(json.dumps(known))
+        for name, count in report.traffic.items():
+            totals[name] = totals.get(name, 0) + count
+        if given.transcript:
+            print("\n".join(sorted([*report.transcript, *report.notes])))
+        if report.violations:
+            failed.append(seed)
+            print(describe(report))
+    if given.json:
+        print(json.dumps({"seeds": len(seeds), "failed": failed, "traffic": totals}))
+    else:
+        print(f"{len(seeds)} seeds, failed: {failed or 'none'}, {time.perf_counter() - began:.1f} s; {totals}")
+    return 1 if failed else 0
+
+
+def describe(report: Report) -> str:
+    """A failed run: the violations, the end of the transcript, and how to run it again."""
+    lines = [f"seed {report.seed}:", *(f"  {violation}" for violation in report.violations[:12])]
+    lines += [
+        "  the end of the transcript:",
+        *(f"    {line[:220]}" for line in sorted([*report.transcript, *report.notes])[-TAIL:]),
+    ]
+    lines.append(f"  replay: PYTHONHASHSEED=0 python -m tests.simulation.run {report.seed}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The database that every simulated run begins with: made once per process, then copied."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from csproxy.core.model import SCHEMA
+from csproxy.core.persistence.initial import create_configuration
+from csproxy.core.wellknown import well_known_objects
+from csproxy.testing.histories import ObjectKey
+from tests.core.writes.desk import Desk
+
+PROXIES = ("proxy1", "proxy2")
+CLIENTS = 8
+CLIENT_TYPE = 107
+"""CFGGenericServer: a daemon, which may connect without a user."""
+SKILL, CODE, PERSON, GROUP, DN, SWITCH, FOLDER = 13, 14, 3, 5, 2, 1, 22
+GENERIC_SERVER_PROTOTYPE = 97
+
+
+@cache
+def _template() -> tuple[Path, dict[ObjectKey, bytes], dict[ObjectKey, int], dict[str, int]]:
+    """The file, its objects and folders, and the DBIDs of some of them by name."""
+    desk = Desk()
+    for name in PROXIES:
+        proxy = next(obj for kind, obj, _ in well_known_objects(proxies=[(name, 2021)]) if obj.get("name") == name)
+        desk.plant("application", {**proxy, "DBID": 0}, folder=9)
+    for number in range(CLIENTS):
+        desk.create("application", {"name": f"client{number}", "appPrototypeDBID": GENERIC_SERVER_PROTOTYPE})
+    north = desk.create("tenant", {"name": "North"})
+    skills = [desk.skill(f"skill {n}") for n in range(4)]
+    desk.skill("north skill", tenant=north)
+    for n in range(6):
+        levels = [{"skillDBID": skills[n % 4], "level": 5}, {"skillDBID": skills[(n + 1) % 4], "level": n}]
+        desk.person(f"person{n}", isAgent=2, agentInfo={"skillLevels": levels})
+    switch = desk.switch("east")
+    for n in range(3):
+        desk.dn(switch, str(100 + n))
+    parent = {"DBID": PERSON, "type": FOLDER}
+    team = desk.create(
+        "folder", {"name": "team", "type": PERSON, "ownerID": {"DBID": 1, "type": 7}, "parentID": parent}
+    )
+    objects, folders = {}, {}
+    for kind in SCHEMA.types:
+        for dbid in desk.cache.dbids(kind):
+            objects[kind, dbid] = desk.cache.get(kind, dbid) or b""
+            folders[kind, dbid] = desk.cache.folder_of(kind, dbid)
+    path = Path(_directory().name) / "template.db"
+    rows = [(kind, desk.cache.stored(kind, dbid) or {}, folders[kind, dbid]) for kind, dbid in objects]
+    create_configuration(f"sqlite:///{path}", rows, release="1.0")
+    return path, objects, folders, {"north": north, "team": team, "switch": switch, "skill": skills[0]}
+
+
+@cache
+def _directory() -> tempfile.TemporaryDirectory[str]:
+    shared_memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(
+        prefix="csproxy-simulation-", dir=shared_memory if shared_memory.is_dir() else None
+    )
+
+
+class Template:
+    """The content of a new database."""
+
+    def __init__(self) -> None:
+        self._path, self.objects, self.folders, self.known = _template()
+
+    @contextmanager
+    def copy(self) -> Iterator[str]:
+        """The URL of a fresh copy, removed afterwards."""
+        with tempfile.TemporaryDirectory(dir=_directory().name) as folder:
+            path = Path(folder) / "config.db"
+            shutil.copyfile(self._path, path)
+            yield f"sqlite:///{path}"

@@ -1,0 +1,312 @@
+"""One run: a master, two proxies and clients on a simulated network, from a seed to a checked history."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from csproxy.core.changes import Change, Position
+from csproxy.core.model import SCHEMA
+from csproxy.testing.checker import MasterLog, Violation, check
+from csproxy.testing.histories import Answered, Bound, Final, History, Notified, WireHistory
+from csproxy.testing.memory import MemoryNetwork
+from csproxy.testing.simulation import Simulation, run_simulated
+from csproxy.testing.wiretap import TappedChannel
+from csproxy.transport.channel import HIGH_WATER_BYTES, Channel, Connector
+from csproxy.transport.wire.frames import FLAG_END, Frame
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
+from tests.simulation.actors import SimulatedClient, Subscriber, WriterClient
+from tests.simulation.faults import Faults
+from tests.simulation.plan import RunPlan
+from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Master, Process, Proxy, read_database
+from tests.simulation.template import PROXIES, Template
+
+CATCH_UP_S = 240.0
+"""Simulated seconds after the last fault within which everybody must have caught up."""
+
+
+@dataclass
+class Report:
+    """What came of one seed."""
+
+    seed: int
+    violations: list[Violation]
+    traffic: dict[str, int]
+    faults: dict[str, int]
+    transcript: list[str] = field(repr=False)
+    notes: list[str] = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """One number for everything that happened."""
+        return hashlib.sha256("\n".join([*self.transcript, *self.notes]).encode()).hexdigest()
+
+
+def run_seed(seed: int) -> Report:
+    """Run one seed to its end and judge it."""
+    template = Template()
+    with template.copy() as url, _Errors() as errors:
+        world = run_simulated(lambda sim: _run(sim, template, url), seed=seed, time_limit_s=2000.0)
+        records, epochs, objects, folders = read_database(url)
+    changes = [_change(record) for record in records]
+    log = MasterLog(template.objects, template.folders, changes, epochs)
+    history = world.history
+    head = changes[-1].position if changes else Position(epochs[0].epoch, 0)
+    history.finals.append(Final("the database", head, objects, folders))
+    violations = check(history, log)
+    violations += [Violation("internal error", "log", text) for text in errors.texts]
+    return Report(seed, violations, world.traffic(log), world.faults.made, list(history.transcript()), world.notes)
+
+
+async def _run(sim: Simulation, template: Template, url: str) -> World:
+    world = World(sim, template, url)
+    await world.run()
+    return world
+
+
+class World:
+    """The run's components and its record."""
+
+    def __init__(self, sim: Simulation, template: Template, url: str) -> None:
+        self.sim = sim
+        self.template = template
+        self.rng = random.Random(f"{sim.seed} world")
+        self.plan = RunPlan.draw(self.rng)
+        self.history = History()
+        self.notes: list[str] = []
+        self.is_quiet = False
+        self.is_over = False
+        self.network = MemoryNetwork(
+            random.Random(f"{sim.seed} network"),
+            latency_s=self.plan.latency_s,
+            window_bytes=self.plan.window_bytes,
+            connect_timeout_s=3.0,
+        )
+        self.stream_numbers = itertools.count(1)
+        self.tokens = itertools.count(1)
+        self.names = itertools.count(1)
+        self.processes: list[Process] = []
+        self.clients: list[SimulatedClient] = []
+        self.hosts: list[str] = []
+        self.links: list[tuple[str, str]] = []
+        self.faults = Faults(self)
+        self.parkings = 0
+        self._wire_numbers = itertools.count(1)
+        self._url = url
+        self._most: dict[str, float] = {}
+        self._log_limit = 0.0
+
+    def note(self, text: str) -> None:
+        """Something for the transcript only."""
+        self.notes.append(f"{self.sim.now():10.4f}  {text}")
+
+    async def run(self) -> None:
+        """Everything, in order."""
+        async with self.network, anyio.create_task_group() as tasks:
+            self._make_processes(tasks)
+            self._make_clients()
+            async with anyio.create_task_group() as work:
+                for client in self.clients:
+                    work.start_soon(client.run)
+                work.start_soon(self._watch)
+                work.start_soon(self.faults.notice_dead_peers)
+                await self._make_trouble()
+                await self._settle()
+                self.is_over = True
+                self._finish()
+                work.cancel_scope.cancel()
+            for process in self.processes:
+                await process.stop()
+            tasks.cancel_scope.cancel()
+
+    def _make_processes(self, tasks: TaskGroup) -> None:
+        common = (self.sim, self.network, tasks, self.plan)
+        self.processes.append(Master(self._url, *common))
+        for host in PROXIES:
+            self.processes.append(Proxy(host, self.connector(host), self.history.reloads.append, *common))
+            self.links.append((host, "master"))
+        self.hosts += [process.host for process in self.processes]
+        for process in self.processes:
+            process.start()
+
+    def _make_clients(self) -> None:
+        rng = self.rng
+        for number in range(self.plan.clients + self.plan.writers):
+            is_writer = number < self.plan.writers
+            hosts = ["master"] if is_writer else rng.sample(["master", *PROXIES, *PROXIES], rng.randint(1, 3))
+            endpoints = [(host, PORT) for host in dict.fromkeys(hosts)]
+            kind = WriterClient if is_writer else Subscriber
+            tenant = self.template.known["north"] if rng.random() < 0.3 else 0
+            client = kind(self, number, endpoints, tenant=tenant)
+            self.clients.append(client)
+            self.hosts.append(client.name)
+            self.links += [(client.name, host) for host, _ in endpoints]
+
+    async def _make_trouble(self) -> None:
+        async with anyio.create_task_group() as trouble:
+            trouble.start_soon(self.faults.run)
+            await anyio.sleep(self.plan.duration_s)
+            trouble.cancel_scope.cancel()
+        self.faults.freeze()
+        await anyio.sleep(1.0)
+        self.is_quiet = True
+
+    async def _settle(self) -> None:
+        """Wait until everybody has caught up, or ought to have."""
+        deadline = self.sim.now() + CATCH_UP_S
+        while self.sim.now() < deadline and not self._is_settled():
+            for process in self.processes:  # what its refusal ended is started again, as a service manager would
+                process.start()
+            await anyio.sleep(1.0)
+        self.history.is_quiet_at_end = True
+
+    def _is_settled(self) -> bool:
+        servers = [process.server for process in self.processes]
+        if any(server is None for server in servers):
+            return False
+        head = servers[0].position.uen  # type: ignore[union-attr]
+        streams = [stream for client in self.clients for stream in client.live]
+        wanted = sum(1 for client in self.clients if isinstance(client, Subscriber))
+        busy = sum(1 for client in self.clients if client.live)
+        return (
+            self.sim.now() > self.plan.duration_s + 10
+            and busy == wanted
+            and not any(client.starting for client in self.clients)
+            and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
+            and all(stream.position.uen == head for stream in streams)
+        )
+
+    def _finish(self) -> None:
+        for client in self.clients:
+            client.sample()
+            if isinstance(client, Subscriber) and not client.live:
+                self.note(f"{client.name} follows nothing at the end")
+        for process in self.processes:
+            if process.server is not None:
+                cache = process.server.cache
+                keys = [(kind, dbid) for kind in SCHEMA.types for dbid in cache.dbids(kind)]
+                objects = {key: cache.get(*key) or b"" for key in keys}
+                folders = {key: cache.folder_of(*key) for key in keys}
+                self.history.finals.append(Final(process.host, process.server.position, objects, folders))
+            for failure in process.failures:
+                self.note(f"{process.host} failed: {failure}")
+        frame = 2 * self.plan.filler_bytes + 1_000
+        self._bound("detached sessions", MAX_DETACHED)
+        # beside a full channel: a piece of changes, a piece of a replay, and small answers that are made at once
+        self._bound("bytes waiting for one client", 3 * HIGH_WATER_BYTES + MAX_OUTPUT_BYTES + 60 * frame)
+        limits = self.plan.history
+        self._bound("bytes of a change log", limits.max_bytes + (limits.min_changes + 200) * frame)
+
+    def _bound(self, name: str, limit: float) -> None:
+        self.history.bounds.append(Bound(name, self._most.get(name, 0.0), limit))
+
+    async def _watch(self) -> None:
+        """Sample what must stay bounded."""
+        while True:
+            await anyio.sleep(0.2)
+            for process in self.processes:
+                server = process.server
+                if server is None:
+                    continue
+                now = server.statistics()
+                self.parkings += now.congested
+                pending = max((connection.channel.pending_bytes for connection in server._connections), default=0)
+                for name, value in (
+                    ("detached sessions", now.detached_sessions),
+                    ("bytes waiting for one client", pending),
+                    ("bytes of a change log", now.log.frame_bytes),
+                ):
+                    self._most[name] = max(self._most.get(name, 0.0), value)
+
+    # what clients and proxies use
+
+    def connector(self, host: str, after: Callable[[], object] = lambda: None) -> Connector:
+        """Connections from ``host``, each with a tap."""
+        connect = self.network.connector(host)
+
+        async def tapped(to: str, port: int) -> Channel:
+            channel = await connect(to, port)
+            wire = WireHistory(host, next(self._wire_numbers), to)
+            self.history.wires.append(wire)
+            return TappedChannel(channel, wire, clock=self.sim.now, floor=lambda: self._floor(to), after=after)
+
+        return tapped
+
+    def _floor(self, host: str) -> int:
+        server = next((process.server for process in self.processes if process.host == host), None)
+        return 0 if server is None else server.log.floor.uen
+
+    def acknowledged(self, client: str) -> Position:
+        """The position in the last answer to a write of this client."""
+        for wire in reversed(self.history.wires):
+            if wire.client == client:
+                for event in reversed(wire.events):
+                    if isinstance(event, Answered) and event.message in NOTIFICATIONS:
+                        return event.position
+        return Position(0, 0)
+
+    def traffic(self, log: MasterLog) -> dict[str, int]:
+        """How much happened."""
+        history = self.history
+        subscribers = [client for client in self.clients if isinstance(client, Subscriber)]
+        proxies = [process for process in self.processes if isinstance(process, Proxy)]
+        events = [event for wire in history.wires for event in wire.events]
+        return {
+            "changes": log.head,
+            "transactions": sum(1 for change in log.changes if change.last),
+            "deliveries": sum(1 for event in events if isinstance(event, Notified)),
+            "replayed": sum(1 for event in events if isinstance(event, Notified) and event.change.from_history),
+            "reads": sum(
+                1 for event in events if isinstance(event, Answered) and event.message == MessageId.OBJECTS_SENT
+            ),
+            "streams": len(history.streams),
+            "reconnects": sum(client.reconnects for client in self.clients),
+            "restores": sum(client.restores for client in self.clients),
+            "expired": sum(client.counters.expired for client in subscribers),
+            "overflows": sum(client.counters.overflows for client in subscribers),
+            "unknown writes": sum(client.counters.unknown for client in self.clients),
+            "repeated writes": sum(client.counters.repeated for client in self.clients),
+            "loads": sum(proxy.loads for proxy in proxies),
+            "resumes": sum(proxy.resumes for proxy in proxies),
+            "reloads": len(history.reloads),
+            "parked": self.parkings,
+            "starts": sum(process.starts for process in self.processes),
+        }
+
+
+def _change(record) -> Change:  # type: ignore[no-untyped-def]
+    flags = FLAG_END if record.last else 0
+    return decode_change(Frame(record.action, flags, 0, record.epoch, record.uen, record.payload))
+
+
+class _Errors(logging.Handler):
+    """Collects what csproxy logs as an error: in a simulation nothing may go wrong inside."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        self.texts.append(text)
+
+    def __enter__(self) -> _Errors:
+        self._logger = logging.getLogger("csproxy")
+        self._before = self._logger.propagate
+        self._logger.propagate = False
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._before

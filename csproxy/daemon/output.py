@@ -146,20 +146,27 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
             bar.stop()
 
 
+_MOST_FRAMED_ROWS = 1000
+"""Framing costs half a millisecond a row; a longer table is plain on a terminal, too."""
+
+
 def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: frozenset[str]) -> None:
-    """A table on standard output: framed and fitted on a terminal, plain and uncut elsewhere."""
+    """A table on standard output: framed and fitted on a terminal, plain and uncut elsewhere or when it is long."""
+    if sys.stdout.isatty() and len(rows) <= _MOST_FRAMED_ROWS:
+        _print_framed(title, columns, rows, numeric=numeric)
+    else:
+        _print_plain(columns, rows, numeric=numeric)
+
+
+def _print_framed(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: frozenset[str]
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    on_terminal = sys.stdout.isatty()
-    widths = [len(name) for name in columns]
-    if not on_terminal:
-        for row in rows:
-            widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
-    console = Console(width=None if on_terminal else max(sum(widths) + 3 * len(widths) + 4, 80))
-    table = Table(title=title if on_terminal else None, box=box.ROUNDED if on_terminal else None, pad_edge=on_terminal)
+    table = Table(title=title, box=box.ROUNDED)
     for name in columns:
         table.add_column(
             name,
@@ -171,7 +178,21 @@ def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     for row in rows:
         # Text, not str: names may hold square brackets, which rich would read as markup
         table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+    Console().print(table)
+
+
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: frozenset[str]) -> None:
+    from rich.cells import cell_len  # some characters are two columns wide
+
+    lines = [columns, *rows]
+    widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
+    to_the_right = [name in numeric for name in columns]
+    for line in lines:
+        cells = []
+        for cell, width, right in zip(line, widths, to_the_right, strict=True):
+            space = " " * (width - cell_len(cell))
+            cells.append(space + cell if right else cell + space)
+        print("  ".join(cells).rstrip())
 
 
 def print_pairs(pairs: Mapping[str, str]) -> None:

@@ -262,13 +262,15 @@ class ConfigurationServer:
 
     def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
         """Put a complete new data set in place; subscribers get the difference as one transaction."""
+        is_reload = self.replica.complete
         records, continued = self.replica.replace(builder, position, epochs)
         log.info(
-            "data set of %d objects in place at UEN %d, %d differences%s",
+            "%d objects in place at UEN %d, %s",
             sum(self.cache.counts().values()),
             position.uen,
-            len(records),
-            "" if continued else ", a new history",
+            f"{len(records)} differences{'' if continued else ', a new history'}"
+            if is_reload
+            else "the first data set",
         )
         if records:
             self.fan_out.publish(records, position)

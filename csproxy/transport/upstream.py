@@ -345,7 +345,7 @@ class UpstreamSource:
     # ends of a connection
 
     def _not_connected(self, error: CsproxyError) -> float:
-        log.warning("cannot connect to %s: %s", self._policy.current, error, extra={"event": 4502})
+        log.warning("%s", error, extra={"event": 4502})
         self._last_error = str(error)
         self._policy.failed()
         self._handle(Event.LOSE)

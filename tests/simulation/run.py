@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, count in report.traffic.items():
             totals[name] = totals.get(name, 0) + count
         if given.transcript:
-            print("\n".join(sorted([*report.transcript, *report.notes])))
+            print("\n".join(in_order(report)))
         if report.violations:
             failed.append(seed)
             print(describe(report))
@@ -54,12 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def in_order(report: Report) -> list[str]:
+    """Events and notes by time; what happened at one time stays in its order."""
+    return sorted([*report.transcript, *report.notes], key=lambda line: float(line.split(None, 1)[0]))
+
+
 def describe(report: Report) -> str:
     """A failed run: the violations, the end of the transcript, and how to run it again."""
     lines = [f"seed {report.seed}:", *(f"  {violation}" for violation in report.violations[:12])]
     lines += [
         "  the end of the transcript:",
-        *(f"    {line[:220]}" for line in sorted([*report.transcript, *report.notes])[-TAIL:]),
+        *(f"    {line[:220]}" for line in in_order(report)[-TAIL:]),
     ]
     lines.append(f"  replay: PYTHONHASHSEED=0 python -m tests.simulation.run {report.seed}")
     return "\n".join(lines)

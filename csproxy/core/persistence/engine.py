@@ -66,27 +66,31 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database).resolve()
 
 
+_TWO_CONNECTIONS: Final[dict[str, Any]] = {"pool_size": 1, "max_overflow": 1, "pool_timeout": 30}
+
+
 def create_store_engine(url: URL) -> Engine:
     """An engine with one connection for writing and one for a reader beside it.
 
     Raises `ConfigurationError` when the database kind is unknown or its driver is not installed.
     """
-    options: dict[str, Any] = {"pool_size": 1, "max_overflow": 1, "pool_timeout": 30}
-    if url.get_backend_name() == "sqlite":
-        if sqlite_path(url) is None:
-            options = {"poolclass": StaticPool}  # a database in memory is its connection
-        options["connect_args"] = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
-    else:
-        options["pool_pre_ping"] = True
     try:
-        engine = create_engine(url, **options)
+        if url.get_backend_name() == "sqlite":
+            return _sqlite_engine(url)
+        return create_engine(url, pool_pre_ping=True, **_TWO_CONNECTIONS)
     except (NoSuchModuleError, ModuleNotFoundError) as e:
         raise ConfigurationError(
             f"database kind {url.drivername!r} is not usable: {e}; valid without further packages is sqlite"
         ) from e
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    # a database in memory is its connection
+    pool = _TWO_CONNECTIONS if sqlite_path(url) is not None else {"poolclass": StaticPool}
+    arguments = {"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+    engine = create_engine(url, connect_args=arguments, **pool)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

@@ -28,6 +28,8 @@ class EpochOrder:
     """Which of two positions of one server is later: by the epoch table, then by UEN.
 
     An epoch that is not in the table is later than all that are: it began after the table was read.
+    Two of those are compared by UEN, not by which was heard of first: an answer, or a mark, may
+    name the newest epoch before the changes of the one before it have been sent.
     """
 
     __slots__ = ("_rank",)
@@ -41,13 +43,10 @@ class EpochOrder:
             return one.uen > other.uen
         if _NONE in (one, other):
             return other == _NONE
-        return self._rank_of(one.epoch) > self._rank_of(other.epoch)
-
-    def _rank_of(self, epoch: int) -> int:
-        rank = self._rank.get(epoch)
-        if rank is None:
-            rank = self._rank[epoch] = len(self._rank) + 1
-        return rank
+        rank, other_rank = self._rank.get(one.epoch), self._rank.get(other.epoch)
+        if rank is None or other_rank is None:
+            return one.uen > other.uen if rank is other_rank else rank is None
+        return rank > other_rank
 
 
 class Exchange:

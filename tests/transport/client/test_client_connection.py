@@ -456,3 +456,13 @@ def test_positions_are_ordered_by_the_epoch_table_then_by_uen() -> None:
     assert order.is_later(Position(99, 1), Position(30, 500)), "an epoch after the table is the newest"
     assert order.is_later(Position(70, 1), Position(0, 0))
     assert not order.is_later(Position(0, 0), Position(70, 1))
+
+
+def test_two_epochs_that_began_after_the_table_was_read_are_ordered_by_uen_whichever_was_heard_of_first() -> None:
+    order = EpochOrder([(70, 1)])
+    newest, between = Position(99, 116), Position(88, 103)
+    assert order.is_later(newest, Position(70, 50))
+    assert not order.is_later(between, newest)
+    assert order.is_later(newest, between)
+    assert order.is_later(between, Position(70, 102))
+    assert order.is_later(Position(88, 104), between)

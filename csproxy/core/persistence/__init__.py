@@ -9,5 +9,6 @@ the rules of the object model: what is stored has been checked before.
     lock.py        one server per database
     records.py     what goes in and out, as plain values
     engine.py      connections, transactions, and errors mapped once
+    history.py     the history log
     store.py       the store
 """

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from csproxy.core.history import HistoryBatch
+
 __all__ = ["Batch", "ChangeRecord", "CredentialRow", "KeepPolicy", "LoadPart", "ObjectRow", "Outcome"]
 
 
@@ -65,7 +67,8 @@ class Batch:
     """What one commit writes: all of it or nothing.
 
     ``changes`` continue the head UEN without a gap, the last one has ``last``; ``counters`` are new
-    values of the last DBID per type. ``key`` is an idempotency key, recorded with ``answer``.
+    values of the last DBID per type. ``key`` is an idempotency key, recorded with ``answer``. ``history`` goes
+    to the history log, whose failure is reported and fails nothing.
     """
 
     objects: Sequence[ObjectRow]
@@ -74,6 +77,7 @@ class Batch:
     credentials: Sequence[CredentialRow] = ()
     key: str = ""
     answer: ChangeRecord | None = None
+    history: HistoryBatch | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

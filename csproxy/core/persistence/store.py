@@ -14,8 +14,8 @@ Everything is synchronous. Methods may be called from any thread, but only from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
@@ -24,6 +24,7 @@ from csproxy.core.changes import Epoch
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.creation import create_database
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_path, transaction
+from csproxy.core.persistence.history import HistoryTable, HistoryWriteError, report_failure
 from csproxy.core.persistence.lock import DatabaseLock
 from csproxy.core.persistence.records import (
     Batch,
@@ -50,6 +51,7 @@ __all__ = ["PART_ROWS", "Store"]
 PART_ROWS: Final = 500
 """Rows fetched at a time: 5,000 stall the event loop for 33 to 107 ms, 500 for 6 ms, and are faster."""
 _MAX_EPOCHS: Final = 1_000
+T = TypeVar("T")
 
 _encode_answer = msgspec.msgpack.encode
 _answers: Final = msgspec.msgpack.Decoder(ChangeRecord)
@@ -74,6 +76,7 @@ class Store:
         self._epoch: int | None = None
         self._kept_bytes = 0
         self.guid = ""
+        self.history_log = HistoryTable(engine)
 
     def __enter__(self) -> Store:
         return self
@@ -161,6 +164,7 @@ class Store:
             connection.execute(delete(tables.epochs).where(tables.epochs.c.number <= number - _MAX_EPOCHS))
             epochs = _epochs(connection)
         self._epoch = random_epoch
+        self.history_log.forget()
         return epochs
 
     def read_head(self) -> int:
@@ -168,6 +172,7 @@ class Store:
 
         Connections are made anew, since the old one may be what failed.
         """
+        self.history_log.forget()
         self._engine.dispose()
         with transaction(self._engine, "reading the head UEN", reading=True) as connection:
             self._head = connection.execute(_read_head).scalar_one()
@@ -217,6 +222,18 @@ class Store:
         """
         if not batch.changes or self._epoch is None:
             raise LocalProtocolError("a commit needs a begun epoch and at least one change")
+        try:
+            self._commit(batch, time_ms=time_ms, with_history=True)
+        except HistoryWriteError as e:
+            # the log never fails a change: once more without it
+            self.history_log.forget()
+            report_failure(e.__cause__ or e, lost=len(batch.changes))
+            self._commit(batch, time_ms=time_ms, with_history=False)
+        except BaseException:
+            self.history_log.forget()
+            raise
+
+    def _commit(self, batch: Batch, *, time_ms: int, with_history: bool) -> None:
         head = batch.changes[-1].uen
         kept = self._kept_bytes + sum(len(change.payload) for change in batch.changes)
         with transaction(self._engine, "writing a change") as connection:
@@ -229,8 +246,24 @@ class Store:
                 row = {"key": batch.key, "uen": head, "time_ms": time_ms, "answer": _encode_answer(batch.answer)}
                 connection.execute(insert(tables.idempotency), row)
             kept -= self._trim(connection, kept, head=head, time_ms=time_ms)
+            if with_history and batch.history is not None:
+                self.history_log.add_changes(connection, batch.history)
         self._head = head
         self._kept_bytes = kept
+
+    def read_beside(self, read: Callable[[Connection], T]) -> T:
+        """Read what is stored beside the objects, such as permissions, in one transaction."""
+        with transaction(self._engine, "reading permissions", reading=True) as connection:
+            return read(connection)
+
+    def write_beside(self, write: Callable[[Connection], None]) -> None:
+        """Write what is stored beside the objects, in one transaction that only the present master can make.
+
+        It is durable when this returns. Raises `StoreError` as `commit`.
+        """
+        with transaction(self._engine, "writing permissions") as connection:
+            self._check_epoch(connection)
+            write(connection)
 
     def _read_state(self, connection: Connection, *, may_migrate: bool) -> None:
         found = schema_version(connection)
@@ -250,13 +283,14 @@ class Store:
         self._kept_bytes = _kept_bytes(connection)
 
     def _check_fence(self, connection: Connection, head: int) -> None:
-        newest = connection.execute(_newest_epoch).scalar()
+        self._check_epoch(connection)
         moved = connection.execute(_advance_head, {"seen": self._head, "head": head})
-        if newest != self._epoch or moved.rowcount != 1:
-            raise StoreError(
-                "another master has taken the database since: this one must not write any more",
-                code=ErrorCode.NO_DB_ACCESS,
-            )
+        if moved.rowcount != 1:
+            raise _fenced()
+
+    def _check_epoch(self, connection: Connection) -> None:
+        if self._epoch is None or connection.execute(_newest_epoch).scalar() != self._epoch:
+            raise _fenced()
 
     def _trim(self, connection: Connection, kept: int, *, head: int, time_ms: int) -> int:
         """Remove the oldest change records as the policy allows, and old keys; returns the bytes freed."""
@@ -287,6 +321,12 @@ class Store:
         with transaction(self._engine, doing, reading=True) as connection:
             streaming = connection.execution_options(yield_per=PART_ROWS)
             yield from streaming.execute(query).partitions()
+
+
+def _fenced() -> StoreError:
+    return StoreError(
+        "another master has taken the database since: this one must not write any more", code=ErrorCode.NO_DB_ACCESS
+    )
 
 
 def _epochs(connection: Connection) -> list[Epoch]:

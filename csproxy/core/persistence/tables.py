@@ -14,17 +14,20 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 __all__ = [
     "SCHEMA_VERSION",
     "UEN_COUNTER",
+    "accounts",
+    "acls",
     "changes",
     "counters",
     "credentials",
     "epochs",
+    "history",
     "idempotency",
     "meta",
     "metadata",
     "objects",
 ]
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0003"
 """The newest migration; the database holds its own in table ``alembic_version``."""
 
 UEN_COUNTER: Final = 0
@@ -38,7 +41,7 @@ meta: Final = Table(
     Column("name", String(64), primary_key=True),
     Column("value", String(255), nullable=False),
 )
-"""``guid``: the database's identity; ``release``: who made it."""
+"""``guid``: the database's identity; ``release``: who made it; ``operational_mode``: full unless it says another."""
 
 epochs: Final = Table(
     "epochs",
@@ -104,3 +107,33 @@ credentials: Final = Table(
     Column("updated_ms", BigInteger, nullable=False),
 )
 """Password hashes of Persons and Applications; they stand nowhere else."""
+
+acls: Final = Table(
+    "acls",
+    metadata,
+    Column("type", Integer, primary_key=True, autoincrement=False),
+    Column("dbid", Integer, primary_key=True, autoincrement=False),
+    Column("acl", LargeBinary, nullable=False),
+)
+"""ACLs that objects have of their own: a msgpack list of [type, DBID, mask]. Objects without a row inherit."""
+
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    Column("application", Integer, primary_key=True, autoincrement=False),
+    Column("type", Integer, nullable=False),
+    Column("dbid", Integer, nullable=False),
+)
+"""As whom an application acts that runs without a user; without a row as SYSTEM."""
+
+history: Final = Table(
+    "history",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("uen", BigInteger, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("history_kind_time", "kind", "time_ms"),
+)
+"""The history log (`csproxy.core.persistence.history`): ``kind`` 1 a change, 2 a client's session; ``body`` is the record."""

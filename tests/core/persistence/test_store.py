@@ -175,7 +175,7 @@ def test_the_schema_compiles_for_other_databases(dialect: str) -> None:
     compiled = [
         str(CreateTable(table).compile(dialect=registry.load(dialect)())) for table in tables.metadata.sorted_tables
     ]
-    assert len(compiled) == 7
+    assert {"objects", "changes", "acls", "accounts"} <= set(tables.metadata.tables)
     assert all(text.strip().startswith("CREATE TABLE") for text in compiled)
 
 

@@ -258,7 +258,45 @@ _LOG = (
     ),
 )
 
-OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_LOG)
+_HISTORY = tuple(
+    Option(
+        section="history-log",
+        name=name,
+        default=default,
+        valid=valid,
+        parse=_boolean if isinstance(default, bool) else _integer(low, high),
+        effect=Effect.IMMEDIATELY,
+        origin=origin,
+        meaning=meaning,
+    )
+    for name, default, valid, low, high, origin, meaning in (
+        ("active", True, "true, false", 0, 0, "O", "Whether changes and client sessions are recorded."),
+        ("write-former-value", True, "true, false", 0, 0, "O", "Whether records hold what was there before."),
+        ("expiration", 30, "1 to 30 days", 1, 30, "D", "Changes older than this are not given to clients."),
+        ("max-records", 1000, "1 to 1000", 1, 1000, "D", "Records in one answer to a client."),
+        (
+            "audit-expiration",
+            365,
+            "2 to 365 days, above expiration",
+            2,
+            365,
+            "D",
+            "How long records of changes are kept for an audit.",
+        ),
+        (
+            "audit-max-records",
+            50_000,
+            "2 to 10000000, above max-records",
+            2,
+            10_000_000,
+            "D",
+            "How many changes the log holds (and, counted apart, sessions); adding more deletes the oldest.",
+        ),
+        ("client-expiration", 1, "1 to 30 days", 1, 30, "O", "How long records of client sessions are kept."),
+    )
+)
+
+OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_LOG, *_HISTORY)
 """Every option that this release obeys. The rows of ``dbserver`` stand for the section that ``server`` names."""
 
 APPLICATION_OPTIONS: Final = tuple(option for option in OPTIONS if option.from_application)

@@ -81,7 +81,7 @@ class HistoryTable:
         self._last = None
 
     def add_changes(self, connection: Connection, batch: HistoryBatch) -> None:
-        """Add a transaction's records inside it. Raises `HistoryWriteError`; the transaction must then be rolled back."""
+        """Add a transaction's records inside it. Raises `HistoryWriteError`: the transaction must be rolled back."""
         try:
             self._add(connection, batch.make(), Kind.CHANGE, batch.max_records)
         except (SQLAlchemyError, CsproxyError) as e:

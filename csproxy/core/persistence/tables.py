@@ -136,4 +136,4 @@ history: Final = Table(
     Column("body", LargeBinary, nullable=False),
     Index("history_kind_time", "kind", "time_ms"),
 )
-"""The history log (`csproxy.core.persistence.history`): ``kind`` 1 a change, 2 a client's session; ``body`` is the record."""
+"""The history log: ``kind`` 1 a change, 2 a client's session; ``body`` is the record."""

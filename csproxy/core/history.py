@@ -1,0 +1,268 @@
+"""The history log's records: who did what when, what was there before, and who was connected.
+
+A record is either a change of one object or the begin or end of a client's session. Records of changes
+are made from the plan of a transaction (`history_batch`) and stored with it; how and why is told in
+`csproxy.core.persistence.history`. Nothing here holds a password: plans, deltas and former objects have none.
+
+Former values of an update are kept as the delta that takes the new object back to the former one: the form is
+documented and tested already (docs/reference/delta.md), and it names exactly what changed.
+
+Source of the options: the vendor's [history-log] section; ``client-expiration``, ``active`` and
+``write-former-value`` have semantics of our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from csproxy.core import codec
+from csproxy.core.changes import Action, Change
+from csproxy.core.model.delta import compute_delta
+from csproxy.core.model.schema import SCHEMA
+from csproxy.errors import ErrorCode, ModelError
+
+if TYPE_CHECKING:
+    from csproxy.core.cache import ConfigurationCache
+    from csproxy.core.writes import PlannedChange
+
+__all__ = [
+    "DAY_MS",
+    "HistoryAction",
+    "HistoryBatch",
+    "HistoryFloor",
+    "HistoryPage",
+    "HistoryRecord",
+    "HistorySettings",
+    "SessionRecord",
+    "decode_record",
+    "encode_record",
+    "history_batch",
+    "history_settings",
+    "session_entry",
+]
+
+DAY_MS: Final = 24 * 3600 * 1000
+_ABSENT: Final = msgspec.Raw()
+
+
+class HistoryAction(IntEnum):
+    """What a record tells; those of changes are the numbers of their notifications."""
+
+    SESSION_OPENED = 1
+    SESSION_CLOSED = 2
+    DELETED = 16
+    CREATED = 74
+    UPDATED = 75
+
+    @property
+    def is_session(self) -> bool:
+        """Whether the record is of a client's session and not of a change."""
+        return self in (HistoryAction.SESSION_OPENED, HistoryAction.SESSION_CLOSED)
+
+
+class HistoryRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """One record, as stored and as sent.
+
+    ``uen`` is that of the change, for a session that of the server at that moment. Of a creation there is
+    ``object``, of an update ``delta`` and ``former_values`` (the delta back), of a deletion ``former``.
+    ``folder`` is above 0 when the object came into this folder, ``former_folder`` where it was before.
+    Of a session there is ``host``, the client's address, and ``server``, to which it was connected.
+    """
+
+    action: int
+    time_ms: int
+    uen: int = 0
+    epoch: int = 0
+    user: str = ""
+    application: str = ""
+    type: int = 0
+    dbid: int = 0
+    folder: int = 0
+    former_folder: int = 0
+    object: msgspec.Raw = _ABSENT
+    delta: dict[str, Any] | None = None
+    former: msgspec.Raw = _ABSENT
+    former_values: dict[str, Any] | None = None
+    host: str = ""
+    server: str = ""
+
+
+class SessionRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """A client came or went, as a proxy tells it to its master."""
+
+    action: int
+    time_ms: int
+    uen: int = 0
+    user: str = ""
+    application: str = ""
+    host: str = ""
+
+
+class HistoryPage(NamedTuple):
+    """Some records, oldest first, encoded; ``more``: others follow after the last number."""
+
+    numbers: Sequence[int]
+    records: Sequence[bytes]
+    more: bool
+
+
+class HistoryFloor(NamedTuple):
+    """Times (ms) before which records of changes and of sessions have expired."""
+
+    changes_ms: int
+    sessions_ms: int
+
+
+class HistorySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of [history-log]: times in days, the others count records."""
+
+    active: bool = True
+    write_former_value: bool = True
+    expiration: int = 30
+    max_records: int = 1000
+    audit_expiration: int = 365
+    audit_max_records: int = 50_000
+    client_expiration: int = 1
+
+    def readable(self, now_ms: int) -> HistoryFloor:
+        """What clients may read."""
+        return HistoryFloor(now_ms - self.expiration * DAY_MS, now_ms - self.client_expiration * DAY_MS)
+
+    def kept(self, now_ms: int) -> HistoryFloor:
+        """What is kept for an audit."""
+        return HistoryFloor(now_ms - self.audit_expiration * DAY_MS, now_ms - self.client_expiration * DAY_MS)
+
+
+def history_settings(
+    get: Callable[[str], Any], present: HistorySettings | None = None
+) -> tuple[HistorySettings, list[str]]:
+    """The settings that the options give (``get`` takes an option's name), and a sentence for each that cannot be.
+
+    audit-expiration must exceed expiration, and audit-max-records max-records; a pair that does not keeps its
+    ``present`` values.
+    """
+    present = present or HistorySettings()
+    values = {name: get(name.replace("_", "-")) for name in HistorySettings.__struct_fields__}
+    complaints = []
+    for less, more in (("expiration", "audit_expiration"), ("max_records", "audit_max_records")):
+        if values[more] <= values[less]:
+            names = more.replace("_", "-"), less.replace("_", "-")
+            values[less], wrong = getattr(present, less), (values[more], values[less])
+            values[more] = getattr(present, more)
+            complaints.append(
+                f"{names[0]}={wrong[0]} of [history-log] must exceed {names[1]}={wrong[1]}: "
+                f"the values {values[more]} and {values[less]} stay"
+            )
+    return HistorySettings(**values), complaints
+
+
+encode_record: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(HistoryRecord).decode
+
+
+def decode_record(body: bytes | msgspec.Raw) -> HistoryRecord:
+    """An encoded record. Raises `ModelError` when it is none."""
+    try:
+        return _decode(body)
+    except msgspec.MsgspecError as e:
+        raise ModelError(ErrorCode.OBJECT_PACKING_ERROR, f"a history record cannot be read: {e}") from e
+
+
+def session_entry(record: SessionRecord, *, server: str, now_ms: int) -> HistoryRecord:
+    """The stored form of a session record from ``server``; a clock that is ahead must not keep it for ever.
+
+    Raises `ModelError` for an action that is none of sessions.
+    """
+    if record.action not in (HistoryAction.SESSION_OPENED, HistoryAction.SESSION_CLOSED):
+        raise ModelError(
+            ErrorCode.WRONG_API_PARAMETERS,
+            f"action {record.action} is none of a session: {int(HistoryAction.SESSION_OPENED)} (opened) and "
+            f"{int(HistoryAction.SESSION_CLOSED)} (closed) are valid",
+            property_name="action",
+        )
+    return HistoryRecord(
+        action=record.action,
+        time_ms=min(record.time_ms, now_ms),
+        uen=record.uen,
+        user=record.user,
+        application=record.application,
+        host=record.host,
+        server=server,
+    )
+
+
+class HistoryBatch(NamedTuple):
+    """What the history log gets of one transaction; ``make`` is called in the thread that writes."""
+
+    make: Callable[[], list[HistoryRecord]]
+    max_records: int
+
+
+class _Entry(NamedTuple):
+    change: Change
+    before: bytes | None
+    after: bytes | None
+    former_folder: int
+
+
+def history_batch(
+    settings: HistorySettings, cache: ConfigurationCache, planned: Sequence[PlannedChange], changes: Sequence[Change]
+) -> HistoryBatch | None:
+    """The records of a planned transaction, None when the log is not active.
+
+    ``cache`` is the state before it; ``planned`` and ``changes`` are the same changes, in order. Only references
+    are taken here: computing former values is for the writing thread.
+    """
+    if not settings.active:
+        return None
+    entries = []
+    latest: dict[tuple[int, int], tuple[bytes | None, int]] = {}
+    for plan, change in zip(planned, changes, strict=True):
+        key = plan.type, plan.dbid
+        before, folder = latest.get(key) or (cache.get(*key), 0)
+        if before is not None and not folder:
+            folder = cache.folder_of(*key)
+        latest[key] = plan.stored, plan.folder
+        entries.append(_Entry(change, before, plan.stored, folder))
+    make = partial(_records, entries, write_former_value=settings.write_former_value)
+    return HistoryBatch(make, settings.audit_max_records)
+
+
+def _records(entries: Sequence[_Entry], *, write_former_value: bool) -> list[HistoryRecord]:
+    return [_record(entry, write_former_value=write_former_value) for entry in entries]
+
+
+def _record(entry: _Entry, *, write_former_value: bool) -> HistoryRecord:
+    change = entry.change
+    former_values, former, former_folder = None, _ABSENT, 0
+    if write_former_value and entry.before is not None:
+        if change.action is Action.DELETED:
+            former, former_folder = msgspec.Raw(entry.before), entry.former_folder
+        elif change.action is Action.UPDATED and entry.after is not None:
+            former_values = _back(change.type, entry.before, entry.after)
+            former_folder = entry.former_folder if change.folder else 0
+    return HistoryRecord(
+        action=change.action,
+        time_ms=change.time_ms,
+        uen=change.position.uen,
+        epoch=change.position.epoch,
+        user=change.user,
+        application=change.application,
+        type=change.type,
+        dbid=change.dbid,
+        folder=change.folder,
+        former_folder=former_folder,
+        object=_ABSENT if change.object is None else msgspec.Raw(change.object),
+        delta=change.delta,
+        former=former,
+        former_values=former_values,
+    )
+
+
+def _back(type_number: int, before: bytes, after: bytes) -> dict[str, Any]:
+    return compute_delta(SCHEMA.types[type_number], codec.decode_map(after), codec.decode_map(before))

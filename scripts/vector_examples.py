@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from csproxy.core import codec
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.core.transactions import RequestedChange
 from csproxy.transport.wire import messages as m
 from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY
 from csproxy.transport.wire.messages import MessageId
@@ -146,6 +147,33 @@ MESSAGES: Final[dict[str, Example]] = {
     ),
     "UpdateObject": ask(MessageId.UPDATE_OBJECT, m.UpdateObject(type=3, dbid=100, delta=DELTA, key=KEY)),
     "DeleteObject": ask(MessageId.DELETE_OBJECT, m.DeleteObject(type=3, dbid=101)),
+    "ApplyTransaction": ask(
+        MessageId.APPLY_TRANSACTION,
+        m.ApplyTransaction(
+            changes=[
+                RequestedChange(message=7, type=13, object={"DBID": -1, "tenantDBID": 1, "name": "english"}),
+                RequestedChange(
+                    message=8,
+                    type=3,
+                    dbid=101,
+                    delta={"agentInfo": {"skillLevels": {"added": [{"skillDBID": -1, "level": 5}]}}},
+                ),
+                RequestedChange(message=9, type=5, dbid=102),
+            ],
+            key=KEY,
+        ),
+    ),
+    "TransactionApplied": answer(
+        MessageId.TRANSACTION_APPLIED,
+        m.TransactionApplied(
+            changes=[
+                m.AppliedChange(action=74, type=13, dbid=103),
+                m.AppliedChange(action=75, type=3, dbid=101),
+                m.AppliedChange(action=16, type=5, dbid=102),
+            ]
+        ),
+        uen=4714,
+    ),
     "ObjectCreated, answer": answer(MessageId.OBJECT_CREATED, CREATED, uen=4712),
     "ObjectUpdated, answer": answer(MessageId.OBJECT_UPDATED, UPDATED, uen=4713),
     "ObjectDeleted, answer": answer(MessageId.OBJECT_DELETED, DELETED, uen=4714),

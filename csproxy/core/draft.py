@@ -1,29 +1,37 @@
 """A draft: the configuration as it would be after the changes planned so far.
 
-A write request becomes one draft. Rules ask the draft and not the cache, so that they see what the
-same transaction has planned before. Nothing here checks anything.
+A write request, or a whole transaction of them, becomes one draft. Rules ask the draft and not the
+cache, so that they see what the same transaction has planned before. Nothing here checks anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action
 from csproxy.core.containers import FOLDER
-from csproxy.core.model.schema import SCHEMA
+from csproxy.core.indexes import link_paths
+from csproxy.core.model.delta import encode_object
+from csproxy.core.model.schema import SCHEMA, AttributeKind, ObjectType
 from csproxy.core.ownership import ObjectId
-from csproxy.core.paths import name_of
+from csproxy.core.paths import name_of, scalar_at
+from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
 
-__all__ = ["Draft", "Step"]
+__all__ = ["Draft", "Step", "key_values"]
+
+_Link = tuple[int, int, str]
+"""Type number, DBID and path of an object that links to another one."""
 
 
 class Step(NamedTuple):
     """One planned change: of the object as it was to what it becomes; None for *not there*.
 
     ``delta`` is what an update was asked to do, None where the server planned it itself. ``folder``
-    is the folder afterwards; ``moved`` are objects that come into this folder.
+    is the folder afterwards, ``from_folder`` the one before; ``moved`` are objects that come into
+    this folder.
     """
 
     action: Action
@@ -31,14 +39,16 @@ class Step(NamedTuple):
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     folder: int
+    from_folder: int = 0
     delta: Mapping[str, Any] | None = None
     moved: tuple[ObjectId, ...] = ()
 
 
 class Draft:
-    """Planned steps over a cache; at most one step per object, in the order of notification.
+    """Planned steps over a cache, in the order of notification.
 
-    ``counters`` holds the last DBID given out per type; it is copied, not changed.
+    ``counters`` holds the last DBID given out per type; it is copied, not changed. The cache must
+    not change while the draft is in use.
     """
 
     def __init__(self, cache: ConfigurationCache, counters: Mapping[int, int]) -> None:
@@ -46,21 +56,50 @@ class Draft:
         self.counters: dict[int, int] = {}
         self.steps: list[Step] = []
         self._given = counters
-        self._planned: dict[ObjectId, Step] = {}
+        self._now: dict[ObjectId, dict[str, Any] | None] = {}
+        self._read: dict[ObjectId, dict[str, Any] | None] = {}
+        self._folders: dict[ObjectId, int] = {}
+        self._members: dict[int, dict[ObjectId, None]] = {}
+        self._keys: dict[tuple[int, tuple[str, ...]], dict[tuple[Any, ...], int]] = {}
+        self._links = _PlannedLinks()
 
     def get(self, type_number: int, dbid: int) -> dict[str, Any] | None:
         """The object as planned, None if it is not there (any more). Not to be changed."""
-        step = self._planned.get((type_number, dbid))
-        return step.after if step is not None else self.cache.stored(type_number, dbid)
+        id = (type_number, dbid)
+        if id in self._now:
+            return self._now[id]
+        if id not in self._read:
+            self._read[id] = self.cache.stored(type_number, dbid)
+        return self._read[id]
 
     def folder_of(self, type_number: int, dbid: int) -> int:
         """The DBID of the folder that holds the object, 0 for none."""
-        step = self._planned.get((type_number, dbid))
-        return step.folder if step is not None else self.cache.folder_of(type_number, dbid)
+        folder = self._folders.get((type_number, dbid))
+        return self.cache.folder_of(type_number, dbid) if folder is None else folder
 
     def find(self, type_number: int, key: tuple[str, ...], values: tuple[Any, ...]) -> int | None:
-        """DBID of the stored object with these values of a unique key."""
-        return self.cache.lookup(type_number, key, values)
+        """DBID of the object with these values of a unique key."""
+        planned = self._keys.get((type_number, key), {}).get(values)
+        if planned is not None:
+            return planned
+        found = self.cache.lookup(type_number, key, values)
+        return None if found is None or (type_number, found) in self._now else found
+
+    def referrers(self, type_number: int, dbid: int, *, limit: int | None = None) -> Sequence[_Link]:
+        """The objects that link to this one: type, DBID and path of the link. ``limit`` bounds those of the cache."""
+        stored = self.cache.referrers(type_number, dbid, limit=limit)
+        if not self.steps:
+            return stored
+        self._links.follow(self.steps)
+        return [
+            *(link for link in stored if (link.type, link.dbid) not in self._now),
+            *self._links.to((type_number, dbid)),
+        ]
+
+    def members_of(self, folder: int) -> list[ObjectId]:
+        """(type number, DBID) of the objects immediately in a folder."""
+        stored = [id for id in self.cache.members_of(folder) if id not in self._folders]
+        return stored + [id for id in self._members.get(folder, ()) if self._folders[id] == folder]
 
     def name(self, id: ObjectId) -> str:
         """How an error names the object."""
@@ -86,18 +125,91 @@ class Draft:
         moved: tuple[ObjectId, ...] = (),
     ) -> None:
         """Plan an update; ``folder`` None leaves the object where it is."""
-        where = self.folder_of(*id) if folder is None else folder
-        self._add(Step(Action.UPDATED, id, self.get(*id), after, where, delta, moved))
+        old = self.folder_of(*id)
+        self._add(Step(Action.UPDATED, id, self.get(*id), after, old if folder is None else folder, old, delta, moved))
+        for other in moved:
+            self._place(other, id[1])
 
     def delete(self, id: ObjectId) -> None:
         """Plan a deletion."""
-        self._add(Step(Action.DELETED, id, self.get(*id), None, 0))
-
-    def _add(self, step: Step) -> None:
-        assert step.id not in self._planned, "an object is changed once in a transaction"
-        self._planned[step.id] = step
-        self.steps.append(step)
+        self._add(Step(Action.DELETED, id, self.get(*id), None, 0, self.folder_of(*id)))
 
     def folder(self, dbid: int) -> dict[str, Any] | None:
         """The folder with this DBID."""
         return self.get(FOLDER, dbid)
+
+    def _add(self, step: Step) -> None:
+        self.steps.append(step)
+        former = self._now.get(step.id)
+        self._now[step.id] = step.after
+        self._place(step.id, step.folder)
+        kind = SCHEMA.types[step.id[0]]
+        for key in kind.unique_keys:
+            dbids = self._keys.setdefault((kind.number, key), {})
+            if former is not None:
+                dbids.pop(key_values(kind, key, former), None)
+            if step.after is not None:
+                dbids[key_values(kind, key, step.after)] = step.id[1]
+
+    def _place(self, id: ObjectId, folder: int) -> None:
+        self._folders[id] = folder
+        if folder:
+            self._members.setdefault(folder, {})[id] = None
+
+
+class _PlannedLinks:
+    """Who links to what among the planned objects; worked out when somebody asks."""
+
+    def __init__(self) -> None:
+        self._followed = 0
+        self._from: dict[ObjectId, list[tuple[ObjectId, str]]] = {}
+        self._to: dict[ObjectId, dict[_Link, None]] = {}
+
+    def follow(self, steps: Sequence[Step]) -> None:
+        """Take in the steps that came since the last time."""
+        for step in steps[self._followed :]:
+            number, dbid = step.id
+            for target, path in self._from.pop(step.id, ()):
+                del self._to[target][number, dbid, path]
+            if step.after is None:
+                continue
+            links = self._from[step.id] = _links_in(SCHEMA.types[number], step.after)
+            for target, path in links:
+                self._to.setdefault(target, {})[number, dbid, path] = None
+        self._followed = len(steps)
+
+    def to(self, target: ObjectId) -> Sequence[_Link]:
+        """The links that lead to an object."""
+        return list(self._to.get(target, ()))
+
+
+def _links_in(kind: ObjectType, obj: Mapping[str, Any]) -> list[tuple[ObjectId, str]]:
+    """Every link of the object as the cache's indexes see it: what it leads to, and its path."""
+    paths = link_paths(kind)
+    source = reader(kind.number, tuple(path for path, _ in paths))
+    record = source.decode(encode_object(kind, obj))
+    found: list[tuple[ObjectId, str]] = []
+    for (path, target), column in zip(paths, source.columns, strict=True):
+        for value in column.values(record):
+            assert isinstance(value, int)
+            pair = (value >> PAIR_SHIFT, value & (1 << PAIR_SHIFT) - 1)
+            found.append((pair if target is None else (TYPE_NUMBERS[target], value), path))
+    return found
+
+
+def key_values(kind: ObjectType, key: tuple[str, ...], obj: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of a unique key; 0 or "" stands for an absent one."""
+    return tuple(scalar_at(obj, path, default) for path, default in zip(key, _defaults(kind, key), strict=True))
+
+
+@cache
+def _defaults(kind: ObjectType, key: tuple[str, ...]) -> tuple[int | str, ...]:
+    return tuple(_default_at(kind, path) for path in key)
+
+
+def _default_at(kind: ObjectType, path: str) -> int | str:
+    attributes = kind.attributes
+    *outer, last = path.split(".")
+    for step in outer:
+        attributes = SCHEMA.structures[str(attributes[step].target)].attributes
+    return "" if attributes[last].kind is AttributeKind.TEXT else 0

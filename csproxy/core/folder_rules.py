@@ -55,7 +55,7 @@ def default_folder_of(draft: Draft, kind: ObjectType, owner: ObjectId) -> int:
     top = draft.find(FOLDER, _KEY, (owner[0], owner[1], kind.number, 0, 0, kind.folder_name))
     if top is not None:
         return top
-    for number, dbid, _ in sorted(draft.cache.referrers(*owner)):
+    for number, dbid, _ in sorted(draft.referrers(*owner)):
         folder = draft.folder(dbid) if number == FOLDER else None
         if folder is None or _pair(folder, "ownerID") != owner or folder.get("type") != kind.number:
             continue

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, Final
 
 from csproxy.core.containers import ENVIRONMENT, TENANT, container_type, is_in_tenants
-from csproxy.core.draft import Draft
+from csproxy.core.draft import Draft, key_values
 from csproxy.core.model.links import references
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.paths import name_of, scalar_at
@@ -145,8 +145,8 @@ def check_container(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | 
 def check_unique(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
     """12: no other object has the same values of a unique key."""
     for key in kind.unique_keys:
-        values = _key_values(kind, key, after)
-        if before is not None and values == _key_values(kind, key, before):
+        values = key_values(kind, key, after)
+        if before is not None and values == key_values(kind, key, before):
             continue
         other = draft.find(kind.number, key, values)
         if other is not None and other != after["DBID"]:
@@ -218,19 +218,6 @@ def _missing_in(attributes: Mapping[str, Attribute], obj: Mapping[str, Any], pre
 
 def _may_be_zero(attribute: Attribute) -> bool:
     return attribute.kind in _NUMBERS or attribute.target in ZERO_IS_A_VALUE
-
-
-def _key_values(kind: ObjectType, key: tuple[str, ...], obj: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(scalar_at(obj, path, _default_at(kind, path)) for path in key)
-
-
-@cache
-def _default_at(kind: ObjectType, path: str) -> int | str:
-    attributes = kind.attributes
-    *outer, last = path.split(".")
-    for step in outer:
-        attributes = SCHEMA.structures[str(attributes[step].target)].attributes
-    return "" if attributes[last].kind is AttributeKind.TEXT else 0
 
 
 def _seen_from(draft: Draft, tenant: int) -> set[int]:

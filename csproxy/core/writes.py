@@ -10,8 +10,9 @@ ours where the vendor's documents are silent:
   object that holds the list. Any other link prevents the deletion (error 13).
 - A change of state takes everything that the object owns along.
 - Dependants come first, the requested change last; only a creation comes before the default
-  folders that are made for it. Each object changes once. More than 1,000 changes are refused
-  (error 20): they would not be one transaction any more.
+  folders that are made for it. A request changes each object once; the requests of one transaction
+  may change the same object again. More than 1,000 changes, cascades and default folders included,
+  are refused (error 20): they would not be one transaction any more.
 - An update that gives values which are there already is an update with an empty effect and is
   announced as it was asked; an update without any attribute is refused (error 18).
 - Passwords are taken out of objects here. They are never part of an object, a delta or a former
@@ -20,13 +21,14 @@ ours where the vendor's documents are silent:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
+from csproxy.core.cascades import delete_owned, set_state
 from csproxy.core.changes import Action, ObjectCreated, ObjectDeleted, ObjectUpdated
 from csproxy.core.containers import FOLDER, default_folder, held_types
 from csproxy.core.defaults import with_defaults
@@ -36,17 +38,14 @@ from csproxy.core.integrity import check_integrity
 from csproxy.core.model.delta import apply_delta, compute_delta, encode_object
 from csproxy.core.model.schema import SCHEMA, ObjectType
 from csproxy.core.model.values import check_delta, check_object
-from csproxy.core.ownership import LinkKind, ObjectId, link_kind, owned_closure, without_link
-from csproxy.core.paths import name_of, scalar_at, set_at
-from csproxy.core.rules import MAX_CHANGES, MAX_NAMED, PASSWORD_TYPES, SCRYPT_ALGORITHM, state_path
-from csproxy.core.wellknown import PERMANENT
+from csproxy.core.ownership import ObjectId
+from csproxy.core.paths import name_of
+from csproxy.core.placeholders import Placeholders
+from csproxy.core.rules import MAX_CHANGES, PASSWORD_TYPES, SCRYPT_ALGORITHM
+from csproxy.core.transactions import RequestedChange, Verb
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["Plan", "PlannedChange", "WritePlanner"]
-
-_DISABLED: Final = 2
-_ENOUGH: Final = 5 * MAX_CHANGES
-"""Referrers of one owner beyond which it surely owns more than `MAX_CHANGES` objects."""
 
 
 class PlannedChange(NamedTuple):
@@ -73,20 +72,23 @@ class Plan(NamedTuple):
     """One transaction: its changes in order, the DBIDs given out, and passwords to hash.
 
     ``counters`` holds the new last DBID of each type concerned. ``passwords`` are those that were
-    set, by object; what a deleted object had is to be forgotten.
+    set, by object; what a deleted object had is to be forgotten. ``answers`` holds for each request
+    the place in ``changes`` of the change that answers it.
     """
 
     changes: tuple[PlannedChange, ...]
     counters: Mapping[int, int]
     passwords: Mapping[ObjectId, str]
+    answers: tuple[int, ...]
 
 
 class WritePlanner:
-    """Plans requests against one state of the configuration.
+    """Plans one transaction against one state of the configuration: a request, or several.
 
     ``counters`` holds the last DBID given out per type. ``user`` and ``application`` are the
-    author, ``time_ms`` is now. All methods raise `ModelError` with the published code and then
-    nothing is to be done.
+    author, ``time_ms`` is now. All methods raise `ModelError` with the published code; then nothing
+    is to be done and the planner cannot be used any more. Until the plan is finished, the cache must
+    not change.
     """
 
     def __init__(
@@ -99,14 +101,95 @@ class WritePlanner:
         time_ms: int = 0,
     ) -> None:
         self._draft = Draft(cache, counters)
-        self._cache = cache
         self._user = user
         self._application = application
         self._time_ms = time_ms
+        self._placeholders = Placeholders()
+        self._passwords: dict[ObjectId, str] = {}
+        self._answers: list[int] = []
+        self._changes: list[PlannedChange] = []
 
     def create(self, type_number: int, obj: Mapping[str, Any], *, folder: int = 0) -> Plan:
         """Plan a creation; ``folder`` 0 means the default folder of the object's container and type."""
-        draft, kind = self._draft, SCHEMA.object_type(type_number)
+        self._create(SCHEMA.object_type(type_number), obj, folder)
+        return self.finish()
+
+    def update(self, type_number: int, dbid: int, delta: Mapping[str, Any]) -> Plan:
+        """Plan an update by ``delta`` (docs/reference/delta.md)."""
+        self._update(SCHEMA.object_type(type_number), dbid, delta)
+        return self.finish()
+
+    def delete(self, type_number: int, dbid: int) -> Plan:
+        """Plan a deletion of an object and of what belongs to it."""
+        self._delete(SCHEMA.object_type(type_number), dbid)
+        return self.finish()
+
+    def transaction(self, changes: Iterable[RequestedChange]) -> Plan:
+        """Plan all ``changes``, each seeing those before it, or refuse them all; as `add` for each, then `finish`."""
+        for change in changes:
+            self.add(change)
+        return self.finish()
+
+    def add(self, change: RequestedChange) -> None:
+        """Plan one more change of a transaction. The error's text begins with ``change N:``, counted from 0."""
+        number = len(self._answers)
+        try:
+            self._carry_out(change)
+            if len(self._draft.steps) > MAX_CHANGES:
+                raise ModelError(
+                    ErrorCode.WRONG_API_PARAMETERS,
+                    f"the transaction has more than {MAX_CHANGES} changes, with all that follows from them: divide it",
+                    object_type=change.type,
+                )
+            self._take_steps()
+        except ModelError as e:
+            raise ModelError(
+                e.code, f"change {number}: {e}", object_type=e.object_type, property_name=e.property_name
+            ) from e
+
+    def finish(self) -> Plan:
+        """The plan of everything so far. Raises WRONG_API_PARAMETERS if nothing was asked for."""
+        if not self._draft.steps:
+            raise ModelError(ErrorCode.WRONG_API_PARAMETERS, "a transaction needs at least one change")
+        self._take_steps()
+        return Plan(tuple(self._changes), self._draft.counters, self._passwords, tuple(self._answers))
+
+    def _take_steps(self) -> None:
+        self._changes += [self._planned(step) for step in self._draft.steps[len(self._changes) :]]
+
+    def _carry_out(self, change: RequestedChange) -> None:
+        kind, names = SCHEMA.object_type(change.type), self._placeholders
+        if change.message == Verb.CREATE:
+            self._create_named(kind, change)
+            return
+        dbid = names.dbid(kind, change.dbid, of=kind, path="dbid")
+        if change.message == Verb.UPDATE:
+            before = self._draft.get(kind.number, dbid) or {}
+            self._update(kind, dbid, names.resolve(kind, change.delta, before))
+        elif change.message == Verb.DELETE:
+            self._delete(kind, dbid)
+        else:
+            verbs = ", ".join(f"{verb} ({verb.name.lower()})" for verb in Verb)
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"message {change.message} is no change; valid are {verbs}",
+                object_type=kind.number,
+                property_name="message",
+            )
+
+    def _create_named(self, kind: ObjectType, change: RequestedChange) -> None:
+        folder = self._placeholders.dbid(SCHEMA.types[FOLDER], change.folder, of=kind, path="folder")
+        given = self._placeholders.resolve(kind, change.object)
+        name = given.get("DBID")
+        if not isinstance(name, int) or name >= 0:
+            self._create(kind, given, folder)
+            return
+        del given["DBID"]
+        dbid = self._create(kind, given, folder)
+        self._placeholders.define(kind, name, dbid)
+
+    def _create(self, kind: ObjectType, obj: Mapping[str, Any], folder: int) -> int:
+        draft = self._draft
         check_object(kind, obj)
         given, password = _without_password(kind, obj)
         new = with_defaults(draft, kind, given, dbid=draft.next_dbid(kind.number))
@@ -118,15 +201,16 @@ class WritePlanner:
         check_integrity(draft, kind, None, new)
         if kind.number != FOLDER:
             where = folder_for(draft, kind, new, asked=folder)
+        self._answers.append(len(draft.steps))
         draft.create(kind.number, new, folder=where)
         for held in held_types(kind):
             owned = default_folder(held, owner_type=kind.number, owner_dbid=new["DBID"])
             draft.create(FOLDER, {"DBID": draft.next_dbid(FOLDER), **owned}, folder=0)
-        return self._plan(password, (kind.number, new["DBID"]))
+        self._keep_password((kind.number, new["DBID"]), password)
+        return int(new["DBID"])
 
-    def update(self, type_number: int, dbid: int, delta: Mapping[str, Any]) -> Plan:
-        """Plan an update by ``delta`` (docs/reference/delta.md)."""
-        draft, kind = self._draft, SCHEMA.object_type(type_number)
+    def _update(self, kind: ObjectType, dbid: int, delta: Mapping[str, Any]) -> None:
+        draft = self._draft
         before = self._existing(kind, dbid)
         if not delta:
             raise ModelError(
@@ -147,13 +231,13 @@ class WritePlanner:
         if objects is not None:
             moved = moved_objects(draft, dbid, objects)
             given["objectIDs"] = {"added": [{"DBID": other, "type": number} for number, other in moved]}
-        self._cascade_state(kind, before, after)
+        set_state(draft, kind, before, after)
+        self._answers.append(len(draft.steps))
         draft.update((kind.number, dbid), after, delta=given, folder=where, moved=moved)
-        return self._plan(password, (kind.number, dbid))
+        self._keep_password((kind.number, dbid), password)
 
-    def delete(self, type_number: int, dbid: int) -> Plan:
-        """Plan a deletion of an object and of what belongs to it."""
-        draft, kind = self._draft, SCHEMA.object_type(type_number)
+    def _delete(self, kind: ObjectType, dbid: int) -> None:
+        draft = self._draft
         before = self._existing(kind, dbid)
         if kind.number == FOLDER and is_top_default(before):
             raise ModelError(
@@ -161,15 +245,16 @@ class WritePlanner:
                 f"{name_of(kind, before)} is a default folder: it goes only with its owner",
                 object_type=FOLDER,
             )
-        doomed = self._closure((kind.number, dbid))
-        kept = next((id for id in doomed if id in PERMANENT), None)
-        if kept is not None:
-            raise ModelError(ErrorCode.UNCHANGEABLE_INFO, f"{draft.name(kept)} cannot be deleted", object_type=kept[0])
-        for id, after in self._released(doomed).items():
-            draft.update(id, after)
-        for id in doomed:
-            draft.delete(id)
-        return self._plan(None, (kind.number, dbid))
+        first = len(draft.steps)
+        delete_owned(draft, (kind.number, dbid))
+        self._answers.append(len(draft.steps) - 1)
+        for step in draft.steps[first:]:
+            if step.after is None:
+                self._passwords.pop(step.id, None)
+
+    def _keep_password(self, id: ObjectId, password: str | None) -> None:
+        if password is not None and id[0] in PASSWORD_TYPES:
+            self._passwords[id] = password
 
     def _existing(self, kind: ObjectType, dbid: int) -> dict[str, Any]:
         before = self._draft.get(kind.number, dbid)
@@ -192,76 +277,6 @@ class WritePlanner:
             )
         return reparent(self._draft, before, after)
 
-    def _closure(self, root: ObjectId) -> list[ObjectId]:
-        def referrers(number: int, dbid: int) -> Sequence[tuple[int, int, str]]:
-            # a tenant may have 100,000: finding them all only to refuse would hold everybody up for 0.4 s
-            found = self._cache.referrers(number, dbid, limit=_ENOUGH)
-            self._check_size(root, len(found), most=_ENOUGH - 1)
-            return found
-
-        order = owned_closure(root, referrers=referrers, members=self._cache.members_of, limit=MAX_CHANGES)
-        self._check_size(root, len(order))
-        return order
-
-    def _check_size(self, root: ObjectId, objects: int, *, most: int = MAX_CHANGES) -> None:
-        if objects > most:
-            raise ModelError(
-                ErrorCode.WRONG_API_PARAMETERS,
-                f"{self._draft.name(root)} has too much that depends on it for one transaction "
-                f"(more than {MAX_CHANGES} objects): change or delete its content first",
-                object_type=root[0],
-            )
-
-    def _cascade_state(self, kind: ObjectType, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """A changed state reaches everything that the object owns, dependants first."""
-        path = state_path(kind)
-        if path is None or scalar_at(before, path) == scalar_at(after, path):
-            return
-        state, root = scalar_at(after, path), (kind.number, after["DBID"])
-        for id in self._closure(root):
-            if state == _DISABLED and id in PERMANENT:
-                raise ModelError(
-                    ErrorCode.UNCHANGEABLE_INFO, f"{self._draft.name(id)} cannot be disabled", object_type=id[0]
-                )
-            owned, owned_path = self._draft.get(*id), state_path(SCHEMA.types[id[0]])
-            if id != root and owned is not None and owned_path and scalar_at(owned, owned_path) != state:
-                self._draft.update(id, set_at(owned, owned_path, state))
-
-    def _released(self, doomed: list[ObjectId]) -> dict[ObjectId, dict[str, Any]]:
-        """The objects that stay but lose a membership, as they will be. Raises DEPENDENT_OBJECTS."""
-        going = set(doomed)
-        released: dict[ObjectId, dict[str, Any]] = {}
-        dependants: dict[ObjectId, str] = {}
-        for target in doomed:
-            for number, dbid, path in self._cache.referrers(*target):
-                id = (number, dbid)
-                if id in going:
-                    continue
-                kind = SCHEMA.types[number]
-                if link_kind(kind, path) is LinkKind.MEMBERSHIP:
-                    holder = released.get(id) or self._existing(kind, dbid)
-                    released[id] = without_link(kind, holder, path, target)
-                    self._check_size(doomed[-1], len(doomed) + len(released))
-                else:
-                    dependants[id] = path
-        if dependants:
-            raise self._dependants_error(doomed[-1], dependants)
-        return released
-
-    def _dependants_error(self, root: ObjectId, dependants: Mapping[ObjectId, str]) -> ModelError:
-        named = [f"{self._draft.name(id)} ({path})" for id, path in sorted(dependants.items())[:MAX_NAMED]]
-        more = f" and {len(dependants) - MAX_NAMED} more" if len(dependants) > MAX_NAMED else ""
-        return ModelError(
-            ErrorCode.DEPENDENT_OBJECTS,
-            f"{self._draft.name(root)} cannot be deleted: it is referred to by {', '.join(named)}{more}",
-            object_type=root[0],
-        )
-
-    def _plan(self, password: str | None, id: ObjectId) -> Plan:
-        passwords = {id: password} if password is not None and id[0] in PASSWORD_TYPES else {}
-        changes = tuple(self._planned(step) for step in self._draft.steps)
-        return Plan(changes, self._draft.counters, passwords)
-
     def _planned(self, step: Step) -> PlannedChange:
         number, dbid = step.id
         kind = SCHEMA.types[number]
@@ -271,7 +286,7 @@ class WritePlanner:
             "time_ms": self._time_ms,
         }
         if step.after is None:
-            former = self._cache.get(number, dbid) or b"\x80"
+            former = encode_object(kind, step.before or {})
             body = msgspec.Raw(former)
             payload = codec.encode(ObjectDeleted(type=number, dbid=dbid, former=body, **author))
             return PlannedChange(step.action, number, dbid, None, former, None, 0, 0, (), payload)
@@ -281,8 +296,7 @@ class WritePlanner:
             payload = codec.encode(created)
             return PlannedChange(step.action, number, dbid, stored, None, None, step.folder, step.folder, (), payload)
         delta = self._announced(kind, step)
-        old_folder = self._cache.folder_of(number, dbid)
-        new_folder = step.folder if step.folder != old_folder else 0
+        new_folder = step.folder if step.folder != step.from_folder else 0
         payload = codec.encode(ObjectUpdated(type=number, dbid=dbid, delta=delta, folder=new_folder, **author))
         return PlannedChange(
             step.action, number, dbid, stored, None, delta, step.folder, new_folder, step.moved, payload

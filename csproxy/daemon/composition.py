@@ -229,5 +229,9 @@ class _Starting:
         """Refuse."""
         self._refuse()
 
+    async def apply(self, request: object, author: object) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise RetryableError(ErrorCode.SERVER_NOT_FOUND, "this server is starting", retry_after_s=1.0)

@@ -41,11 +41,13 @@ from csproxy.transport.client_filters import filter_map, key_filter
 from csproxy.transport.client_link import ClientLink, ClientState
 from csproxy.transport.client_parts import PartReader, ReadResult
 from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
+from csproxy.transport.client_writes import Write, requested_change
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import (
+    ApplyTransaction,
     Authenticate,
     Authenticated,
     CreateObject,
@@ -57,6 +59,7 @@ from csproxy.transport.wire.messages import (
     RegisterClient,
     Status,
     Subscription,
+    TransactionApplied,
     UpdateObject,
     decode_payload,
 )
@@ -351,6 +354,21 @@ class ConfigClient:
         request = DeleteObject(type=kind.number, dbid=dbid, key=key)
         frame = await self._write(MessageId.DELETE_OBJECT, request, key, f"deleting {kind.singular} {dbid}")
         return Position(frame.epoch, frame.uen)
+
+    async def apply(self, changes: Sequence[Write], *, key: str = "") -> list[int]:
+        """Carry out several writes as one transaction, all or nothing; returns the DBID of each, in order.
+
+        A new object may carry a negative DBID, by which later writes refer to it in place of a DBID
+        (see `csproxy.transport.client_writes`). At most 1,000 changes, with everything that follows
+        from them. The description of a refusal begins with ``change N:``, counted from 0. Other errors
+        as for `create`.
+        """
+        key = key or self._new_key()
+        request = ApplyTransaction(changes=[requested_change(change) for change in changes], key=key)
+        frame = await self._write(
+            MessageId.APPLY_TRANSACTION, request, key, f"applying a transaction of {len(changes)} changes"
+        )
+        return [change.dbid for change in decode_payload(TransactionApplied, frame.payload).changes]
 
     # subscriptions
 

@@ -14,14 +14,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final, Self, TypeVar, TypeVarTuple
 
 import anyio
+import anyio.lowlevel
+import msgspec
 
+from csproxy.core import codec
 from csproxy.core.changes import Action, Change, Epoch, Position
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.ownership import ObjectId
@@ -30,11 +33,21 @@ from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.rules import PASSWORD_TYPES
 from csproxy.core.sessions import Author
+from csproxy.core.transactions import RequestedChange
 from csproxy.core.writes import Plan, PlannedChange, WritePlanner
 from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
 from csproxy.transport.blocking import run_blocking
 from csproxy.transport.wire.frames import FLAG_END, Frame
-from csproxy.transport.wire.messages import CreateObject, DeleteObject, UpdateObject
+from csproxy.transport.wire.messages import (
+    AppliedChange,
+    ApplyTransaction,
+    CreateObject,
+    DeleteObject,
+    MessageId,
+    TransactionApplied,
+    UpdateObject,
+    decode_payload,
+)
 from csproxy.transport.wire.notifications import decode_change, encode_notification
 
 __all__ = ["DatabaseMaster", "MasterStatistics", "WriteRequest"]
@@ -46,6 +59,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _FIRST_RETRY_S: Final = 0.05
+_PLANNED_AT_ONCE: Final = 20
+"""Changes of a transaction that are planned before other clients get their turn, about 2 ms."""
 _ACTIONS: Final = {CreateObject: Action.CREATED, UpdateObject: Action.UPDATED, DeleteObject: Action.DELETED}
 
 
@@ -67,6 +82,7 @@ class _Pending:
     batch: Batch
     changes: list[Change]
     credentials: Sequence[CredentialRow]
+    applied: TransactionApplied
 
 
 class DatabaseMaster:
@@ -155,13 +171,34 @@ class DatabaseMaster:
         written) and `ServerError` DB_ERROR when the outcome stays unknown. Cancellation takes
         effect before the commit or not at all.
         """
+        done = await self._carry_out(request, author)
+        return [_repeated(done, request)] if isinstance(done, Outcome) else done.changes
+
+    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
+        """Carry out a transaction, all of it or nothing; it is committed and published when this returns.
+
+        Returns the position of its last change, and what became of each change that was asked for. Key
+        and errors as for `write`; a `ModelError` says which change was refused.
+        """
+        done = await self._carry_out(request, author)
+        if isinstance(done, Outcome):
+            record = done.answer
+            if record.action != MessageId.TRANSACTION_APPLIED:
+                raise _used_before(record)
+            return Position(record.epoch, done.uen), decode_payload(TransactionApplied, record.payload)
+        return done.changes[-1].position, done.applied
+
+    async def _carry_out(self, request: WriteRequest | ApplyTransaction, author: Author) -> _Pending | Outcome:
+        """Commit and publish; an `Outcome` if that was done before under the same key."""
         hashes = await self._hash_passwords(request, author)
         async with self._lock:
             with anyio.CancelScope(shield=True):
-                changes = await self._write(request, author, hashes)
-        return changes
+                done = await self._write(request, author, hashes)
+        return done
 
-    async def _write(self, request: WriteRequest, author: Author, hashes: Mapping[str, str]) -> Sequence[Change]:
+    async def _write(
+        self, request: WriteRequest | ApplyTransaction, author: Author, hashes: Sequence[str]
+    ) -> _Pending | Outcome:
         store = self._open_store()
         if self._unsettled is not None:
             await self._settle(store, self._unsettled)
@@ -170,25 +207,28 @@ class DatabaseMaster:
             outcome = await self._run(store.find_outcome, key)
             if outcome is not None:
                 self._repeated += 1
-                return [_repeated(outcome, request)]
+                return outcome
         time_ms = int(self._wall_clock() * 1000)
-        pending = self._pending(self._plan(request, author, time_ms), author, hashes, key=key, time_ms=time_ms)
+        plan = await self._plan(request, author, time_ms)
+        pending = self._pending(plan, author, hashes, key=key, time_ms=time_ms)
+        if isinstance(request, ApplyTransaction):
+            pending = _answered_as_a_whole(pending)
         await self._commit(store, pending, time_ms)
         self._publish(pending)
-        return pending.changes
+        return pending
 
-    async def _hash_passwords(self, request: WriteRequest, author: Author) -> Mapping[str, str]:
-        """Hash the request's password before the writers' lock is taken: it takes 50 ms.
+    async def _hash_passwords(self, request: WriteRequest | ApplyTransaction, author: Author) -> Sequence[str]:
+        """Hash the request's passwords, in the order of `Plan.passwords`, with the writers' lock free: it takes 50 ms.
 
         The request is planned for that, so that nothing is hashed for one that would be refused.
         """
-        given = request.object if isinstance(request, CreateObject) else getattr(request, "delta", {})
-        if request.type not in PASSWORD_TYPES or "password" not in given:
-            return {}
-        plan = self._plan(request, author, int(self._wall_clock() * 1000))
-        return {text: await run_blocking(self._hash_password, text) for text in plan.passwords.values()}
+        if not any(_has_password(change) for change in _parts_of(request)):
+            return ()
+        async with self._lock:  # planning a transaction gives way to others, and the cache must stay as it is
+            plan = await self._plan(request, author, int(self._wall_clock() * 1000))
+        return [await run_blocking(self._hash_password, text) for text in plan.passwords.values()]
 
-    def _plan(self, request: WriteRequest, author: Author, time_ms: int) -> Plan:
+    async def _plan(self, request: WriteRequest | ApplyTransaction, author: Author, time_ms: int) -> Plan:
         planner = WritePlanner(
             self._sink.cache,
             counters=self._counters,
@@ -196,13 +236,19 @@ class DatabaseMaster:
             application=author.application,
             time_ms=time_ms,
         )
+        if isinstance(request, ApplyTransaction):
+            for number, change in enumerate(request.changes, 1):
+                planner.add(change)
+                if number % _PLANNED_AT_ONCE == 0:
+                    await anyio.lowlevel.checkpoint()
+            return planner.finish()
         if isinstance(request, CreateObject):
             return planner.create(request.type, request.object, folder=request.folder)
         if isinstance(request, UpdateObject):
             return planner.update(request.type, request.dbid, request.delta)
         return planner.delete(request.type, request.dbid)
 
-    def _pending(self, plan: Plan, author: Author, hashes: Mapping[str, str], *, key: str, time_ms: int) -> _Pending:
+    def _pending(self, plan: Plan, author: Author, hashes: Sequence[str], *, key: str, time_ms: int) -> _Pending:
         first = self._sink.position.uen + 1
         records, changes = [], []
         for uen, planned in enumerate(plan.changes, first):
@@ -222,8 +268,8 @@ class DatabaseMaster:
             records.append(record)
             changes.append(_change(planned, record))
         credentials = [
-            CredentialRow(number, dbid, hashes[password], time_ms)
-            for (number, dbid), password in plan.passwords.items()
+            CredentialRow(number, dbid, hash, time_ms)
+            for (number, dbid), hash in zip(plan.passwords, hashes, strict=True)
         ]
         credentials += [
             CredentialRow(planned.type, planned.dbid, None, time_ms)
@@ -236,15 +282,26 @@ class DatabaseMaster:
             counters=plan.counters,
             credentials=credentials,
             key=key,
-            answer=records[0] if plan.changes[0].action is Action.CREATED else records[-1],
+            answer=records[plan.answers[0]],
         )
-        return _Pending(batch=batch, changes=changes, credentials=credentials)
+        applied = TransactionApplied(
+            changes=[
+                AppliedChange(action=change.action, type=change.type, dbid=change.dbid)
+                for change in (plan.changes[place] for place in plan.answers)
+            ]
+        )
+        return _Pending(batch=batch, changes=changes, credentials=credentials, applied=applied)
 
-    def _rows(self, plan: Plan) -> Iterator[ObjectRow]:
+    def _rows(self, plan: Plan) -> Iterable[ObjectRow]:
+        """Each object that changes as it is in the end."""
+        rows: dict[ObjectId, ObjectRow] = {}
         for planned in plan.changes:
-            yield ObjectRow(planned.type, planned.dbid, planned.folder, planned.stored)
-            for number, dbid in planned.moved:
-                yield ObjectRow(number, dbid, planned.dbid, self._sink.cache.get(number, dbid))
+            row = ObjectRow(planned.type, planned.dbid, planned.folder, planned.stored)
+            rows[planned.type, planned.dbid] = row
+            for id in planned.moved:
+                body = rows[id].body if id in rows else self._sink.cache.get(*id)
+                rows[id] = ObjectRow(*id, planned.dbid, body)
+        return rows.values()
 
     async def _commit(self, store: Store, pending: _Pending, time_ms: int) -> None:
         try:
@@ -370,16 +427,42 @@ def _repeated(outcome: Outcome, request: WriteRequest) -> Change:
     record = outcome.answer
     same = record.action == _ACTIONS[type(request)] and record.type == request.type
     if not same or (not isinstance(request, CreateObject) and record.dbid != request.dbid):
-        raise ServerError.from_code(
-            ErrorCode.WRONG_API_PARAMETERS,
-            f"the idempotency key was used before for another request: {Action(record.action).name} "
-            f"of object {record.dbid} of type {record.type}",
-            object_type=request.type,
-        )
+        raise _used_before(record)
     return _recorded(record, uen=outcome.uen, last=True)
 
 
-def _scoped_key(request: WriteRequest, author: Author) -> str:
+def _used_before(record: ChangeRecord) -> ServerError:
+    if record.action == MessageId.TRANSACTION_APPLIED:
+        what = "a transaction"
+    else:
+        what = f"{Action(record.action).name} of object {record.dbid} of type {record.type}"
+    return ServerError.from_code(
+        ErrorCode.WRONG_API_PARAMETERS,
+        f"the idempotency key was used before for another request: {what}",
+        object_type=record.type,
+    )
+
+
+def _answered_as_a_whole(pending: _Pending) -> _Pending:
+    """The same transaction; its key leads to the answer for all of its changes."""
+    last = pending.batch.changes[-1]
+    answer = msgspec.structs.replace(
+        last, action=int(MessageId.TRANSACTION_APPLIED), type=0, dbid=0, payload=codec.encode(pending.applied)
+    )
+    return replace(pending, batch=replace(pending.batch, answer=answer))
+
+
+def _parts_of(request: WriteRequest | ApplyTransaction) -> Sequence[WriteRequest | RequestedChange]:
+    return request.changes if isinstance(request, ApplyTransaction) else (request,)
+
+
+def _has_password(change: WriteRequest | RequestedChange) -> bool:
+    if change.type not in PASSWORD_TYPES:
+        return False
+    return any("password" in getattr(change, part, ()) for part in ("object", "delta"))
+
+
+def _scoped_key(request: WriteRequest | ApplyTransaction, author: Author) -> str:
     """The key as it is stored: nobody can ask for the outcome of somebody else's write."""
     if not request.key:
         return ""

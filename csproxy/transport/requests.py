@@ -21,6 +21,7 @@ from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.server_connection import MAX_WRITES, REFUSALS, Handler, ServerConnection
 from csproxy.transport.wire.frames import FLAG_END, HEADER_SIZE, Frame, encode_frame
 from csproxy.transport.wire.messages import (
+    ApplyTransaction,
     CreateObject,
     DeleteObject,
     Digest,
@@ -53,6 +54,7 @@ _WRITE_REQUESTS: Final[dict[int, Any]] = {
     MessageId.CREATE_OBJECT: msgspec.msgpack.Decoder(CreateObject).decode,
     MessageId.UPDATE_OBJECT: msgspec.msgpack.Decoder(UpdateObject).decode,
     MessageId.DELETE_OBJECT: msgspec.msgpack.Decoder(DeleteObject).decode,
+    MessageId.APPLY_TRANSACTION: msgspec.msgpack.Decoder(ApplyTransaction).decode,
 }
 
 
@@ -126,7 +128,7 @@ def resume_from(connection: ServerConnection, frame: Frame) -> None:
 
 
 def write(connection: ServerConnection, frame: Frame) -> None:
-    """7, 8, 9: queue a write behind the client's earlier ones; it is answered when it is committed."""
+    """7, 8, 9, 1018: queue a write behind the client's earlier ones; it is answered when it is committed."""
     _session(connection)
     connection.writes.append(frame)
     if len(connection.writes) >= MAX_WRITES:
@@ -201,6 +203,7 @@ HANDLERS: Final[dict[int, Handler]] = {
     MessageId.CREATE_OBJECT: write,
     MessageId.UPDATE_OBJECT: write,
     MessageId.DELETE_OBJECT: write,
+    MessageId.APPLY_TRANSACTION: write,
     MessageId.OPEN_SNAPSHOT: open_snapshot,
     MessageId.CLOSE_SNAPSHOT: close_snapshot,
     MessageId.LOAD_BEGIN: load_begin,
@@ -218,8 +221,12 @@ async def _write_all(connection: ServerConnection) -> None:
         frame = connection.writes[0]
         try:
             request = _WRITE_REQUESTS[frame.message](frame.payload)
-            changes = await server.writer.write(request, _session(connection).author)
-            _answer_write(connection, frame, request, changes)
+            author = _session(connection).author
+            if isinstance(request, ApplyTransaction):
+                end, applied = await server.writer.apply(request, author)
+                connection.answer(frame, MessageId.TRANSACTION_APPLIED, applied, position=end)
+            else:
+                _answer_write(connection, frame, request, await server.writer.write(request, author))
         except REFUSALS as e:
             connection.refuse(frame, e)
         finally:

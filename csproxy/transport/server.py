@@ -32,7 +32,13 @@ from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.turns import call_soon, now, start_soon
-from csproxy.transport.wire.messages import CreateObject, DeleteObject, UpdateObject
+from csproxy.transport.wire.messages import (
+    ApplyTransaction,
+    CreateObject,
+    DeleteObject,
+    TransactionApplied,
+    UpdateObject,
+)
 from csproxy.transport.wire.notifications import encode_notification
 
 __all__ = [
@@ -69,6 +75,12 @@ class Writer(Protocol):
         Raises `ServerError`, `ModelError` or `StoreError` when nothing was written.
         """
 
+    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
+        """Commit all of a transaction or nothing; returns where it ends and what became of its changes.
+
+        It has been published to the server's sink. Errors as for `write`.
+        """
+
 
 class ReadOnlyWriter:
     """Refuses every write with the same sentence."""
@@ -82,6 +94,10 @@ class ReadOnlyWriter:
     async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
         """Raise `ServerError` ACCESS_DENIED."""
         raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason, object_type=request.type)
+
+    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
+        """Raise `ServerError` ACCESS_DENIED."""
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason)
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):

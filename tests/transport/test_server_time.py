@@ -54,10 +54,11 @@ class OneUser:
         return Account(101, user)
 
 
-class SlowWriter:
+class SlowWriter(ReadOnlyWriter):
     """Carries out creations of skills, each in one second; refuses updates, and cannot reach a database to delete."""
 
     def __init__(self) -> None:
+        super().__init__("this writer takes one change at a time")
         self.server: ConfigurationServer | None = None
         self.authors: list[Author] = []
 

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated
+from csproxy.core.transactions import RequestedChange
 from csproxy.errors import ErrorCode, RemoteProtocolError
 
 __all__ = ["IMPLEMENTED_REQUESTS", "PAYLOADS", "PROTOCOL_VERSIONS", "MessageId", "Payload", "decode_payload"]
@@ -305,6 +306,31 @@ class DeleteObject(Payload, kw_only=True):
     on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class ApplyTransaction(Payload, kw_only=True):
+    """1018, request: several creations, updates and deletions, all or nothing, in their order.
+
+    A negative DBID of a new object is the number by which later changes refer to it.
+    """
+
+    changes: list[RequestedChange]
+    key: str = ""
+    on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class AppliedChange(Payload, kw_only=True):
+    """What became of one requested change; ``action`` is the number of its notification."""
+
+    action: int
+    type: int
+    dbid: int
+
+
+class TransactionApplied(Payload, kw_only=True):
+    """1019: the transaction is committed; one item per requested change, in the order of the request."""
+
+    changes: list[AppliedChange] = msgspec.field(default_factory=list)
+
+
 class Authenticate(Payload, kw_only=True):
     """69, request: check a log-in without registering."""
 
@@ -413,6 +439,8 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.DIGEST: Digest,
     MessageId.READ_STATUS: Empty,
     MessageId.STATUS: Status,
+    MessageId.APPLY_TRANSACTION: ApplyTransaction,
+    MessageId.TRANSACTION_APPLIED: TransactionApplied,
     MessageId.PING: Empty,
     MessageId.PONG: Empty,
 }
@@ -438,6 +466,7 @@ IMPLEMENTED_REQUESTS: Final = frozenset(
         MessageId.CLOSE_SNAPSHOT,
         MessageId.READ_DIGEST,
         MessageId.READ_STATUS,
+        MessageId.APPLY_TRANSACTION,
         MessageId.PING,
     }
 )

@@ -14,17 +14,18 @@ from csproxy.core.sessions import Author
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.testing import MemoryNetwork
 from csproxy.transport.client import ConfigClient
-from csproxy.transport.server import WriteRequest
+from csproxy.transport.server import ReadOnlyWriter, WriteRequest
 from csproxy.transport.wire.messages import CreateObject, UpdateObject
 from tests.transport.upstream.upstream_world import Item, Master, base_objects, skill
 
 PERSON, SKILL, FOLDER = 3, 13, 22
 
 
-class PlainWriter:
-    """Carries out every write at once."""
+class PlainWriter(ReadOnlyWriter):
+    """Carries out every write at once; no transactions."""
 
     def __init__(self, master: Master) -> None:
+        super().__init__("this writer takes one change at a time")
         self._master = master
         self._last_dbid = 5000
         self.is_slow = False

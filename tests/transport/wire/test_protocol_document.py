@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from wire_vectors import ROOT, load
 
+from csproxy.core.transactions import RequestedChange
 from csproxy.errors import ErrorCode
 from csproxy.transport.wire.exchanges import ANSWERS, PARTS, UNASKED, message_name
 from csproxy.transport.wire.frames import MAGIC
-from csproxy.transport.wire.messages import IMPLEMENTED_REQUESTS, PAYLOADS, MessageId, Subscription
+from csproxy.transport.wire.messages import IMPLEMENTED_REQUESTS, PAYLOADS, AppliedChange, MessageId, Subscription
 
 DOCUMENT = (ROOT / "docs" / "protocol.md").read_text("utf-8")
 
@@ -26,6 +27,8 @@ TYPES = {
     "list of maps": list[msgspec.Raw],
     "list of [int, int]": list[tuple[int, int]],
     "list of Subscription": list[Subscription],
+    "list of RequestedChange": list[RequestedChange],
+    "list of AppliedChange": list[AppliedChange],
     "map int → int": dict[int, int],
     "map int → text": dict[int, str],
 }

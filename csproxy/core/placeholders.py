@@ -1,0 +1,127 @@
+"""References to objects that the same transaction creates.
+
+A new object of a transaction has no DBID yet. Its request gives it a negative one of its own
+choice, unique among the transaction's objects of the type, and later requests refer to it by that
+number wherever a DBID may stand: in links, in pairs of DBID and type, as folder, and as the object
+to update or delete. Here the numbers are replaced by the DBIDs given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from csproxy.core.model.links import PAIRS, RESOURCE_TARGETS
+from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
+from csproxy.core.ownership import ObjectId
+from csproxy.errors import ErrorCode, ModelError
+
+__all__ = ["Placeholders"]
+
+_TYPE_BESIDE: Final = {**dict(PAIRS), "objectDBID": "resourceType"}
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Placeholders:
+    """The negative numbers of one transaction and what they stand for."""
+
+    def __init__(self) -> None:
+        self._dbids: dict[ObjectId, int] = {}
+
+    def define(self, kind: ObjectType, number: int, dbid: int) -> None:
+        """Object ``dbid`` is called ``number`` (below 0) in what follows. Raises WRONG_API_PARAMETERS for a second."""
+        if self._dbids.setdefault((kind.number, number), dbid) != dbid:
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"two new {kind.plural} of the transaction have the number {number}",
+                object_type=kind.number,
+                property_name="DBID",
+            )
+
+    def dbid(self, kind: ObjectType, number: int, *, of: ObjectType, path: str) -> int:
+        """The DBID that ``number`` stands for; one that is not negative stands for itself.
+
+        ``of`` and ``path`` say where it is written, for the error: INCORRECT_REFERENCES.
+        """
+        if number >= 0:
+            return number
+        found = self._dbids.get((kind.number, number))
+        if found is None:
+            raise _unknown(of, path, f"{kind.singular} {number}")
+        return found
+
+    def resolve(
+        self, kind: ObjectType, given: Mapping[str, Any], before: Mapping[str, Any] = _NOTHING
+    ) -> dict[str, Any]:
+        """An object or a delta (of the object ``before``) with DBIDs in place of the numbers.
+
+        What does not fit the schema is passed on as it is, to be refused by those who check it.
+        """
+        return self._map(kind, kind.attributes, given, before, "")
+
+    def _map(
+        self,
+        kind: ObjectType,
+        attributes: Mapping[str, Attribute],
+        given: Mapping[str, Any],
+        before: Mapping[str, Any],
+        prefix: str,
+    ) -> dict[str, Any]:
+        result = dict(given)
+        for name, value in given.items():
+            attribute = attributes.get(name)
+            if attribute is None:
+                continue
+            path = prefix + name
+            match attribute.kind:
+                case AttributeKind.LINK if isinstance(value, int) and value < 0:
+                    target = SCHEMA.object_type(attribute.target or "")
+                    result[name] = self.dbid(target, value, of=kind, path=path)
+                case AttributeKind.INT if isinstance(value, int) and value < 0 and prefix + name != "DBID":
+                    beside = _TYPE_BESIDE.get(name)
+                    if beside is not None and beside in attributes:
+                        number = given.get(beside) or before.get(beside, 0)
+                        result[name] = self._pair(kind, beside, number, value, path)
+                case AttributeKind.STRUCT if isinstance(value, Mapping):
+                    inner = SCHEMA.structures[attribute.target or ""].attributes
+                    result[name] = self._map(kind, inner, value, before.get(name) or _NOTHING, path + ".")
+                case AttributeKind.LINK_LIST | AttributeKind.STRUCT_LIST:
+                    result[name] = self._list(kind, attribute, value, path)
+        return result
+
+    def _pair(self, kind: ObjectType, beside: str, number: Any, value: int, path: str) -> int:
+        target = None
+        if isinstance(number, int):
+            word = RESOURCE_TARGETS.get(number)
+            if beside != "resourceType":
+                target = SCHEMA.types.get(number)
+            elif word is not None:
+                target = SCHEMA.object_type(word)
+        if target is None:
+            raise _unknown(kind, path, f"object {value} of type {number}")
+        return self.dbid(target, value, of=kind, path=path)
+
+    def _list(self, kind: ObjectType, attribute: Attribute, value: Any, path: str) -> Any:
+        if isinstance(value, Mapping):  # the parts of a delta
+            return {part: self._list(kind, attribute, items, path) for part, items in value.items()}
+        if not isinstance(value, list):
+            return value
+        if attribute.kind is AttributeKind.LINK_LIST:
+            target = SCHEMA.object_type(attribute.target or "")
+            return [
+                self.dbid(target, item, of=kind, path=path) if isinstance(item, int) and item < 0 else item
+                for item in value
+            ]
+        inner = SCHEMA.structures[attribute.target or ""].attributes
+        return [
+            self._map(kind, inner, item, _NOTHING, path + ".") if isinstance(item, Mapping) else item for item in value
+        ]
+
+
+def _unknown(kind: ObjectType, path: str, what: str) -> ModelError:
+    return ModelError(
+        ErrorCode.INCORRECT_REFERENCES,
+        f"{path} refers to {what}, which no earlier change of the transaction creates",
+        object_type=kind.number,
+        property_name=path,
+    )

@@ -45,6 +45,26 @@ AGENT: Final[dict[str, Any]] = {
     "userProperties": {"desk": {"badge": b"\x00\xff", "city": "Zürich", "floor": 3}},
 }
 DELTA: Final[dict[str, Any]] = {"firstName": "Dieter"}
+HISTORY_UPDATE: Final[dict[str, Any]] = {
+    "action": 75,
+    "time_ms": NOW_MS,
+    "uen": 4711,
+    "epoch": EPOCH,
+    "user": "default",
+    "application": "default",
+    "type": 3,
+    "dbid": 100,
+    "delta": DELTA,
+    "former_values": {"firstName": "default"},
+}
+SESSION_OPENED: Final[dict[str, Any]] = {
+    "action": 1,
+    "time_ms": NOW_MS,
+    "uen": 4711,
+    "user": "agent1001",
+    "application": "desktop",
+    "host": "192.0.2.7:50211",
+}
 
 
 class Example(NamedTuple):
@@ -240,8 +260,19 @@ MESSAGES: Final[dict[str, Example]] = {
     "Digest": answer(MessageId.DIGEST, m.Digest(digests={3: "00112233445566778899aabbccddeeff"})),
     "ReadStatus": ask(MessageId.READ_STATUS),
     "Status": answer(MessageId.STATUS, m.Status(status={"role": "master", "uen": 4711, "clients": 3})),
+    "SessionRecords": ask(MessageId.SESSION_RECORDS, m.SessionRecords(records=[Raw(codec.encode(SESSION_OPENED))])),
+    "SessionRecordsStored": answer(MessageId.SESSION_RECORDS_STORED),
     "Ping": ask(MessageId.PING),
     "Pong": answer(MessageId.PONG),
+    "ReadHistory": ask(MessageId.READ_HISTORY, m.ReadHistory(since_uen=4710, limit=100)),
+    "HistoryRecords": answer(
+        MessageId.HISTORY_RECORDS,
+        m.HistoryRecords(
+            numbers=[17, 18],
+            records=[Raw(codec.encode(HISTORY_UPDATE)), Raw(codec.encode(SESSION_OPENED))],
+            more=True,
+        ),
+    ),
 }
 """At least one example of every message that has a payload class."""
 

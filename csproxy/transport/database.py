@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -23,9 +24,11 @@ from typing import Final, Self, TypeVar, TypeVarTuple
 import anyio
 import anyio.lowlevel
 import msgspec
+from sqlalchemy import Connection
 
 from csproxy.core import codec
 from csproxy.core.changes import Action, Change, Epoch, Position
+from csproxy.core.history import HistorySettings, history_batch
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import Batch, ChangeRecord, CredentialRow, KeepPolicy, ObjectRow, Outcome
@@ -116,6 +119,7 @@ class DatabaseMaster:
         self._wall_clock = wall_clock
         self._keep = keep
         self._settle_s = settle_s
+        self.history_settings = HistorySettings()
         self._store: Store | None = None
         self._epoch = 0
         self._epochs: list[Epoch] = []
@@ -123,6 +127,8 @@ class DatabaseMaster:
         self._credentials: dict[ObjectId, str] = {}
         self._unsettled: _Pending | None = None
         self._transactions = self._changes = self._repeated = self._failed = 0
+        self.admit: Callable[[Author], None] = lambda author: None
+        """Called before a write is planned, when all earlier ones are done; what it raises refuses the write."""
 
     def __repr__(self) -> str:
         return f"<DatabaseMaster {self._store!r}, {self._transactions} transactions written>"
@@ -150,6 +156,10 @@ class DatabaseMaster:
     def credentials(self) -> Mapping[ObjectId, str]:
         """Password hashes by type number and DBID; always the present ones."""
         return MappingProxyType(self._credentials)
+
+    async def use_store(self, use: Callable[[Store], T]) -> T:
+        """Call ``use`` with the open store, in its thread. Raises `StoreError` and what ``use`` raises."""
+        return await self._run(use, self._open_store())
 
     def statistics(self) -> MasterStatistics:
         """A snapshot of the counters."""
@@ -188,6 +198,25 @@ class DatabaseMaster:
             return Position(record.epoch, done.uen), decode_payload(TransactionApplied, record.payload)
         return done.changes[-1].position, done.applied
 
+    async def read_beside(self, read: Callable[[Connection], T]) -> T:
+        """Read what is stored beside the objects (`csproxy.core.persistence.permissions`). Raises `StoreError`."""
+        return await self._run(self._open_store().read_beside, read)
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Callable[[Callable[[Connection], None]], Awaitable[None]]]:
+        """While no write of objects runs: ``async with database.beside() as write: await write(rows)``.
+
+        Each ``write`` is a transaction of its own and raises `StoreError`. The block is not cancelled.
+        """
+        async with self._lock:
+            store = self._open_store()
+
+            async def write(rows: Callable[[Connection], None]) -> None:
+                await self._run(store.write_beside, rows)
+
+            with anyio.CancelScope(shield=True):
+                yield write
+
     async def _carry_out(self, request: WriteRequest | ApplyTransaction, author: Author) -> _Pending | Outcome:
         """Commit and publish; an `Outcome` if that was done before under the same key."""
         hashes = await self._hash_passwords(request, author)
@@ -208,6 +237,7 @@ class DatabaseMaster:
             if outcome is not None:
                 self._repeated += 1
                 return outcome
+        self.admit(author)
         time_ms = int(self._wall_clock() * 1000)
         plan = await self._plan(request, author, time_ms)
         pending = self._pending(plan, author, hashes, key=key, time_ms=time_ms)
@@ -283,6 +313,7 @@ class DatabaseMaster:
             credentials=credentials,
             key=key,
             answer=records[plan.answers[0]],
+            history=history_batch(self.history_settings, self._sink.cache, plan.changes, changes),
         )
         applied = TransactionApplied(
             changes=[

@@ -1,6 +1,7 @@
 """What a server does with each request: one function per message, and the table of them.
 
-Reads are in reads.py and log-ins in registration.py.
+Reads are in reads.py, log-ins in registration.py, and what is not about objects and their changes in
+permission_requests.py and information_requests.py.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import msgspec
 
 from csproxy.core.changes import Action, Change, Position
 from csproxy.core.model import SCHEMA
+from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.subscriptions import EVERYTHING, Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, ServerError
+from csproxy.transport.information_requests import INFORMATION_HANDLERS
+from csproxy.transport.permission_requests import PERMISSION_HANDLERS
 from csproxy.transport.reads import read_objects
 from csproxy.transport.registration import authenticate, register_client, restore_session
 from csproxy.transport.replay import Replay, progress_mark
@@ -29,8 +33,10 @@ from csproxy.transport.wire.messages import (
     LoadGranted,
     MessageId,
     ReadDigest,
+    ReadHistory,
     RegisterNotification,
     ResumeFrom,
+    SessionRecords,
     SnapshotHandle,
     Status,
     Subscription,
@@ -185,6 +191,24 @@ def read_status(connection: ServerConnection, frame: Frame) -> None:
     connection.answer(frame, MessageId.STATUS, Status(status=connection.server.status()))
 
 
+def read_history(connection: ServerConnection, frame: Frame) -> None:
+    """1033: some records of the history log."""
+    _session(connection)
+    request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadHistory)
+    connection.wait_for(_read_history, connection, frame, request)
+
+
+def session_records(connection: ServerConnection, frame: Frame) -> None:
+    """1026: what a proxy recorded of its clients goes into the history log."""
+    session = _session(connection)
+    if session.application_type != CfgAppType.CFGConfigServer:
+        raise ServerError.from_code(
+            ErrorCode.ACCESS_DENIED, "session records are taken from Configuration Server Proxies only"
+        )
+    request = msgspec.msgpack.decode(frame.payload or b"\x80", type=SessionRecords)
+    connection.wait_for(_take_sessions, connection, frame, request)
+
+
 def ping(connection: ServerConnection, frame: Frame) -> None:
     """1028: answered at once, with the server's position."""
     connection.answer(frame, MessageId.PONG)
@@ -193,6 +217,7 @@ def ping(connection: ServerConnection, frame: Frame) -> None:
 HANDLERS: Final[dict[int, Handler]] = {
     MessageId.PROTOCOL_VERSION: choose_version,
     MessageId.REGISTER_CLIENT: register_client,
+    MessageId.REGISTER_CLIENT_2: register_client,
     MessageId.RESTORE_SESSION: restore_session,
     MessageId.AUTHENTICATE: authenticate,
     MessageId.READ_OBJECTS: read_objects,
@@ -210,8 +235,32 @@ HANDLERS: Final[dict[int, Handler]] = {
     MessageId.LOAD_END: load_end,
     MessageId.READ_DIGEST: read_digest,
     MessageId.READ_STATUS: read_status,
+    MessageId.READ_HISTORY: read_history,
+    MessageId.SESSION_RECORDS: session_records,
     MessageId.PING: ping,
+    **PERMISSION_HANDLERS,
+    **INFORMATION_HANDLERS,
 }
+
+
+async def _read_history(connection: ServerConnection, frame: Frame, request: ReadHistory) -> None:
+    try:
+        records = await connection.server.history.read(request)
+        connection.answer(frame, MessageId.HISTORY_RECORDS, records)
+    except REFUSALS as e:
+        connection.refuse(frame, e)
+    finally:
+        connection.done_waiting()
+
+
+async def _take_sessions(connection: ServerConnection, frame: Frame, request: SessionRecords) -> None:
+    try:
+        await connection.server.history.take_sessions(request, server=_session(connection).application)
+        connection.answer(frame, MessageId.SESSION_RECORDS_STORED)
+    except REFUSALS as e:
+        connection.refuse(frame, e)
+    finally:
+        connection.done_waiting()
 
 
 async def _write_all(connection: ServerConnection) -> None:

@@ -26,8 +26,10 @@ from csproxy.core.replica import Replica
 from csproxy.core.sessions import Account, Author, SessionRegistry
 from csproxy.core.subscriptions import SubscriptionIndex
 from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.administration import Administration, NoAdministration
 from csproxy.transport.channel import Channel
 from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
+from csproxy.transport.history import HistoryLog, NoHistory
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
@@ -169,6 +171,9 @@ class ConfigurationServer:
         self.settings = settings or ServerSettings()
         self.authenticator = authenticator
         self.writer = writer
+        self.administration: Administration = NoAdministration()
+        """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
+        self.history: HistoryLog = NoHistory()
         self.clock = clock
         self.call_soon = call_soon
         self.handlers = HANDLERS
@@ -314,6 +319,8 @@ class ConfigurationServer:
     def registered(self, connection: ServerConnection) -> None:
         """The connection's client has logged in."""
         self._unregistered.pop(connection, None)
+        if connection.session is not None:
+            self.history.session_opened(connection.session, peer=connection.channel.peer, uen=self.position.uen)
 
     def connection_closed(self, connection: ServerConnection, error: Exception | None) -> None:
         """The connection is gone; its session stays for a while."""
@@ -321,6 +328,8 @@ class ConfigurationServer:
         self._unregistered.pop(connection, None)
         self._congested.pop(connection, None)
         session = connection.session
+        if session is not None:
+            self.history.session_closed(session, peer=connection.channel.peer, uen=self.position.uen)
         if session is not None and session.connection is connection:
             self.sessions.detach(session, now_s=self.clock())
             log.info(

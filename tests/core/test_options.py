@@ -25,7 +25,7 @@ def test_every_row_is_complete_and_its_default_is_valid() -> None:
 
 
 def test_only_running_options_may_stand_in_the_application_object() -> None:
-    assert {option.section for option in APPLICATION_OPTIONS} == {"csproxy", "log"}
+    assert {option.section for option in APPLICATION_OPTIONS} == {"csproxy", "log", "history-log"}
 
 
 @pytest.mark.parametrize(

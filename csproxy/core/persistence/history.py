@@ -147,7 +147,7 @@ class HistoryTable:
         """The highest number given out; asks the database once."""
         if self._last is None:
             last = connection.execute(select(func.coalesce(func.max(_c.number), 0))).scalar_one()
-            counts = connection.execute(select(_c.kind, func.count()).group_by(_c.kind)).tuples()
+            counts = connection.execute(select(_c.kind, func.count()).group_by(_c.kind)).all()
             self._counts = {Kind.CHANGE: 0, Kind.SESSION: 0} | {int(kind): int(count) for kind, count in counts}
             self._last = int(last)
         return self._last

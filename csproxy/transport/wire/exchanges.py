@@ -60,6 +60,7 @@ ANSWERS: Final[Mapping[int, frozenset[int]]] = {
     _M.SESSION_RECORDS: frozenset({_M.SESSION_RECORDS_STORED}),
     _M.PING: frozenset({_M.PONG}),
     _M.READ_CREDENTIALS: frozenset({_M.CREDENTIALS_READ}),
+    _M.READ_HISTORY: frozenset({_M.HISTORY_RECORDS}),
 }
 """Request → its answers. Error (2) may answer every request and is left out here."""
 

@@ -18,6 +18,8 @@ import msgspec
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated
 from csproxy.core.transactions import RequestedChange
 from csproxy.errors import ErrorCode, RemoteProtocolError
+from csproxy.transport.wire import administration
+from csproxy.transport.wire.payload import Payload
 
 __all__ = ["IMPLEMENTED_REQUESTS", "PAYLOADS", "PROTOCOL_VERSIONS", "MessageId", "Payload", "decode_payload"]
 
@@ -117,10 +119,8 @@ class MessageId(IntEnum):
     READ_CREDENTIALS = 1030
     CREDENTIALS_READ = 1031
     CREDENTIALS_CHANGED = 1032
-
-
-class Payload(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Base of all payloads: absent fields take their defaults."""
+    READ_HISTORY = 1033
+    HISTORY_RECORDS = 1034
 
 
 class Subscription(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -388,6 +388,34 @@ class Digest(Payload, kw_only=True):
     digests: dict[int, str] = msgspec.field(default_factory=dict)
 
 
+class SessionRecords(Payload, kw_only=True):
+    """1026, request of a proxy: clients that came to it and left it, each as `csproxy.core.history.SessionRecord`."""
+
+    records: list[msgspec.Raw] = msgspec.field(default_factory=list)
+
+
+class ReadHistory(Payload, kw_only=True):
+    """1033, request: records of the history log numbered above ``after``, of changes after UEN ``since_uen``.
+
+    At most ``limit`` of them (0: as many as the server gives in one answer).
+    """
+
+    since_uen: int = 0
+    after: int = 0
+    limit: int = 0
+
+
+class HistoryRecords(Payload, kw_only=True):
+    """1034: records, oldest first, each as `csproxy.core.history.HistoryRecord`, and their numbers.
+
+    ``more``: others follow; ask again with ``after`` = the last number.
+    """
+
+    numbers: list[int] = msgspec.field(default_factory=list)
+    records: list[msgspec.Raw] = msgspec.field(default_factory=list)
+    more: bool = False
+
+
 class Status(Payload, kw_only=True):
     """1015: what the server says of itself; see docs/reference for the keys of ``status``."""
 
@@ -412,18 +440,49 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.OBJECT_DELETED: ObjectDeleted,
     MessageId.CLIENT_REGISTERED: ClientRegistered,
     MessageId.OBJECTS_SENT: ObjectsSent,
+    MessageId.READ_PERMISSIONS: administration.ReadPermissions,
+    MessageId.PERMISSIONS_READ: administration.PermissionsRead,
+    MessageId.UPDATE_PERMISSIONS: administration.UpdatePermissions,
+    MessageId.PERMISSIONS_UPDATED: administration.PermissionsUpdated,
+    MessageId.GET_BRIEF_INFO: ReadObjects,
+    MessageId.BRIEF_INFO: administration.BriefInfo,
+    MessageId.READ_ACCOUNT: administration.ReadAccount,
+    MessageId.ACCOUNT_READ: administration.Account,
+    MessageId.UPDATE_ACCOUNT: administration.Account,
+    MessageId.ACCOUNT_UPDATED: administration.Account,
+    MessageId.CHANGE_OPERATIONAL_MODE: administration.OperationalMode,
+    MessageId.OPERATIONAL_MODE_CHANGED: administration.OperationalMode,
+    MessageId.READ_OPERATIONAL_MODE: Empty,
+    MessageId.OPERATIONAL_MODE_READ: administration.OperationalMode,
     MessageId.RESTORE_SESSION: RestoreSession,
     MessageId.HISTORY_LOG: HistoryLog,
     MessageId.HISTORY_LOG_SENT: Empty,
+    MessageId.READ_SCHEMA_INFO: Empty,
+    MessageId.SCHEMA_INFO: administration.SchemaInfo,
+    MessageId.READ_OBJECT_PERMISSIONS: administration.ReadObjectPermissions,
+    MessageId.OBJECT_PERMISSIONS_READ: administration.ObjectPermissionsRead,
     MessageId.PROTOCOL_VERSION: ProtocolVersion,
     MessageId.PROTOCOL_VERSION_READ: ProtocolVersionRead,
+    MessageId.READ_LOCALE: administration.ReadLocale,
+    MessageId.LOCALE_READ: administration.LocaleRead,
+    MessageId.REGISTER_PERMISSIONS_NOTIFICATION: Empty,
+    MessageId.UNREGISTER_PERMISSIONS_NOTIFICATION: Empty,
+    MessageId.PERMISSIONS_NOTIFICATION_REGISTERED: Empty,
+    MessageId.PERMISSIONS_NOTIFICATION_UNREGISTERED: Empty,
+    MessageId.PERMISSIONS_CHANGED: administration.PermissionsChanged,
     MessageId.AUTHENTICATE: Authenticate,
     MessageId.AUTHENTICATED: Authenticated,
+    MessageId.SCHEMA_FILE: Empty,
+    MessageId.SCHEMA_FILE_SENT: administration.SchemaFileSent,
     MessageId.OBJECTS_READ: ObjectsRead,
     MessageId.OBJECT_CREATED: ObjectCreated,
     MessageId.OBJECT_UPDATED: ObjectUpdated,
     MessageId.UNREGISTER_NOTIFICATION: UnregisterNotification,
     MessageId.REGISTER_NOTIFICATION: RegisterNotification,
+    MessageId.GET_LOCALE_SETS: Empty,
+    MessageId.LOCALE_SETS: administration.LocaleSets,
+    MessageId.CHANGE_PASSWORD: administration.ChangePassword,
+    MessageId.PASSWORD_CHANGED: Empty,
     MessageId.PROGRESS_MARK: Empty,
     MessageId.RESUME_FROM: ResumeFrom,
     MessageId.LOAD_BEGIN: LoadBegin,
@@ -441,8 +500,12 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.STATUS: Status,
     MessageId.APPLY_TRANSACTION: ApplyTransaction,
     MessageId.TRANSACTION_APPLIED: TransactionApplied,
+    MessageId.SESSION_RECORDS: SessionRecords,
+    MessageId.SESSION_RECORDS_STORED: Empty,
     MessageId.PING: Empty,
     MessageId.PONG: Empty,
+    MessageId.READ_HISTORY: ReadHistory,
+    MessageId.HISTORY_RECORDS: HistoryRecords,
 }
 """Payload class of each message that this release builds or reads."""
 
@@ -450,6 +513,7 @@ IMPLEMENTED_REQUESTS: Final = frozenset(
     {
         MessageId.PROTOCOL_VERSION,
         MessageId.REGISTER_CLIENT,
+        MessageId.REGISTER_CLIENT_2,
         MessageId.RESTORE_SESSION,
         MessageId.HISTORY_LOG,
         MessageId.RESUME_FROM,
@@ -460,12 +524,29 @@ IMPLEMENTED_REQUESTS: Final = frozenset(
         MessageId.REGISTER_NOTIFICATION,
         MessageId.UNREGISTER_NOTIFICATION,
         MessageId.AUTHENTICATE,
+        MessageId.READ_PERMISSIONS,
+        MessageId.UPDATE_PERMISSIONS,
+        MessageId.GET_BRIEF_INFO,
+        MessageId.READ_ACCOUNT,
+        MessageId.UPDATE_ACCOUNT,
+        MessageId.CHANGE_OPERATIONAL_MODE,
+        MessageId.READ_OPERATIONAL_MODE,
+        MessageId.READ_SCHEMA_INFO,
+        MessageId.READ_OBJECT_PERMISSIONS,
+        MessageId.READ_LOCALE,
+        MessageId.REGISTER_PERMISSIONS_NOTIFICATION,
+        MessageId.UNREGISTER_PERMISSIONS_NOTIFICATION,
+        MessageId.SCHEMA_FILE,
+        MessageId.GET_LOCALE_SETS,
+        MessageId.CHANGE_PASSWORD,
         MessageId.LOAD_BEGIN,
         MessageId.LOAD_END,
         MessageId.OPEN_SNAPSHOT,
         MessageId.CLOSE_SNAPSHOT,
         MessageId.READ_DIGEST,
         MessageId.READ_STATUS,
+        MessageId.SESSION_RECORDS,
+        MessageId.READ_HISTORY,
         MessageId.APPLY_TRANSACTION,
         MessageId.PING,
     }

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from vector_administration import ADMINISTRATION
 from vector_breakages import BROKEN
 from vector_deltas import DELTAS, REFUSED_DELTAS
 from vector_examples import EPOCH, MESSAGES, SESSION_STEPS, Example
@@ -144,7 +145,9 @@ def documents() -> dict[str, Any]:
     """File name → content."""
     return {
         "frames.json": frames(),
-        "messages.json": [{"name": name, **message_vector(example)} for name, example in MESSAGES.items()],
+        "messages.json": [
+            {"name": name, **message_vector(example)} for name, example in (MESSAGES | ADMINISTRATION).items()
+        ],
         "broken.json": broken(),
         "session.json": session(),
         "deltas.json": deltas(),

@@ -47,6 +47,7 @@ class Session:
         "application_type",
         "connection",
         "detached_s",
+        "hears_permissions",
         "id",
         "interests",
         "opened_s",
@@ -62,6 +63,7 @@ class Session:
         self.application_dbid = application_dbid
         self.access: Access = READ_ALL
         self.interests: frozenset[Interest] = frozenset()
+        self.hears_permissions = False
         self.connection: Any = None
         self.opened_s = now_s
         self.detached_s = 0.0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from csproxy.core.filters import Part, Selection
     from csproxy.transport.server_connection import ServerConnection
 
-__all__ = ["read_objects"]
+__all__ = ["read_objects", "source_of"]
 
 _FOLDER_TYPE: Final = 22
 _AFTER_LENGTH: Final = HEADER_SIZE - 4
@@ -81,23 +81,28 @@ def _answer_one(connection: ServerConnection, frame: Frame, kind: int, stored: b
 
 def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObjects) -> None:
     server = connection.server
-    source: ConfigurationCache | View = server.cache
-    if request.snapshot:
-        view = connection.snapshots.get(request.snapshot)
-        if view is None:
-            raise ModelError(
-                ErrorCode.WRONG_API_PARAMETERS,
-                f"snapshot {request.snapshot} is not open on this connection",
-                object_type=request.type,
-                property_name="snapshot",
-            )
-        source = view
+    source = source_of(connection, request)
     selection = source.select(request.type, request.filter)
     parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes)
     if selection.immediate:
         connection.send(b"".join(parts))
     else:
         connection.pump(parts)
+
+
+def source_of(connection: ServerConnection, request: ReadObjects) -> ConfigurationCache | View:
+    """What a read is answered from: its snapshot, or the present data. Raises `ModelError` if it is not open."""
+    if not request.snapshot:
+        return connection.server.cache
+    view = connection.snapshots.get(request.snapshot)
+    if view is None:
+        raise ModelError(
+            ErrorCode.WRONG_API_PARAMETERS,
+            f"snapshot {request.snapshot} is not open on this connection",
+            object_type=request.type,
+            property_name="snapshot",
+        )
+    return view
 
 
 def _frames(request: int, position: Position, kind: int, selection: Selection, packet_bytes: int) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Log-in of clients: RegisterClient, RestoreSession, Authenticate.
+"""Log-in of clients: RegisterClient, RegisterClient2 (with a new password), RestoreSession, Authenticate.
 
 A client names an Application object and its type; a daemon Application may come without a user and
 acts as SYSTEM, any other needs a user name and password. A daemon Application is connected once at
@@ -15,8 +15,9 @@ import msgspec
 from csproxy.core.changes import Position
 from csproxy.core.model import CfgApplication, CfgAppType
 from csproxy.core.model.applications import is_daemon
-from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Session
+from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.information_requests import must_change_password, set_password
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import (
     Authenticate,
@@ -42,12 +43,16 @@ _decode_application = msgspec.msgpack.Decoder(CfgApplication).decode
 
 
 def register_client(connection: ServerConnection, frame: Frame) -> None:
-    """Answer request 3; without a user at once, else after the authenticator has answered."""
+    """Answer request 3 or 103; without a user at once, else after the authenticator has answered."""
     request = _decode_register(frame.payload)
     application = _application(connection, request)
     if request.user:
         connection.wait_for(_log_in, connection, frame, request, application)
         return
+    if frame.message == MessageId.REGISTER_CLIENT_2:
+        raise _refused(
+            ErrorCode.WRONG_API_PARAMETERS, "RegisterClient2 changes the password of a user: a user name is needed"
+        )
     if not is_daemon(application.type):
         raise _refused(
             ErrorCode.LOGIN_INCORRECT, f"application {request.name!r} serves users: a user name and password are needed"
@@ -89,6 +94,7 @@ async def _log_in(
 
     try:
         account = await connection.server.authenticator.authenticate(request.user, request.password)
+        await _settle_password(connection, frame, request, account)
         _open(connection, frame, request, application, account)
     except REFUSALS as e:
         log.warning(
@@ -103,6 +109,21 @@ async def _log_in(
         connection.refuse(frame, e)
     finally:
         connection.done_waiting()
+
+
+async def _settle_password(
+    connection: ServerConnection, frame: Frame, request: RegisterClient, account: Account
+) -> None:
+    """Set the new password of a RegisterClient2; refuse a RegisterClient of a user who must set one."""
+    server = connection.server
+    if frame.message == MessageId.REGISTER_CLIENT_2:
+        author = Author(account.user, request.name, account.person_dbid)
+        await set_password(server, account, request.new_password, old_password=request.password, author=author)
+    elif must_change_password(server, account):
+        raise ServerError.from_code(
+            ErrorCode.USER_MUST_CHANGE_PASSWORD,
+            f"user {request.user!r} must set a new password: register with RegisterClient2 and a new password",
+        )
 
 
 async def _check(connection: ServerConnection, frame: Frame, request: Authenticate) -> None:

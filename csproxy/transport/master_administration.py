@@ -1,0 +1,218 @@
+"""Permissions, accounts of applications and the operational mode of a master, kept in its database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from csproxy.core.cache import ConfigurationCache
+from csproxy.core.model.enumerations import CfgObjectType
+from csproxy.core.model.other_enumerations import CfgOperationalMode
+from csproxy.core.ownership import ObjectId
+from csproxy.core.permissions import (
+    SYSTEM_ACCOUNT_ID,
+    Acl,
+    AclEntry,
+    Permissions,
+    check_account,
+    checked_acl,
+    existing_name,
+    is_super_administrator,
+)
+from csproxy.core.persistence.permissions import Security, read_security, write_account, write_acls, write_mode
+from csproxy.core.sessions import Author
+from csproxy.errors import ErrorCode, ServerError, StoreError
+from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.wire.administration import (
+    AccessEntry,
+    Account,
+    ObjectPermissionsRead,
+    OperationalMode,
+    PermissionsRead,
+    PermissionsUpdated,
+    ReadAccount,
+    ReadObjectPermissions,
+    ReadPermissions,
+    UpdatePermissions,
+)
+from csproxy.transport.wire.messages import MessageId
+
+__all__ = ["MasterAdministration"]
+
+log = logging.getLogger("csproxy.master")
+
+_APPLICATION: Final = int(CfgObjectType.CFGApplication)
+_PERSON: Final = int(CfgObjectType.CFGPerson)
+_FULL: Final = int(CfgOperationalMode.CFGOperationalFullMode)
+_READ_ONLY: Final = int(CfgOperationalMode.CFGOperationalReadOnlyMode)
+_EMERGENCY: Final = int(CfgOperationalMode.CFGOperationalEmergencyMode)
+
+
+class MasterAdministration:
+    """Permissions, accounts and mode of a master, opened after its `DatabaseMaster`.
+
+    Changes of them and writes of objects are carried out one after the other. In read-only mode
+    every write is refused with error 29, in emergency mode every write of anybody but members of
+    Super Administrators; the mode itself can always be changed.
+    """
+
+    def __init__(self, database: DatabaseMaster, cache: Callable[[], ConfigurationCache], stored: Security) -> None:
+        self._database = database
+        self._cache = cache
+        self._is_stale = False
+        self._take(stored)
+        self._answers: dict[MessageId, Callable[[Any, Author], Awaitable[msgspec.Struct]]] = {
+            MessageId.READ_PERMISSIONS: self._read_permissions,
+            MessageId.UPDATE_PERMISSIONS: self._update_permissions,
+            MessageId.READ_OBJECT_PERMISSIONS: self._read_mask,
+            MessageId.READ_ACCOUNT: self._read_account,
+            MessageId.UPDATE_ACCOUNT: self._update_account,
+            MessageId.READ_OPERATIONAL_MODE: self._read_mode,
+            MessageId.CHANGE_OPERATIONAL_MODE: self._change_mode,
+        }
+
+    def __repr__(self) -> str:
+        return f"<MasterAdministration {CfgOperationalMode(self.mode).name}, {self.permissions!r}>"
+
+    @classmethod
+    async def open(cls, database: DatabaseMaster, cache: Callable[[], ConfigurationCache]) -> MasterAdministration:
+        """Read what is stored, forget what belonged to deleted objects, and from now on admit writes as the mode says.
+
+        Raises `StoreError`.
+        """
+        administration = cls(database, cache, await database.read_beside(read_security))
+        await administration._sweep()
+        database.admit = administration.admit
+        return administration
+
+    def admit(self, author: Author) -> None:
+        """Raise `ServerError` READ_ONLY_OPERATIONAL_MODE_ACTIVATED if the mode allows this author no write."""
+        if self.mode == _FULL:
+            return
+        if self.mode == _EMERGENCY:
+            if author.person_dbid and is_super_administrator(self._cache(), author.person_dbid):
+                return
+            problem = "the system is in emergency mode: only Super Administrators can change anything"
+        else:
+            problem = "the system is in read-only mode: nothing can be changed until the full mode is set again"
+        raise ServerError.from_code(ErrorCode.READ_ONLY_OPERATIONAL_MODE_ACTIVATED, problem)
+
+    async def answer(self, message: MessageId, request: Any, author: Author) -> msgspec.Struct:
+        """Carry out a request; what it changes is on the disk when this returns."""
+        if self._is_stale:
+            self._take(await self._database.read_beside(read_security))
+            self._is_stale = False
+        try:
+            return await self._answers[message](request, author)
+        except StoreError:
+            self._is_stale = True  # whether it was written is unknown: the next request looks
+            raise
+
+    async def _read_permissions(self, request: ReadPermissions, author: Author) -> PermissionsRead:
+        cache, id = self._cache(), (request.type, request.dbid)
+        existing_name(cache, id)
+        acl, source = self.permissions.acl_of(cache, id)
+        entries = [AccessEntry(**entry._asdict()) for entry in acl if cache.get(entry.type, entry.dbid) is not None]
+        return PermissionsRead(type=id[0], dbid=id[1], entries=entries, source_type=source[0], source_dbid=source[1])
+
+    async def _update_permissions(self, request: UpdatePermissions, author: Author) -> PermissionsUpdated:
+        id = (request.type, request.dbid)
+        async with self._database.beside() as write:
+            self.admit(author)
+            cache = self._cache()
+            name = existing_name(cache, id)
+            if request.inherit and request.entries:
+                raise ServerError.from_code(
+                    ErrorCode.WRONG_API_PARAMETERS,
+                    "an object that inherits its access control list has no entries of its own",
+                    object_type=id[0],
+                    property_name="entries",
+                )
+            entries = [AclEntry(entry.type, entry.dbid, entry.mask) for entry in request.entries]
+            acl = None if request.inherit else checked_acl(cache, entries, object_type=id[0])
+            changed = self.permissions.plan(cache, id, acl, recursive=request.recursive)
+            if changed:
+                await write(partial(write_acls, changed=changed))
+                self.permissions.apply(changed)
+        removed = len(changed.keys() - {id})
+        log.info("permissions of %s changed by %r with %r, %d below it taken away", name, *author[:2], removed)
+        return PermissionsUpdated(type=id[0], dbid=id[1], removed=removed)
+
+    async def _read_mask(self, request: ReadObjectPermissions, author: Author) -> ObjectPermissionsRead:
+        cache, id = self._cache(), (request.type, request.dbid)
+        existing_name(cache, id)
+        account = (request.account_type, request.account_dbid)
+        if account[0] == _APPLICATION:
+            existing_name(cache, account)
+            account = self._account_of(account[1])
+        elif account == (0, 0):
+            account = (_PERSON, author.person_dbid)
+        check_account(cache, account, object_type=id[0], property_name="account_dbid")
+        return ObjectPermissionsRead(mask=self.permissions.mask_of(cache, id, account))
+
+    async def _read_account(self, request: ReadAccount, author: Author) -> Account:
+        existing_name(self._cache(), (_APPLICATION, request.dbid))
+        account_type, account_dbid = self._account_of(request.dbid)
+        return Account(dbid=request.dbid, account_type=account_type, account_dbid=account_dbid)
+
+    async def _update_account(self, request: Account, author: Author) -> Account:
+        account: ObjectId = (request.account_type, request.account_dbid)
+        async with self._database.beside() as write:
+            self.admit(author)
+            name = existing_name(self._cache(), (_APPLICATION, request.dbid))
+            check_account(self._cache(), account, object_type=_APPLICATION, property_name="account_dbid")
+            row = None if account == SYSTEM_ACCOUNT_ID else account
+            await write(partial(write_account, application=request.dbid, account=row))
+            self.accounts[request.dbid] = account
+        log.info("account of %s changed to %s by %r with %r", name, account, *author[:2])
+        return request
+
+    async def _read_mode(self, request: object, author: Author) -> OperationalMode:
+        return OperationalMode(mode=self.mode)
+
+    async def _change_mode(self, request: OperationalMode, author: Author) -> OperationalMode:
+        if request.mode not in (_FULL, _READ_ONLY, _EMERGENCY):
+            raise ServerError.from_code(
+                ErrorCode.SET_OPERATIONAL_MODE_FAILED,
+                f"there is no operational mode {request.mode}: valid are 1 (full), 2 (read-only), 3 (emergency)",
+                property_name="mode",
+            )
+        async with self._database.beside() as write:
+            await write(partial(write_mode, mode=request.mode))
+            self.mode = request.mode
+        log.warning("%s was set by %r with %r", CfgOperationalMode(request.mode).name, *author[:2])
+        return OperationalMode(mode=request.mode)
+
+    def _account_of(self, application: int) -> ObjectId:
+        """The account of an application; SYSTEM if it has none, or its own is deleted."""
+        account = self.accounts.get(application, SYSTEM_ACCOUNT_ID)
+        return account if self._cache().get(*account) is not None else SYSTEM_ACCOUNT_ID
+
+    def _take(self, stored: Security) -> None:
+        self.permissions = Permissions(stored.acls)
+        self.accounts = dict(stored.accounts)
+        self.mode = stored.mode
+
+    async def _sweep(self) -> None:
+        """Forget lists and accounts of deleted objects. A DBID is never given twice: until now they did no harm."""
+        cache = self._cache()
+        lists: dict[ObjectId, Acl | None] = dict.fromkeys(self.permissions.orphans(cache))
+        applications = [dbid for dbid in self.accounts if cache.get(_APPLICATION, dbid) is None]
+        if not lists and not applications:
+            return
+
+        def forget(connection: Connection) -> None:
+            write_acls(connection, lists)
+            for dbid in applications:
+                write_account(connection, dbid, None)
+
+        async with self._database.beside() as write:
+            await write(forget)
+            self.permissions.apply(lists)
+            for dbid in applications:
+                del self.accounts[dbid]

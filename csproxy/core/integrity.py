@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from csproxy.core.containers import ENVIRONMENT, TENANT, container_type, is_in_tenants
 from csproxy.core.draft import Draft, key_values
@@ -74,7 +74,7 @@ def check_unchangeable(
 def check_mandatory(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
     """14: every mandatory attribute is there, in structures and list items too."""
     missing = set(_missing(kind, after))
-    if before is not None:
+    if missing and before is not None:
         missing -= set(_missing(kind, before))
     if missing:
         paths = sorted(missing)
@@ -198,22 +198,47 @@ def _held_attributes(kind: ObjectType) -> tuple[tuple[str, Attribute], ...]:
     )
 
 
+class _Required(NamedTuple):
+    """One attribute that is mandatory, or a structure with mandatory attributes in it."""
+
+    name: str
+    path: str
+    mandatory: bool
+    inner: tuple[_Required, ...]
+
+
 def _missing(kind: ObjectType, obj: Mapping[str, Any]) -> Iterator[str]:
     for name in EXTRA_MANDATORY.get(kind.name, ()):
         if not obj.get(name):
             yield name
-    yield from _missing_in(kind.attributes, obj, "")
+    yield from _missing_in(_required(kind), obj)
 
 
-def _missing_in(attributes: Mapping[str, Attribute], obj: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    for name, attribute in attributes.items():
+def _missing_in(required: tuple[_Required, ...], obj: Mapping[str, Any]) -> Iterator[str]:
+    for name, path, mandatory, inner in required:
         value = obj.get(name)
-        if attribute.mandatory and not value and not _may_be_zero(attribute) and not isinstance(value, dict):
-            yield prefix + name
-        elif attribute.kind in (AttributeKind.STRUCT, AttributeKind.STRUCT_LIST) and value is not None:
-            inner = SCHEMA.structures[str(attribute.target)].attributes
-            for item in [value] if isinstance(value, dict) else value:
-                yield from _missing_in(inner, item, f"{prefix}{name}.")
+        if not value and mandatory and not isinstance(value, dict):
+            yield path
+        elif inner and value is not None:
+            for item in (value,) if isinstance(value, dict) else value:
+                yield from _missing_in(inner, item)
+
+
+@cache
+def _required(kind: ObjectType) -> tuple[_Required, ...]:
+    return _required_in(kind.attributes, "")
+
+
+def _required_in(attributes: Mapping[str, Attribute], prefix: str) -> tuple[_Required, ...]:
+    found = []
+    for name, attribute in attributes.items():
+        inner: tuple[_Required, ...] = ()
+        if attribute.kind in (AttributeKind.STRUCT, AttributeKind.STRUCT_LIST):
+            inner = _required_in(SCHEMA.structures[str(attribute.target)].attributes, f"{prefix}{name}.")
+        mandatory = attribute.mandatory and not _may_be_zero(attribute)
+        if mandatory or inner:
+            found.append(_Required(name, prefix + name, mandatory, inner))
+    return tuple(found)
 
 
 def _may_be_zero(attribute: Attribute) -> bool:

@@ -22,7 +22,7 @@ from csproxy.core.model import SCHEMA
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
 from csproxy.core.persistence.store import Store
-from csproxy.core.replica import Replica
+from csproxy.core.replica import Replica, ReplicaSink
 from csproxy.core.sessions import Author
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
@@ -83,7 +83,7 @@ def url(tmp_path: Path) -> str:
     return url
 
 
-def make(url: str, sink: Sink, *, epoch: int = 7, **more: Any) -> DatabaseMaster:
+def make(url: str, sink: ReplicaSink, *, epoch: int = 7, **more: Any) -> DatabaseMaster:
     options: dict[str, Any] = {
         "owner": "the first server",
         "random_epoch": lambda: epoch,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -209,7 +208,8 @@ async def test_a_master_killed_in_the_middle_of_a_transaction_leaves_nothing_of_
     if moment == "_encode_answer":  # the last step before the commit: only a transaction with a key gets there
         program = program.replace("range(500)])", "range(500)], key='k')")
     environment = {**os.environ, "PYTHONPATH": str(here.parents[1])}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=60)
+    with anyio.fail_after(60):
+        ended = await anyio.run_process([sys.executable, "-c", program], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     with Store.open(url, owner=None) as store:
         assert store.head == 1

@@ -16,7 +16,22 @@ from csproxy.transport.wire.messages import IMPLEMENTED_REQUESTS, PAYLOADS, Mess
 from tests.transport.manual import EPOCH, Client, application, manual_server
 
 SKILL = 13
-WRITES = {MessageId.CREATE_OBJECT, MessageId.UPDATE_OBJECT, MessageId.DELETE_OBJECT, MessageId.AUTHENTICATE}
+WRITES = {
+    MessageId.CREATE_OBJECT,
+    MessageId.UPDATE_OBJECT,
+    MessageId.DELETE_OBJECT,
+    MessageId.APPLY_TRANSACTION,
+    MessageId.AUTHENTICATE,
+    MessageId.CHANGE_PASSWORD,
+    MessageId.READ_HISTORY,
+    MessageId.READ_PERMISSIONS,
+    MessageId.UPDATE_PERMISSIONS,
+    MessageId.READ_OBJECT_PERMISSIONS,
+    MessageId.READ_ACCOUNT,
+    MessageId.UPDATE_ACCOUNT,
+    MessageId.READ_OPERATIONAL_MODE,
+    MessageId.CHANGE_OPERATIONAL_MODE,
+}
 """Answered by a task: not here, where no task runs."""
 
 REQUESTS = sorted(IMPLEMENTED_REQUESTS - WRITES)
@@ -64,7 +79,7 @@ def test_any_request_is_answered_or_ends_the_connection(
     objects += [(SKILL, {"DBID": i, "tenantDBID": 1, "name": f"s{i}", "state": 1}) for i in range(1, 4)]
     server, _ = manual_server(objects)
     hostile, other = Client(server, "client_0"), Client(server, "client_1")
-    minimum = Position(0, 0) if message == MessageId.READ_OBJECTS else position
+    minimum = Position(0, 0) if message in (MessageId.READ_OBJECTS, MessageId.GET_BRIEF_INFO) else position
     hostile.channel.deliver(encode_frame(message, payload, request=number, epoch=minimum.epoch, uen=minimum.uen))
     frames = answers(hostile)
     assert frames

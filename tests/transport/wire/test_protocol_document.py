@@ -11,6 +11,7 @@ from wire_vectors import ROOT, load
 
 from csproxy.core.transactions import RequestedChange
 from csproxy.errors import ErrorCode
+from csproxy.transport.wire.administration import AccessEntry, LocaleSet
 from csproxy.transport.wire.exchanges import ANSWERS, PARTS, UNASKED, message_name
 from csproxy.transport.wire.frames import MAGIC
 from csproxy.transport.wire.messages import IMPLEMENTED_REQUESTS, PAYLOADS, AppliedChange, MessageId, Subscription
@@ -29,6 +30,10 @@ TYPES = {
     "list of Subscription": list[Subscription],
     "list of RequestedChange": list[RequestedChange],
     "list of AppliedChange": list[AppliedChange],
+    "list of AccessEntry": list[AccessEntry],
+    "list of LocaleSet": list[LocaleSet],
+    "list of text": list[str],
+    "map text → text": dict[str, str],
     "map int → int": dict[int, int],
     "map int → text": dict[int, str],
 }

@@ -13,7 +13,7 @@ Source of the options: the vendor's [history-log] section; ``client-expiration``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from csproxy.core.writes import PlannedChange
 
 __all__ = [
+    "ACTION_WORDS",
     "DAY_MS",
     "HistoryAction",
     "HistoryBatch",
@@ -59,10 +60,18 @@ class HistoryAction(IntEnum):
     CREATED = 74
     UPDATED = 75
 
-    @property
-    def is_session(self) -> bool:
-        """Whether the record is of a client's session and not of a change."""
-        return self in (HistoryAction.SESSION_OPENED, HistoryAction.SESSION_CLOSED)
+
+ACTION_WORDS: Final[Mapping[int, str]] = {
+    HistoryAction.CREATED: "created",
+    HistoryAction.UPDATED: "updated",
+    HistoryAction.DELETED: "deleted",
+    HistoryAction.SESSION_OPENED: "opened",
+    HistoryAction.SESSION_CLOSED: "closed",
+}
+"""How people read the actions; a number that is not here stays a number."""
+
+
+_SESSION_ACTIONS: Final = frozenset({HistoryAction.SESSION_OPENED, HistoryAction.SESSION_CLOSED})
 
 
 class HistoryRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -90,6 +99,11 @@ class HistoryRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=Tru
     former_values: dict[str, Any] | None = None
     host: str = ""
     server: str = ""
+
+    @property
+    def is_session(self) -> bool:
+        """Whether it is of a client's session and not of a change."""
+        return self.action in _SESSION_ACTIONS
 
 
 class SessionRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -178,7 +192,7 @@ def session_entry(record: SessionRecord, *, server: str, now_ms: int) -> History
 
     Raises `ModelError` for an action that is none of sessions.
     """
-    if record.action not in (HistoryAction.SESSION_OPENED, HistoryAction.SESSION_CLOSED):
+    if record.action not in _SESSION_ACTIONS:
         raise ModelError(
             ErrorCode.WRONG_API_PARAMETERS,
             f"action {record.action} is none of a session: {int(HistoryAction.SESSION_OPENED)} (opened) and "

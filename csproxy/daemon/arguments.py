@@ -24,8 +24,6 @@ _NOT_AVAILABLE: dict[str, bool] = {
     "proxy-persistent-mode": False,
     "db-persistent-failover-tmout": True,
     "cs-persistent-failover-tmout": True,
-    "dumpauditxml": True,
-    "last": True,
     "nco": True,
     "lmspath": True,
     "transport-address": True,
@@ -34,7 +32,8 @@ _NOT_AVAILABLE: dict[str, bool] = {
 """Documented parameters without their function in this release; the value says whether they take one."""
 
 _TAKES_VALUE = frozenset(
-    {"host", "port", "app", "l", "c", "s"} | {name for name, takes in _NOT_AVAILABLE.items() if takes}
+    {"host", "port", "app", "l", "c", "s", "dumpauditxml", "last"}
+    | {name for name, takes in _NOT_AVAILABLE.items() if takes}
 )
 _SHORT = frozenset({"c", "l", "s", "V", "h"})
 
@@ -44,7 +43,8 @@ class Arguments:
     """What the command line says; None is *not given*.
 
     ``host`` and ``port`` name the master that a proxy follows; without ``host`` the process is a
-    master. ``log`` holds the bootstrap log options by name (``-log-verbose debug``).
+    master. With ``audit_file`` it only exports the history log, of the last ``audit_days`` days.
+    ``log`` holds the bootstrap log options by name (``-log-verbose debug``).
     """
 
     host: str | None = None
@@ -52,6 +52,8 @@ class Arguments:
     application: str | None = None
     licence: str | None = None
     conf_file: str | None = None
+    audit_file: str | None = None
+    audit_days: int | None = None
     log: dict[str, str] = field(default_factory=dict)
 
 
@@ -92,6 +94,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 36500:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days: 1 to 36500 is valid")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="confserv",
@@ -120,6 +128,15 @@ def _parser() -> argparse.ArgumentParser:
         dest="_log",
         help="log option until the Application object is read: -log-verbose debug, -log-all FILE",
     )
+    parser.add_argument(
+        "--dumpauditxml",
+        metavar="FILE",
+        dest="audit_file",
+        help="master: write the history log to FILE as XML and exit",
+    )
+    parser.add_argument(
+        "--last", metavar="DAYS", type=_days, dest="audit_days", help="with -dumpauditxml: only the last DAYS days"
+    )
     parser.add_argument("-V", action="store_true", dest="show_version", help="print the release and exit")
     parser.add_argument("-h", "--help", action="store_true", dest="show_help", help="print this and exit")
     return parser
@@ -143,6 +160,12 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         raise SystemExit(0)
     if found.section is not None and found.app not in (None, found.section):
         raise UsageError(f"-s {found.section} and -app {found.app} disagree: give one of them")
+    if found.audit_days is not None and found.audit_file is None:
+        raise UsageError("-last says how many days -dumpauditxml exports: give both")
+    if found.audit_file is not None and found.host is not None:
+        raise UsageError(
+            "-dumpauditxml reads the master's database: leave out -host, and name its confserv.conf with -c"
+        )
     application = found.app or found.section
     if found.host is not None:
         missing = [name for name, value in (("-port", found.port), ("-app", application)) if value is None]
@@ -156,6 +179,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         application=application,
         licence=found.licence,
         conf_file=found.conf_file,
+        audit_file=found.audit_file,
+        audit_days=found.audit_days,
         log=log,
     )
 

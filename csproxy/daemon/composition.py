@@ -16,6 +16,7 @@ from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.failover import Endpoint
+from csproxy.core.history import history_settings
 from csproxy.core.options import LOG_OUTPUT_LEVELS
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.sessions import Account
@@ -29,6 +30,7 @@ from csproxy.daemon.shutdown import Shutdown
 from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.dial import connect_tcp
+from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener, ListenPort
 from csproxy.transport.server import Authenticator, ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
@@ -56,6 +58,7 @@ class Daemon:
         self._logs = LogOutputs()
         self._server: ConfigurationServer | None = None
         self._source: UpstreamSource | None = None
+        self._history: MasterHistory | ProxyHistory | None = None
 
     def __repr__(self) -> str:
         role = "master" if self._settings.upstream is None else "proxy"
@@ -87,9 +90,13 @@ class Daemon:
         async with self._make_server("master", lambda: {"database": str(path)}) as server:
             owner = f"{settings.application}, process {os.getpid()} on {platform.node()}"
             sink = ApplicationWatch(server, settings.application, self._application_changed)
-            async with DatabaseMaster(
-                sqlite_url(path), sink, owner=owner, random_epoch=_random_epoch, hash_password=hash_password
-            ) as database:
+            async with (
+                DatabaseMaster(
+                    sqlite_url(path), sink, owner=owner, random_epoch=_random_epoch, hash_password=hash_password
+                ) as database,
+                MasterHistory(database, settings.application) as history,
+            ):
+                self._keep_history(server, history)
                 server.writer = database
                 server.authenticator = _EmptyPasswordRule(
                     InternalAuthenticator(lambda: server.cache, database.credentials), self._options
@@ -103,8 +110,12 @@ class Daemon:
         master = Endpoint(settings.upstream.host, settings.upstream.port)
         async with self._make_server("proxy", self._upstream_status) as server:
             sink = ApplicationWatch(server, settings.application, self._application_changed)
-            async with UpstreamSource(sink, connect_tcp, [master], settings.application) as source:
+            async with (
+                UpstreamSource(sink, connect_tcp, [master], settings.application) as source,
+                ProxyHistory(source) as history,
+            ):
                 self._source = source
+                self._keep_history(server, history)
                 self._apply_delay_reload()
                 server.writer = ReadOnlyWriter(_READ_ONLY)
                 server.authenticator = _EmptyPasswordRule(UpstreamAuthenticator(source, server), self._options)
@@ -171,7 +182,21 @@ class Daemon:
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
             self._apply_delay_reload()
+        if "history-log" in changed:
+            self._apply_history_options()
         log_changes(changes)
+
+    def _keep_history(self, server: ConfigurationServer, history: MasterHistory | ProxyHistory) -> None:
+        self._history = server.history = history
+        self._apply_history_options()
+
+    def _apply_history_options(self) -> None:
+        if self._history is not None:
+            self._history.settings, complaints = history_settings(
+                lambda name: self._options.get("history-log", name), self._history.settings
+            )
+            for complaint in complaints:
+                _log.warning("%s", complaint)
 
     def _server_settings(self, present: ServerSettings) -> ServerSettings:
         return msgspec.structs.replace(

@@ -1,5 +1,7 @@
 """`confserv`, the daemon: a master on its confserv.conf, or with ``-host`` a proxy.
 
+With ``-dumpauditxml`` it exports the history log and ends.
+
 Exit status: 0 after an orderly stop, 1 when it could not start or failed, 2 for a wrong command line.
 """
 
@@ -20,7 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from csproxy.daemon.arguments import parse_arguments
 
-        parse_arguments(words)  # -help, -V and a wrong line are answered before anything heavy is imported
+        # -help, -V and a wrong line are answered before anything heavy is imported
+        arguments = parse_arguments(words)
+        if arguments.audit_file is not None:
+            from csproxy.daemon.audit import run_audit
+
+            return run_audit(words, arguments)
         return _serve(words)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -115,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_status(command("status", "status:run_status", "what a server says of itself"))
     _add_read(command("read", "read:run_read", "the objects of a type, as of one moment"))
     _add_watch(command("watch", "watch:run_watch", "changes as they happen, one JSON document per line"))
+    history = command("history", "history:run_history", "who changed what and when, and who was connected")
+    history.add_argument("--since", metavar="UEN", type=_number, help="begin with the changes after this UEN")
+    _add_output(history)
     create = command("create", "write:run_create", "create an object from JSON on standard input")
     create.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
     create.add_argument("--folder", metavar="DBID", type=_number, default=0, help="folder (the type's default folder)")
@@ -132,7 +135,19 @@ def _parser() -> argparse.ArgumentParser:
     delete.add_argument("dbid", metavar="DBID", type=_dbid)
     for sub in (create, update, delete):
         _add_output(sub)
+    _add_config(command("config", "config:run_config", "the configuration as a file: import, validate, diff, export"))
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", metavar="ACTION", choices=("import", "validate", "diff", "export"), help="import, validate, diff, export"
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="configuration file; - or none: standard input or output")
+    parser.add_argument("--yes", action="store_true", help="import without asking")
+    parser.add_argument("--atomic", action="store_true", help="import all in one transaction, or nothing")
+    parser.add_argument("--format", choices=("json",), default="json", help="form of the file (json)")
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="form of the answer (text)")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

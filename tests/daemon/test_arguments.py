@@ -56,13 +56,16 @@ def test_s_is_another_name_of_app_at_a_master() -> None:
         ["--proxy-persistent-mode"],
         ["-db-persistent-failover-tmout", "30"],
         ["-cs-persistent-failover-tmout=30"],
-        ["-dumpauditxml", "out.xml", "-last", "5"],
-        ["-host", "h", "-port", "1", "-app", "a", "-dumpauditxml", "f"],
     ],
 )
 def test_functions_of_later_releases_are_refused_by_name(argv: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"^-(proxy|db|cs|dump)[a-z-]+ is not available in this release"):
+    with pytest.raises(UsageError, match=r"^-(proxy|db|cs)[a-z-]+ is not available in this release"):
         parse_arguments(argv)
+
+
+def test_the_export_of_the_history_log_takes_a_file_and_days() -> None:
+    found = parse_arguments(["-c", "x.conf", "-dumpauditxml", "out.xml", "-last", "5"])
+    assert (found.conf_file, found.audit_file, found.audit_days) == ("x.conf", "out.xml", 5)
 
 
 def test_a_value_that_looks_like_a_refused_parameter_is_a_value() -> None:
@@ -73,6 +76,10 @@ def test_a_value_that_looks_like_a_refused_parameter_is_a_value() -> None:
     ("argv", "sentence"),
     [
         (["-frob"], "unrecognized arguments: -frob"),
+        (["-last", "5"], "give both"),
+        (["-dumpauditxml", "f", "-last", "0"], "1 to 36500 is valid"),
+        (["-dumpauditxml", "f", "-last", "x"], "1 to 36500 is valid"),
+        (["-host", "h", "-port", "1", "-app", "a", "-dumpauditxml", "f"], "leave out -host"),
         (["-host", "h"], "-port and -app not given"),
         (["-host", "h", "-port", "1"], "-app not given"),
         (["-port", "2020"], "-port is the master's port and needs -host"),

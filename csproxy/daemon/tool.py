@@ -140,10 +140,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "action", metavar="ACTION", choices=("import", "validate", "diff", "export"), help="import, validate, diff, export"
-    )
-    parser.add_argument("file", metavar="FILE", nargs="?", help="configuration file; - or none: standard input or output")
+    actions = ("import", "validate", "diff", "export")
+    parser.add_argument("action", metavar="ACTION", choices=actions, help=", ".join(actions))
+    parser.add_argument("file", metavar="FILE", nargs="?", help="configuration file (standard input or output)")
     parser.add_argument("--yes", action="store_true", help="import without asking")
     parser.add_argument("--atomic", action="store_true", help="import all in one transaction, or nothing")
     parser.add_argument("--format", choices=("json",), default="json", help="form of the file (json)")

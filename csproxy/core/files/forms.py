@@ -1,0 +1,334 @@
+"""How one property's value is read from JSON into an object, and written from an object to JSON.
+
+An object on its way is a plain map as `csproxy.core.model` has them, in which links are `Key`s instead of
+DBIDs. Reading gives such objects; writing takes links of either form. Lists are sorted when they are
+written, because their order carries no meaning and DBIDs differ from master to master.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final
+
+from csproxy.core.files.keys import Directory, Key
+from csproxy.core.files.kinds import Property, structure_properties
+from csproxy.core.files.references import read_reference, read_type, write_reference
+from csproxy.core.files.words import number_of, word_of
+from csproxy.core.model import SCHEMA, Attribute, AttributeKind
+from csproxy.errors import ConfigurationError
+
+__all__ = ["ReadContext", "WriteContext", "read_property", "read_structure", "write_property"]
+
+_PERSON: Final = 3
+_TRUE, _FALSE = 2, 1
+_MAPS: Final = {
+    "CfgSubcode": ("name", "code"),
+    "CfgAppRank": ("appType", "appRank"),
+    "CfgSkillLevel": ("skillDBID", "level"),
+}
+"""Lists of two attributes that a file holds as a map of one to the other."""
+
+_Read = Callable[[dict[str, Any], Any, "ReadContext"], None]
+_Write = Callable[[Mapping[str, Any], "WriteContext"], Any]
+
+
+@dataclass(frozen=True)
+class ReadContext:
+    """Where a value stands: its tenant, the words for messages, and where warnings go."""
+
+    tenant: Key | None
+    where: str
+    warnings: list[str] = field(default_factory=list)
+
+    def inside(self, name: str) -> ReadContext:
+        """The context of something below."""
+        return replace(self, where=f"{self.where}.{name}")
+
+
+@dataclass(frozen=True)
+class WriteContext:
+    """Whose links are written: the directory that knows their keys, and the tenant of the object."""
+
+    directory: Directory
+    tenant: Key | None
+
+    def key(self, target: int, link: Any) -> Key:
+        """The key of a link, be it one already or a DBID."""
+        return link if isinstance(link, Key) else self.directory.key(target, link)
+
+
+def read_property(property: Property, target: dict[str, Any], value: Any, context: ReadContext) -> None:
+    """Read ``value`` into the attributes of ``target`` that the property stands for. Raises `ConfigurationError`."""
+    _reader(property.attribute)(target, value, context)
+
+
+def write_property(property: Property, obj: Mapping[str, Any], context: WriteContext) -> Any:
+    """The JSON value of a property of ``obj``, whose attribute is there."""
+    return _writer(property.attribute)(obj, context)
+
+
+def read_structure(name: str, value: Any, context: ReadContext) -> dict[str, Any]:
+    """A nested structure from its JSON object; unknown properties are told in the warnings."""
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{context.where} is not an object")
+    result: dict[str, Any] = {}
+    known = _structure_by_name(name)
+    for each, item in value.items():
+        found = known.get(each)
+        if found is None:
+            context.warnings.append(f"{context.where} has no property {each}: it is ignored")
+        elif item is not None:
+            read_property(found, result, item, context.inside(each))
+    return result
+
+
+def _write_structure(name: str, value: Mapping[str, Any], context: WriteContext) -> dict[str, Any]:
+    return {
+        each.name: write_property(each, value, context)
+        for each in structure_properties(name)
+        if value.get(each.attribute.name) is not None
+    }
+
+
+@cache
+def _structure_by_name(name: str) -> Mapping[str, Property]:
+    return {each.name: each for each in structure_properties(name)}
+
+
+@cache
+def _reader(attribute: Attribute) -> _Read:
+    name = attribute.name
+    if name == "groupDBID" and attribute.kind is AttributeKind.INT:
+        return _read_group
+    convert = _converter(attribute)
+
+    def read(target: dict[str, Any], value: Any, context: ReadContext) -> None:
+        target[name] = convert(value, context)
+
+    return read
+
+
+def _converter(attribute: Attribute) -> Callable[[Any, ReadContext], Any]:
+    target = str(attribute.target)
+    match attribute.kind:
+        case AttributeKind.LINK:
+            linked = SCHEMA.object_type(target).number
+            return lambda value, context: read_reference(linked, value, tenant=context.tenant, where=context.where)
+        case AttributeKind.LINK_LIST:
+            linked = SCHEMA.object_type(target).number
+            return lambda value, context: [
+                read_reference(linked, item, tenant=context.tenant, where=context.where)
+                for item in _list(value, context)
+            ]
+        case AttributeKind.ENUM if target == "CfgFlag":
+            return _flag
+        case AttributeKind.ENUM:
+            return lambda value, context: number_of(target, value, where=context.where)
+        case AttributeKind.STRUCT:
+            return lambda value, context: read_structure(target, value, context)
+        case AttributeKind.STRUCT_LIST if target in _MAPS:
+            return lambda value, context: _read_map(target, value, context)
+        case AttributeKind.STRUCT_LIST if target == "CfgID":
+            return _read_members
+        case AttributeKind.STRUCT_LIST:
+            return lambda value, context: [
+                read_structure(target, item, context.inside(str(index)))
+                for index, item in enumerate(_list(value, context))
+            ]
+        case AttributeKind.KV:
+            return _sections
+        case AttributeKind.TIME:
+            return _time
+        case AttributeKind.INT:
+            return _number
+    return _text
+
+
+@cache
+def _writer(attribute: Attribute) -> _Write:
+    name, target = attribute.name, str(attribute.target)
+    match attribute.kind:
+        case AttributeKind.LINK:
+            linked, explicit = SCHEMA.object_type(target).number, name == "campaignDBID"
+            return lambda obj, context: write_reference(
+                context.key(linked, obj[name]), tenant=context.tenant, explicit=explicit
+            )
+        case AttributeKind.LINK_LIST:
+            linked = SCHEMA.object_type(target).number
+            return lambda obj, context: _sorted(
+                write_reference(context.key(linked, link), tenant=context.tenant) for link in obj[name]
+            )
+        case AttributeKind.ENUM if target == "CfgFlag":
+            return lambda obj, context: obj[name] == _TRUE
+        case AttributeKind.ENUM:
+            return lambda obj, context: word_of(target, obj[name])
+        case AttributeKind.STRUCT:
+            return lambda obj, context: _write_structure(target, obj[name], context)
+        case AttributeKind.STRUCT_LIST if target in _MAPS:
+            return lambda obj, context: _write_map(target, obj[name], context)
+        case AttributeKind.STRUCT_LIST if target == "CfgID":
+            return lambda obj, context: _sorted(_write_member(item, context) for item in obj[name])
+        case AttributeKind.STRUCT_LIST:
+            return lambda obj, context: _sorted(_write_structure(target, item, context) for item in obj[name])
+        case AttributeKind.KV:
+            return lambda obj, context: _write_sections(obj[name])
+        case AttributeKind.TIME:
+            return lambda obj, context: datetime.fromtimestamp(obj[name], UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+        case AttributeKind.INT if name == "groupDBID":
+            return _write_group
+    if name == "tfn":
+        return lambda obj, context: obj[name].split(",")
+    return lambda obj, context: obj[name]
+
+
+def _sorted(items: Iterable[Any]) -> list[Any]:
+    found = list(items)
+    if all(isinstance(item, str) for item in found):
+        return sorted(found)
+    return sorted(found, key=lambda item: json.dumps(item, ensure_ascii=False))
+
+
+# values
+
+
+def _list(value: Any, context: ReadContext) -> list[Any]:
+    if not isinstance(value, list):
+        raise ConfigurationError(f"{context.where} is not a list")
+    return value
+
+
+def _text(value: Any, context: ReadContext) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ConfigurationError(f"{context.where}: {value!r} is not a text")
+    return str(value)
+
+
+def _number(value: Any, context: ReadContext) -> int:
+    if isinstance(value, str) and value.removeprefix("-").isdigit() and value.isascii():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{context.where}: {value!r} is not a whole number")
+    return value
+
+
+def _flag(value: Any, context: ReadContext) -> int:
+    words = {"true": _TRUE, "false": _FALSE}
+    found = words.get(str(value).lower()) if isinstance(value, (bool, str)) else None
+    if found is None:
+        raise ConfigurationError(f"{context.where}: {value!r} is neither true nor false")
+    return found
+
+
+def _time(value: Any, context: ReadContext) -> int:
+    """A moment in ISO 8601, or milliseconds since 1970, as seconds."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value // 1000
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ConfigurationError(f"{context.where}: {value!r} is no date; 2025-01-31T00:00:00Z is one") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _sections(value: Any, context: ReadContext) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict) or not all(isinstance(options, dict) for options in value.values()):
+        raise ConfigurationError(f"{context.where} is not an object of sections with options")
+    return {
+        section: {name: _option(option, context, f"{section}.{name}") for name, option in options.items()}
+        for section, options in value.items()
+    }
+
+
+def _option(value: Any, context: ReadContext, name: str) -> str | int | bytes:
+    if isinstance(value, dict) and set(value) == {"$base64"}:
+        try:
+            return base64.b64decode(value["$base64"], validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            raise ConfigurationError(f"{context.where}.{name}: {value['$base64']!r} is not base64") from None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ConfigurationError(f"{context.where}.{name}: {value!r} is neither a text nor a whole number")
+    return value
+
+
+def _write_sections(value: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {
+        section: {name: _write_option(options[name]) for name in sorted(options)}
+        for section, options in sorted(value.items())
+    }
+
+
+def _write_option(value: Any) -> Any:
+    return {"$base64": base64.b64encode(value).decode("ascii")} if isinstance(value, bytes) else value
+
+
+# maps, members, groups
+
+
+def _read_map(structure: str, value: Any, context: ReadContext) -> list[dict[str, Any]]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{context.where} is not an object")
+    attributes = SCHEMA.structures[structure].attributes
+    key, other = (attributes[name] for name in _MAPS[structure])
+    result = []
+    for name, item in value.items():
+        inner = context.inside(name)
+        entry: dict[str, Any] = {}
+        _reader(key)(entry, name, inner)
+        _reader(other)(entry, item, inner)
+        result.append(entry)
+    return result
+
+
+def _write_map(structure: str, value: Iterable[Mapping[str, Any]], context: WriteContext) -> dict[str, Any]:
+    attributes = SCHEMA.structures[structure].attributes
+    key, other = (attributes[name] for name in _MAPS[structure])
+    absent: Any = "" if other.kind is AttributeKind.TEXT else 0
+    pairs = {str(_writer(key)(item, context)): _writer(other)({other.name: absent, **item}, context) for item in value}
+    return dict(sorted(pairs.items()))
+
+
+def _read_members(value: Any, context: ReadContext) -> list[dict[str, Any]]:
+    """Members of an access group: employee ids, or objects that name another type."""
+    result = []
+    for item in _list(value, context):
+        typed = isinstance(item, dict) and "type" in item
+        target = read_type(item["type"], where=context.where).number if typed else _PERSON
+        key = read_reference(target, item, tenant=context.tenant, where=context.where)
+        result.append({"DBID": key, "type": target})
+    return result
+
+
+def _write_member(item: Mapping[str, Any], context: WriteContext) -> Any:
+    target = item.get("type", _PERSON)
+    key = context.key(target, item["DBID"])
+    if target == _PERSON and key.parts[0] == context.tenant:
+        return write_reference(key, tenant=context.tenant)
+    return {"type": _type_word(target), **write_reference(key, tenant=context.tenant, explicit=True)}
+
+
+def _type_word(number: int) -> str:
+    return SCHEMA.types[number].name.removeprefix("Cfg").lower()
+
+
+def _read_group(target: dict[str, Any], value: Any, context: ReadContext) -> None:
+    """The group of a campaign group: ``{groupType, name}``; a name alone is that of an agent group."""
+    word = value.get("groupType", "agentgroup") if isinstance(value, dict) else "agentgroup"
+    type_ = read_type(word, where=f"{context.where}.groupType")
+    if isinstance(value, dict):
+        value = {name: item for name, item in value.items() if name != "groupType"}
+    target["groupDBID"] = read_reference(type_.number, value, tenant=context.tenant, where=context.where)
+    target["groupType"] = type_.number
+
+
+def _write_group(obj: Mapping[str, Any], context: WriteContext) -> Any:
+    target = obj.get("groupType", 5)
+    written = write_reference(context.key(target, obj["groupDBID"]), tenant=context.tenant)
+    return {"groupType": _type_word(target), **(written if isinstance(written, dict) else {"name": written})}

@@ -1,0 +1,208 @@
+"""How objects are named across masters: by name, never by DBID.
+
+A `Key` is a type and the values that name an object in it; links within it are keys again. Two masters that
+hold the same configuration give the same keys, whatever their DBIDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from csproxy.core.containers import FOLDER, TENANT
+from csproxy.core.files.kinds import KeyPart, key_parts
+from csproxy.core.files.words import word_of
+from csproxy.core.model import SCHEMA, AttributeKind
+
+__all__ = ["Directory", "Key", "display_type", "full_text", "key_text", "tenant_key", "tenant_of_key"]
+
+_DN: Final = 2
+_DN_NAME: Final = 4
+_SIMPLE: Final = (1, 2)
+_CONTAINED: Final = frozenset({15, 36, 38})
+"""Agent logins, enumerator values, campaign groups: their text names the container with its tenant."""
+
+
+class Key(NamedTuple):
+    """What names an object: its type number and the parts of its key (`key_parts`).
+
+    A folder's parts are its owner's key, the type that it holds and the names of the path to it. A part that
+    a reference leaves open (the name of a DN) is None.
+    """
+
+    type: int
+    parts: tuple[Any, ...]
+
+
+def tenant_key(name: str) -> Key:
+    """The key of a tenant."""
+    return Key(TENANT, (name,))
+
+
+def tenant_of_key(key: Key) -> Key | None:
+    """The key of the tenant that an object belongs to, as far as its key says it."""
+    if key.type == TENANT:
+        return key
+    for part in key.parts:
+        if isinstance(part, Key):
+            return tenant_of_key(part)
+    return None
+
+
+def display_type(type_number: int) -> str:
+    """A type as results name it: ``agentgroup``."""
+    return SCHEMA.types[type_number].name.removeprefix("Cfg").lower()
+
+
+def full_text(key: Key) -> str:
+    """``person [Environment/ada]``."""
+    return f"{display_type(key.type)} [{key_text(key)}]"
+
+
+def key_text(key: Key) -> str:
+    """The text of a reference without its type: ``Environment/ada``, ``number: '1', switch: 'a', ...``."""
+    if key.type == FOLDER:
+        owner, held, path = key.parts
+        holder = f"{display_type(owner.type)}/{key_text(owner)}" if isinstance(owner, Key) else "?"
+        return f"type: '{_type_word(held)}', owner: '{holder}', path: '{'/'.join(path)}'"
+    parts = key_parts(key.type)
+    if _is_simple(parts):
+        return "/".join(_plain(value) for value in key.parts)
+    shown = list(zip(parts, key.parts, strict=True))
+    if key.type in _CONTAINED:
+        shown.reverse()
+        return ", ".join(f"{part.name}: '{_plain(value)}'" for part, value in shown)
+    tenant = [(part, value) for part, value in shown if part.attribute.target == "CfgTenant"]
+    rest = sorted((pair for pair in shown if pair not in tenant), key=lambda pair: _order(pair[0]))
+    return ", ".join(
+        f"{part.name}: '{_leaf(part, value)}'" for part, value in [*rest, *tenant] if value not in ("", None)
+    )
+
+
+def _order(part: KeyPart) -> int:
+    """``number`` comes first of a DN's parts; the others stand as in the key."""
+    return 0 if part.name == "number" else 1
+
+
+def _is_simple(parts: tuple[KeyPart, ...]) -> bool:
+    links = [part for part in parts if part.attribute.kind is AttributeKind.LINK]
+    return len(parts) in _SIMPLE and all(part.attribute.target == "CfgTenant" for part in links)
+
+
+def _leaf(part: KeyPart, value: Any) -> str:
+    if isinstance(value, Key):
+        return str(value.parts[-1])
+    if part.attribute.kind is AttributeKind.ENUM and isinstance(value, int):
+        return str(word_of(str(part.attribute.target), value))
+    return str(value)
+
+
+def _plain(value: Any) -> str:
+    return key_text(value) if isinstance(value, Key) else str(value)
+
+
+def _type_word(held: int) -> str:
+    return display_type(held) if held in SCHEMA.types else str(held)
+
+
+def _unknown(type_number: int, dbid: int) -> Key:
+    text = f"#{dbid}"
+    if type_number == FOLDER:
+        return Key(FOLDER, (None, FOLDER, (text,)))
+    return Key(type_number, (text,) * len(key_parts(type_number)))
+
+
+class Directory:
+    """The objects of a configuration, by DBID and by key. Types that were not added are unknown to it."""
+
+    def __init__(self) -> None:
+        self._objects: dict[int, dict[int, Mapping[str, Any]]] = {}
+        self._folders: dict[int, dict[int, int]] = {}
+        self._keys: dict[tuple[int, int], Key] = {}
+        self._by_key: dict[int, dict[Key, int]] = {}
+        self._open: dict[tuple[Any, ...], list[Key]] | None = None
+
+    def add(self, type_number: int, objects: Iterable[Mapping[str, Any]], folders: Iterable[int]) -> None:
+        """Add all objects of a type, with the DBIDs of their folders."""
+        mine = self._objects.setdefault(type_number, {})
+        places = self._folders.setdefault(type_number, {})
+        for obj, folder in zip(objects, folders, strict=True):
+            mine[obj["DBID"]] = obj
+            places[obj["DBID"]] = folder
+
+    @property
+    def types(self) -> frozenset[int]:
+        """The types whose objects were added."""
+        return frozenset(self._objects)
+
+    def objects(self, type_number: int) -> Mapping[int, Mapping[str, Any]]:
+        """The objects of a type by DBID."""
+        return self._objects.get(type_number, {})
+
+    def folder_of(self, type_number: int, dbid: int) -> int:
+        """DBID of the folder of an object, 0 for none."""
+        return self._folders[type_number][dbid]
+
+    def key(self, type_number: int, dbid: int) -> Key:
+        """The key of an object. Of one that is not here it is its number, which no file can hold."""
+        id = (type_number, dbid)
+        found = self._keys.get(id)
+        if found is None:
+            obj = self._objects.get(type_number, {}).get(dbid)
+            if obj is None:
+                found = _unknown(type_number, dbid)
+            elif type_number == FOLDER:
+                found = self._folder_key(obj)
+            else:
+                found = self._key_of(type_number, obj)
+            self._keys[id] = found
+        return found
+
+    def find(self, key: Key) -> int:
+        """DBID of the object with this key, 0 if there is none."""
+        index = self._by_key.get(key.type)
+        if index is None:
+            index = {self.key(key.type, dbid): dbid for dbid in self._objects.get(key.type, {})}
+            self._by_key[key.type] = index
+        return index.get(key, 0)
+
+    def settle(self, key: Key) -> Key:
+        """A key with its open part filled in: the DN without a name if there is one, else the only one."""
+        if key.type != _DN or key.parts[_DN_NAME]:
+            return key
+        named = Key(_DN, (*key.parts[:_DN_NAME], ""))
+        if self.find(named):
+            return named
+        if self._open is None:
+            self._open = {}
+            for dbid in self._objects.get(_DN, {}):
+                each = self.key(_DN, dbid)
+                self._open.setdefault(each.parts[:_DN_NAME], []).append(each)
+        found = self._open.get(key.parts[:_DN_NAME], [])
+        return found[0] if len(found) == 1 else named
+
+    def _key_of(self, type_number: int, obj: Mapping[str, Any]) -> Key:
+        values: list[Any] = []
+        for part in key_parts(type_number):
+            value: Any = obj
+            for step in part.path:
+                value = (value or {}).get(step)
+            if part.attribute.kind is AttributeKind.LINK:
+                target = SCHEMA.object_type(str(part.attribute.target)).number
+                values.append(self.key(target, value) if value else None)
+            else:
+                values.append(part.default if value is None else value)
+        return Key(type_number, tuple(values))
+
+    def _folder_key(self, folder: Mapping[str, Any]) -> Key:
+        owner = folder.get("ownerID") or {}
+        path: list[str] = []
+        seen: set[int] = set()
+        step: Mapping[str, Any] | None = folder
+        while step is not None and step["DBID"] not in seen:
+            seen.add(step["DBID"])
+            path.append(step.get("name", ""))
+            parent = step.get("parentID") or {}
+            step = self._objects[FOLDER].get(parent.get("DBID", 0)) if parent.get("type") == FOLDER else None
+        holder = self.key(owner["type"], owner["DBID"]) if owner.get("DBID") else None
+        return Key(FOLDER, (holder, folder.get("type", FOLDER), tuple(path[::-1])))

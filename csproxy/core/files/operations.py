@@ -1,0 +1,90 @@
+"""What an import does to one object, and the walks over objects whose links are keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from csproxy.core.files.keys import Key
+from csproxy.core.files.reading import FileObject
+from csproxy.core.model import AttributeKind, ObjectType
+from csproxy.core.model.delta import compute_delta
+from csproxy.core.rules import PASSWORD_TYPES
+
+__all__ = ["CREATE", "SKIP", "UPDATE", "Operation", "delta_of", "keys_in", "materialise", "merged"]
+
+CREATE: Final = "create"
+UPDATE: Final = "update"
+SKIP: Final = "skip"
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One thing to do: ``values`` are the attributes to set, with keys for links.
+
+    An update changes object ``dbid`` from ``before``; DBID 0 means an object that an earlier operation
+    of the plan creates with the attributes ``before``.
+    """
+
+    action: str
+    object: FileObject
+    values: Mapping[str, Any]
+    dbid: int = 0
+    before: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """The key of the object."""
+        return self.object.key
+
+
+def delta_of(operation: Operation, number: Callable[[Key], int]) -> dict[str, Any]:
+    """What an update sends: the delta from what is there to what the file says; absent properties stay.
+
+    A password cannot be read, so that a given one is always set anew.
+    """
+    kind = operation.object.kind.type
+    values = materialise(operation.values, number)
+    password = values.pop("password", None)
+    before = dict(operation.before) if operation.dbid else materialise(operation.before, number)
+    before.pop("objectIDs", None)  # what a folder holds is made up when it is read
+    delta = compute_delta(kind, before, merged(kind, before, values))
+    if password is not None and kind.number in PASSWORD_TYPES and operation.dbid:
+        delta["password"] = password
+    return delta
+
+
+def merged(kind: ObjectType, before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """``before`` with the attributes of ``values``: structures are completed, everything else is replaced."""
+    after = dict(before)
+    for name, value in values.items():
+        attribute = kind.attributes.get(name)
+        if attribute is not None and attribute.kind is AttributeKind.STRUCT and isinstance(value, dict):
+            after[name] = {**(before.get(name) or {}), **value}
+        else:
+            after[name] = value
+    return after
+
+
+def keys_in(value: Any) -> Iterator[Key]:
+    """Every key in a value."""
+    if isinstance(value, Key):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from keys_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from keys_in(item)
+
+
+def materialise(value: Any, resolve: Callable[[Key], Any]) -> Any:
+    """A copy of a value with every key replaced."""
+    if isinstance(value, Key):
+        return resolve(value)
+    if isinstance(value, dict):
+        return {name: materialise(item, resolve) for name, item in value.items()}
+    if isinstance(value, list):
+        return [materialise(item, resolve) for item in value]
+    return value

@@ -1,0 +1,189 @@
+"""Reading a configuration file: from bytes to objects that name each other by key.
+
+``${NAME}`` is replaced before the JSON is read, so that it may stand for a number, too; within a JSON text
+the value is escaped. A text that shall hold ``${`` itself is written ``\\u0024{``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from csproxy.core.containers import FOLDER, TENANT
+from csproxy.core.files.forms import ReadContext, read_property
+from csproxy.core.files.keys import Key, full_text, tenant_key
+from csproxy.core.files.kind_rows import FORMAT_NAME, FORMAT_VERSION
+from csproxy.core.files.kinds import KeyPart, Kind, key_parts, kind_named
+from csproxy.core.files.references import read_folder
+from csproxy.core.model import SCHEMA, AttributeKind
+from csproxy.errors import ConfigurationError
+
+__all__ = ["FileObject", "read_file"]
+
+_METADATA: Final = "__metadata__"
+_VARIABLE: Final = re.compile(r"\$\{([^{}\s]+)\}")
+_IGNORED: Final = {("roles", "members")}
+"""Properties that are written on export and not read."""
+_OPEN: Final = frozenset({(2, "name"), (31, "switch")})
+"""Parts of keys that need not be given: the name of a DN, the switch of a voice prompt."""
+
+
+@dataclass(frozen=True, eq=False)
+class FileObject:
+    """One object of a file: its key, its attributes with keys for links, and the properties as they were given.
+
+    ``folder`` is the folder that the file puts it in, None if it does not say. Of a folder it is the
+    parent; a parent with an empty path is the top.
+    """
+
+    kind: Kind
+    key: Key
+    values: Mapping[str, Any]
+    given: Mapping[str, Any]
+    folder: Key | None = None
+    where: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        return f"<FileObject {full_text(self.key)}>"
+
+
+def read_file(data: bytes, environment: Mapping[str, str]) -> tuple[list[FileObject], list[str]]:
+    """The objects of a file in its order, and warnings: ignored properties, kinds and repetitions.
+
+    Raises `ConfigurationError` saying where: not UTF-8 (with the byte), not JSON, another format, a
+    variable that the environment does not have, a value that cannot be what it stands for.
+    """
+    document = _document(_text(data), environment)
+    _check_format(document)
+    warnings: list[str] = []
+    objects: dict[Key, FileObject] = {}
+    for name, items in document.items():
+        if name == _METADATA:
+            continue
+        kind = kind_named(name)
+        if kind is None:
+            warnings.append(f"there is no kind of objects {name!r}: it is ignored")
+            continue
+        if not isinstance(items, list):
+            raise ConfigurationError(f"{name} is not a list of objects")
+        for index, item in enumerate(items):
+            made = _read_object(kind, item, f"{name}[{index}]", warnings)
+            if made.key in objects:
+                warnings.append(f"{made.where}: {full_text(made.key)} stands in the file already: the first counts")
+            else:
+                objects[made.key] = made
+    return list(objects.values()), warnings
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as e:
+        raise ConfigurationError(f"the file is not UTF-8: byte {e.start} is 0x{data[e.start]:02x}") from e
+
+
+def _document(text: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environment:
+            line = text.count("\n", 0, match.start()) + 1
+            raise ConfigurationError(f"line {line}: the environment has no variable {name}, which ${{{name}}} asks for")
+        return json.dumps(environment[name], ensure_ascii=False)[1:-1]
+
+    try:
+        document = json.loads(_VARIABLE.sub(value, text))
+    except ValueError as e:
+        raise ConfigurationError(f"the file is not JSON: {e}") from e
+    if not isinstance(document, dict):
+        raise ConfigurationError("the file is not a JSON object of kinds")
+    return document
+
+
+def _check_format(document: Mapping[str, Any]) -> None:
+    metadata = document.get(_METADATA, {})
+    if not isinstance(metadata, dict):
+        raise ConfigurationError(f"{_METADATA} is not an object")
+    name, version = metadata.get("formatName", FORMAT_NAME), str(metadata.get("formatVersion", FORMAT_VERSION))
+    if name != FORMAT_NAME or version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+        raise ConfigurationError(
+            f"the file is in format {name} {version}; this reads {FORMAT_NAME} {FORMAT_VERSION.partition('.')[0]}.x"
+        )
+
+
+def _read_object(kind: Kind, item: Any, where: str, warnings: list[str]) -> FileObject:
+    if not isinstance(item, dict):
+        raise ConfigurationError(f"{where} is not an object")
+    context = ReadContext(_tenant(kind, item, where), where, warnings)
+    given = {name: value for name, value in item.items() if value is not None}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        property = kind.by_name.get(name)
+        if property is not None and (kind.name, name) not in _IGNORED:
+            read_property(property, values, value, context.inside(name))
+        elif property is None and name != "folder":
+            warnings.append(f"{where} has no property {name}: it is ignored")
+    folder = given.get("folder")
+    place = None if folder is None else read_folder(folder, tenant=context.tenant, where=f"{where}.folder")
+    if kind.type.number == FOLDER:
+        return _read_folder(kind, values, given, place, where)
+    return FileObject(kind, _key(kind, values, where), values, given, place, where)
+
+
+def _tenant(kind: Kind, item: Mapping[str, Any], where: str) -> Key | None:
+    """The tenant of an object: what its references without a tenant belong to."""
+    if kind.type.number == TENANT:
+        given = item.get("name")
+    elif isinstance(item.get("group"), dict) and "groupInfo" in kind.type.attributes:
+        given = item["group"].get("tenant")
+    else:
+        given = item.get("tenant")
+        if given is None and isinstance(item.get("campaign"), dict):
+            given = item["campaign"].get("tenant")
+        if given is None and kind.type.number == 8:
+            given = item.get("assignedTenant")
+    if isinstance(given, dict):
+        given = given.get("name")
+    if given is None:
+        return tenant_key("") if "tenant" in kind.required else None
+    if not isinstance(given, str):
+        raise ConfigurationError(f"{where}.tenant: {given!r} is not a name")
+    return tenant_key(given)
+
+
+def _key(kind: Kind, values: Mapping[str, Any], where: str) -> Key:
+    return Key(kind.type.number, tuple(_part(kind, part, values, where) for part in key_parts(kind.type.number)))
+
+
+def _part(kind: Kind, part: KeyPart, values: Mapping[str, Any], where: str) -> Any:
+    value: Any = values
+    for step in part.path:
+        value = (value or {}).get(step)
+    if value is not None:
+        return value
+    if (kind.type.number, part.name) in _OPEN or part.name in kind.required:
+        return None
+    if part.attribute.kind is AttributeKind.ENUM:
+        return part.default
+    raise ConfigurationError(f"{where} has no {part.name}: it cannot be told which {kind.display} it is")
+
+
+def _read_folder(
+    kind: Kind, values: dict[str, Any], given: Mapping[str, Any], parent: Key | None, where: str
+) -> FileObject:
+    """A folder: its key is its owner, what it holds, and its path; the file says the parent's."""
+    name = values.get("name")
+    if not name or parent is None:
+        raise ConfigurationError(f"{where} has no {'folder' if name else 'name'}: it cannot be told which folder it is")
+    holder, held, path = parent.parts
+    held = values.get("type") or held
+    if not path and held != FOLDER and held in SCHEMA.types and name != SCHEMA.types[held].folder_name:
+        # at the top stand default folders and folders of anything: others are in the default folder of their type
+        path = (SCHEMA.types[held].folder_name,)
+        parent = Key(FOLDER, (holder, held, path))
+    values = {**values, "type": held, "ownerID": {"DBID": holder, "type": holder.type}}
+    if path:
+        values["parentID"] = {"DBID": parent, "type": FOLDER}
+    return FileObject(kind, Key(FOLDER, (holder, held, (*path, name))), values, given, parent if path else None, where)

@@ -1,0 +1,74 @@
+"""What an import would do, for a person: object by object, attribute by attribute."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from csproxy.core.files.keys import full_text
+from csproxy.core.files.operations import CREATE, Operation, merged
+from csproxy.core.files.planning import Plan, Workspace
+from csproxy.core.files.writing import write_object
+
+__all__ = ["changes_of", "print_plan"]
+
+_ABSENT: Final = object()
+_COLOURS: Final = {"+": "\x1b[32m", "~": "\x1b[33m", "=": "\x1b[2m"}
+_END: Final = "\x1b[0m"
+
+
+def print_plan(plan: Plan, work: Workspace, *, detailed: bool) -> None:
+    """Print the plan: ``+`` created, ``~`` updated, ``=`` left; with ``detailed`` each attribute that changes."""
+    in_colour = sys.stdout.isatty()
+
+    def head(sign: str, text: str) -> None:
+        print(f"{_COLOURS[sign]}{sign} {text}{_END}" if in_colour else f"{sign} {text}")
+
+    for operation in plan.operations:
+        head("+" if operation.action == CREATE else "~", full_text(operation.key))
+        if detailed:
+            for line in changes_of(operation, work):
+                print(f"    {line}")
+    for each in plan.late:
+        head("~", f"{full_text(each.key)}, once it is there")
+    if detailed:
+        for each in plan.skipped:
+            head("=", full_text(each.key))
+
+
+def changes_of(operation: Operation, work: Workspace) -> Iterator[str]:
+    """One line for each value that differs: ``name: before → after``."""
+    kind = operation.object.kind
+    before = dict(operation.before)
+    after = merged(kind.type, before, operation.values)
+    then = dict(_flat(write_object(kind, after, operation.key, work.directory)))
+    now: dict[str, Any] = {}
+    if operation.action != CREATE:
+        now = dict(_flat(write_object(kind, before, operation.key, work.directory)))
+    for name in [*then, *(name for name in now if name not in then)]:
+        old, new = now.get(name, _ABSENT), then.get(name, _ABSENT)
+        if old == new:
+            continue
+        if old is _ABSENT:
+            yield f"{name}: {_shown(new)}"
+        elif new is _ABSENT:
+            yield f"{name}: {_shown(old)} → removed"
+        else:
+            yield f"{name}: {_shown(old)} → {_shown(new)}"
+    if "password" in operation.values:
+        yield "password: is set"
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, item in value.items():
+        path = f"{prefix}{name}"
+        if isinstance(item, dict) and item and path != "folder":
+            yield from _flat(item, f"{path}.")
+        else:
+            yield path, item
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

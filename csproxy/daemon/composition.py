@@ -28,10 +28,12 @@ from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
 from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
+from csproxy.transport.administration import UpstreamAdministration
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener, ListenPort
+from csproxy.transport.master_administration import MasterAdministration
 from csproxy.transport.server import Authenticator, ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
 
@@ -97,6 +99,7 @@ class Daemon:
                 MasterHistory(database, settings.application) as history,
             ):
                 self._keep_history(server, history)
+                server.administration = await MasterAdministration.open(database, lambda: server.cache)
                 server.writer = database
                 server.authenticator = _EmptyPasswordRule(
                     InternalAuthenticator(lambda: server.cache, database.credentials), self._options
@@ -117,6 +120,7 @@ class Daemon:
                 self._source = source
                 self._keep_history(server, history)
                 self._apply_delay_reload()
+                server.administration = UpstreamAdministration(source)
                 server.writer = ReadOnlyWriter(_READ_ONLY)
                 server.authenticator = _EmptyPasswordRule(UpstreamAuthenticator(source, server), self._options)
                 # nothing listens before there is a complete state to serve

@@ -37,6 +37,7 @@ from csproxy.errors import (
     TimedOutError,
 )
 from csproxy.transport.channel import Connector
+from csproxy.transport.client_administration import ClientAdministration
 from csproxy.transport.client_filters import filter_map, key_filter
 from csproxy.transport.client_link import ClientLink, ClientState
 from csproxy.transport.client_parts import PartReader, ReadResult
@@ -158,6 +159,9 @@ class ConfigClient:
             ping_interval_s=ping_interval_s,
             clock=clock,
         )
+
+        self.administration = ClientAdministration(self._link)
+        """Permissions, accounts of applications, the operational mode, brief info and passwords."""
 
     def __repr__(self) -> str:
         request, link = self._link.session.request, self._link

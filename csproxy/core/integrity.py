@@ -22,7 +22,10 @@ from csproxy.core.paths import name_of, scalar_at
 from csproxy.core.rules import (
     EXTRA_FIXED,
     EXTRA_MANDATORY,
+    HIERARCHIES,
     LINKED_TYPES,
+    ONLY_FOR_KINDS,
+    SAME_KIND,
     TENANT_FREE_TYPES,
     ZERO_IS_A_VALUE,
     state_path,
@@ -108,8 +111,7 @@ def check_references(
         if reference in known:
             continue
         number, dbid, path = reference.target, reference.dbid, reference.path
-        step = path.partition(".")[0]
-        fitting = LINKED_TYPES.get((kind.name, step))
+        fitting = LINKED_TYPES.get((kind.name, path))
         if number not in SCHEMA.types or (fitting is not None and number not in fitting):
             raise _wrong_reference(kind, after, path, f"type {number} with DBID {dbid}, a type that cannot stand there")
         target_kind = SCHEMA.types[number]
@@ -125,6 +127,41 @@ def check_references(
                     path,
                     f"{name_of(target_kind, target)}, which belongs to tenant {other}, not to {tenant}",
                 )
+
+
+def check_kind(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """31, 15: what depends on the object's own ``type``: structures it may have, links to objects of the same type."""
+    own = after.get("type", 0)
+    for (owner, name), (allows, what) in ONLY_FOR_KINDS.items():
+        had = before is not None and before.get(name) is not None
+        if owner == kind.name and after.get(name) is not None and not had and not allows(own):
+            raise ModelError(
+                ErrorCode.UNSUPPORTED_PROPERTY,
+                f"{name} of {name_of(kind, after)} is not possible: its type {own} is not that of {what}",
+                object_type=kind.number,
+                property_name=name,
+            )
+    for path in SAME_KIND.get(kind.name, ()):
+        dbid = scalar_at(after, path)
+        if not dbid or (before is not None and scalar_at(before, path) == dbid):
+            continue
+        target_kind = _target(kind, path)
+        target = draft.get(target_kind.number, dbid) or {}
+        if target.get("type", 0) != own:
+            what = f"{name_of(target_kind, target)} of type {target.get('type', 0)}, but its own type is {own}"
+            raise _wrong_reference(kind, after, path, what)
+
+
+def check_hierarchy(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
+    """15: an object is not above itself, nor its own backup."""
+    for owner, path in HIERARCHIES:
+        if owner != kind.name or before is None or scalar_at(before, path) == scalar_at(after, path):
+            continue
+        step, dbid = scalar_at(after, path), after["DBID"]
+        while step and step != dbid and kind.number == TENANT:
+            step = scalar_at(draft.get(kind.number, step) or {}, path)
+        if step == dbid:
+            raise _wrong_reference(kind, after, path, "the object itself, or one that is below it")
 
 
 def check_container(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
@@ -164,10 +201,22 @@ RULES: Final[tuple[Rule, ...]] = (
     check_mandatory,
     check_state,
     check_references,
+    check_kind,
+    check_hierarchy,
     check_container,
     check_unique,
 )
 """Every rule, in the order in which they are checked."""
+
+
+@cache
+def _target(kind: ObjectType, path: str) -> ObjectType:
+    """The type that the link at ``path`` leads to."""
+    attributes = kind.attributes
+    *outer, last = path.split(".")
+    for step in outer:
+        attributes = SCHEMA.structures[str(attributes[step].target)].attributes
+    return SCHEMA.object_type(attributes[last].target or "")
 
 
 def _wrong_reference(kind: ObjectType, obj: Mapping[str, Any], path: str, what: str) -> ModelError:
@@ -186,7 +235,8 @@ def _held_attributes(kind: ObjectType) -> tuple[tuple[str, Attribute], ...]:
     def walk(attributes: Mapping[str, Attribute], prefix: str) -> Iterator[tuple[str, Attribute]]:
         for attribute in attributes.values():
             path = prefix + attribute.name
-            if attribute.fixed or attribute.read_only or attribute.name in extra or path == kind.tenant_path:
+            held = attribute.fixed or attribute.read_only or attribute.name in extra
+            if held or path in ("DBID", kind.tenant_path):
                 yield path, attribute
             if attribute.kind is AttributeKind.STRUCT and attribute.name not in extra:
                 yield from walk(SCHEMA.structures[str(attribute.target)].attributes, path + ".")

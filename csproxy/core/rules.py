@@ -7,9 +7,11 @@ the checks themselves know no types.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from csproxy.core.containers import FOLDER, TENANT
+from csproxy.core.model.applications import is_daemon
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.model.schema import ObjectType
 
@@ -17,11 +19,14 @@ __all__ = [
     "EXTRA_FIXED",
     "EXTRA_MANDATORY",
     "GIVEN_AT_CREATION",
+    "HIERARCHIES",
     "LINKED_TYPES",
     "MAX_CHANGES",
     "MAX_NAMED",
     "OWNING_LINKS",
+    "ONLY_FOR_KINDS",
     "PASSWORD_TYPES",
+    "SAME_KIND",
     "SCRYPT_ALGORITHM",
     "TENANT_FREE_TYPES",
     "WEAK_LINKS",
@@ -85,13 +90,29 @@ EXTRA_MANDATORY: Final[dict[str, frozenset[str]]] = {
 }
 
 LINKED_TYPES: Final[dict[tuple[str, str], frozenset[int]]] = {
-    ("CfgAccessGroup", "memberIDs"): frozenset({_person, _access_group}),
-    ("CfgFolder", "ownerID"): frozenset({TENANT, _switch, _ivr, _enumerator, _campaign}),
-    ("CfgFolder", "parentID"): frozenset({FOLDER}),
+    ("CfgAccessGroup", "memberIDs.DBID"): frozenset({_person, _access_group}),
+    ("CfgFolder", "ownerID.DBID"): frozenset({TENANT, _switch, _ivr, _enumerator, _campaign}),
+    ("CfgFolder", "parentID.DBID"): frozenset({FOLDER}),
     ("CfgCampaignGroup", "groupDBID"): frozenset({_agent_group, _place_group, _dn_group}),
-    ("CfgCampaign", "campaignGroups"): frozenset({_agent_group, _place_group, _dn_group}),
+    ("CfgCampaign", "campaignGroups.groupDBID"): frozenset({_agent_group, _place_group, _dn_group}),
 }
-"""Types that a link may lead to where it names the type itself, by type and attribute."""
+"""Types that a link may lead to where the type stands beside the DBID, by type and path."""
+
+SAME_KIND: Final[dict[str, tuple[str, ...]]] = {
+    # type comes from the prototype and may not change; a backup takes over what its primary does
+    "CfgApplication": ("appPrototypeDBID", "serverInfo.backupServerDBID"),
+}
+"""Links to objects that must have the same ``type`` attribute as the object itself."""
+
+ONLY_FOR_KINDS: Final[dict[tuple[str, str], tuple[Callable[[int], bool], str]]] = {
+    # "the server information is that of a daemon application" (published object model)
+    ("CfgApplication", "serverInfo"): (is_daemon, "a server"),
+}
+"""Structures that only some values of ``type`` allow, and what those are called."""
+
+HIERARCHIES: Final = frozenset({("CfgTenant", "parentTenantDBID"), ("CfgApplication", "serverInfo.backupServerDBID")})
+"""Links that never lead from an object back to itself: a tenant above itself, a server as its own backup.
+Two servers may be each other's backup: only the tenants' link is followed further."""
 
 TENANT_FREE_TYPES: Final = frozenset({"CfgAccessGroup", "CfgRole"})
 """Types in a tenant that may link to objects of any tenant: accounts are given rights across tenants."""

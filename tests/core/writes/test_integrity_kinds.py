@@ -10,6 +10,7 @@ from desk import Desk
 from csproxy.core.rules import MAX_NAMED
 from csproxy.errors import ErrorCode, ModelError
 
+INCOMPLETE = ErrorCode.INCOMPLETE_OBJECT_DATA
 REFERENCE = ErrorCode.INCORRECT_REFERENCES
 SERVER, GUI = 97, 100
 """DBIDs of prototypes: of a daemon, of a user interface."""
@@ -87,12 +88,12 @@ def test_a_tenant_is_not_above_itself(desk: Desk) -> None:
         ("accessGroup", {"memberIDs": [{"DBID": 999, "type": 3}]}, REFERENCE, "memberIDs.DBID"),
         ("accessGroup", {"memberIDs": [{"DBID": 100}]}, REFERENCE, "memberIDs.DBID"),
         ("agentGroup", {"agentDBIDs": [100, 999]}, REFERENCE, "agentDBIDs"),
-        ("agentGroup", {"groupInfo": {"tenantDBID": 1, "name": ""}}, ErrorCode.INCOMPLETE_OBJECT_DATA, "groupInfo.name"),
+        ("agentGroup", {"groupInfo": {"tenantDBID": 1, "name": ""}}, INCOMPLETE, "groupInfo.name"),
         ("agentGroup", {"agentDBIDs": [0]}, ErrorCode.VALUE_OUT_OF_RANGE, "agentDBIDs"),
-        ("person", {"agentInfo": {"skillLevels": [{"level": 1}]}}, ErrorCode.INCOMPLETE_OBJECT_DATA, "agentInfo.skillLevels.skillDBID"),
+        ("person", {"agentInfo": {"skillLevels": [{"level": 1}]}}, INCOMPLETE, "agentInfo.skillLevels.skillDBID"),
         ("person", {"agentInfo": {"skillLevels": [{"skillDBID": 99}]}}, REFERENCE, "agentInfo.skillLevels.skillDBID"),
         ("person", {"appRanks": [{"appType": 9999, "appRank": 1}]}, ErrorCode.VALUE_OUT_OF_RANGE, "appRanks.appType"),
-        ("person", {"appRanks": [{"appRank": 1}]}, ErrorCode.INCOMPLETE_OBJECT_DATA, "appRanks.appType"),
+        ("person", {"appRanks": [{"appRank": 1}]}, INCOMPLETE, "appRanks.appType"),
         ("person", {"userProperties": {"a": {"b": 2**31}}}, ErrorCode.VALUE_OUT_OF_RANGE, "userProperties.a/b"),
         ("host", {"resources": [{"resourceType": 19, "objectDBID": 9}]}, REFERENCE, "resources.objectDBID"),
     ],

@@ -158,7 +158,7 @@ def _exceptions() -> Iterator[str]:
         ("may not change either", _by_type(EXTRA_FIXED), "import format; its content would be elsewhere"),
         ("mandatory, though a number", _by_type(EXTRA_MANDATORY), "it is a link"),
         ("0 is a value", _code(sorted(ZERO_IS_A_VALUE)), "the enumerations have a member 0 with a meaning"),
-        ("taken at creation though read-only", _by_type(GIVEN_AT_CREATION), "object model, recorded imports, import format"),
+        ("taken at creation though read-only", _by_type(GIVEN_AT_CREATION), "object model, recorded imports"),
         ("links that only some types fit", _by_path(LINKED_TYPES), "object model"),
         ("target has the same `type`", _by_type(SAME_KIND), "object model: prototypes and backups"),
         ("only for some values of `type`", _by_path(ONLY_FOR_KINDS), "object model: what only daemons have"),

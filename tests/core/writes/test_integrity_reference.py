@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.generate_integrity_reference import TARGET, reference
-
 from csproxy.core.model import SCHEMA
+from scripts.generate_integrity_reference import TARGET, reference
 
 
 def test_the_reference_is_up_to_date() -> None:

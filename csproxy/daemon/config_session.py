@@ -7,9 +7,8 @@ from typing import Any
 
 from csproxy.core import codec
 from csproxy.core.containers import FOLDER, TENANT
-from csproxy.core.files.keys import Directory
+from csproxy.core.files.keys import Directory, Key, keys_in
 from csproxy.core.files.kinds import KINDS, key_parts
-from csproxy.core.files.operations import keys_in
 from csproxy.core.files.reading import FileObject
 from csproxy.core.model import SCHEMA, AttributeKind
 from csproxy.daemon.connection_flags import ConnectionFlags
@@ -39,9 +38,9 @@ def needed_types(objects: Iterable[FileObject]) -> frozenset[int]:
     found = {TENANT, FOLDER}
     for each in objects:
         found.add(each.key.type)
-        for key in keys_in([each.values, list(each.key.parts), each.folder]):
+        for key in (each.key, *each.keys, *keys_in([each.folder])):
             found.add(key.type)
-            found.update(inner.type for inner in keys_in(list(key.parts)))
+            found.update(part.type for part in key.parts if isinstance(part, Key))
     waiting = list(found)
     while waiting:
         number = waiting.pop()

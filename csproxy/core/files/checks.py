@@ -13,7 +13,6 @@ from typing import Any
 from csproxy.core.containers import FOLDER
 from csproxy.core.files.keys import Key, full_text, tenant_key
 from csproxy.core.files.kinds import Property
-from csproxy.core.files.operations import keys_in
 from csproxy.core.files.planning import Workspace
 from csproxy.core.files.reading import FileObject
 from csproxy.core.model import SCHEMA, AttributeKind
@@ -122,7 +121,7 @@ def _stored(work: Workspace, property: Property, stored: Mapping[str, Any]) -> A
 
 def _absent(work: Workspace, each: FileObject) -> list[Key]:
     """The keys that the object refers to and that lead nowhere."""
-    keys = {key for key in keys_in(each.values) if key != each.key}
+    keys = {key for key in each.keys if key != each.key}
     if each.folder is not None:
         keys.add(each.folder)
     nobody = tenant_key("")

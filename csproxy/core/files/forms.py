@@ -11,10 +11,9 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from csproxy.core.files.keys import Directory, Key
 from csproxy.core.files.kinds import Property, structure_properties
@@ -38,21 +37,19 @@ _Read = Callable[[dict[str, Any], Any, "ReadContext"], None]
 _Write = Callable[[Mapping[str, Any], "WriteContext"], Any]
 
 
-@dataclass(frozen=True)
-class ReadContext:
+class ReadContext(NamedTuple):
     """Where a value stands: its tenant, the words for messages, and where warnings go."""
 
     tenant: Key | None
     where: str
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
 
     def inside(self, name: str) -> ReadContext:
         """The context of something below."""
-        return replace(self, where=f"{self.where}.{name}")
+        return ReadContext(self.tenant, f"{self.where}.{name}", self.warnings)
 
 
-@dataclass(frozen=True)
-class WriteContext:
+class WriteContext(NamedTuple):
     """Whose links are written: the directory that knows their keys, and the tenant of the object."""
 
     directory: Directory

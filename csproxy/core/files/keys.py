@@ -14,7 +14,7 @@ from csproxy.core.files.kinds import KeyPart, key_parts
 from csproxy.core.files.words import word_of
 from csproxy.core.model import SCHEMA, AttributeKind
 
-__all__ = ["Directory", "Key", "display_type", "full_text", "key_text", "tenant_key", "tenant_of_key"]
+__all__ = ["Directory", "Key", "display_type", "full_text", "key_text", "keys_in", "tenant_key", "tenant_of_key"]
 
 _DN: Final = 2
 _DN_NAME: Final = 4
@@ -32,6 +32,25 @@ class Key(NamedTuple):
 
     type: int
     parts: tuple[Any, ...]
+
+
+def keys_in(value: Any) -> list[Key]:
+    """Every key in a value, those inside other keys not included."""
+    found: list[Key] = []
+    _collect(value, found)
+    return found
+
+
+def _collect(value: Any, found: list[Key]) -> None:
+    if isinstance(value, Key):
+        found.append(value)
+    elif isinstance(value, dict):
+        for item in value.values():
+            if not isinstance(item, (str, int)):
+                _collect(item, found)
+    elif isinstance(value, list):
+        for item in value:
+            _collect(item, found)
 
 
 def tenant_key(name: str) -> Key:

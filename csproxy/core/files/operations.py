@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from csproxy.core.model import AttributeKind, ObjectType
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.rules import PASSWORD_TYPES
 
-__all__ = ["CREATE", "SKIP", "UPDATE", "Operation", "delta_of", "keys_in", "materialise", "merged"]
+__all__ = ["CREATE", "SKIP", "UPDATE", "Operation", "delta_of", "materialise", "merged"]
 
 CREATE: Final = "create"
 UPDATE: Final = "update"
@@ -67,24 +67,14 @@ def merged(kind: ObjectType, before: Mapping[str, Any], values: Mapping[str, Any
     return after
 
 
-def keys_in(value: Any) -> Iterator[Key]:
-    """Every key in a value."""
-    if isinstance(value, Key):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from keys_in(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from keys_in(item)
-
-
 def materialise(value: Any, resolve: Callable[[Key], Any]) -> Any:
     """A copy of a value with every key replaced."""
     if isinstance(value, Key):
         return resolve(value)
     if isinstance(value, dict):
-        return {name: materialise(item, resolve) for name, item in value.items()}
+        return {
+            name: item if isinstance(item, (str, int)) else materialise(item, resolve) for name, item in value.items()
+        }
     if isinstance(value, list):
         return [materialise(item, resolve) for item in value]
     return value

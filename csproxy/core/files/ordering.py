@@ -6,12 +6,12 @@ references is created without them and updated afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
-from csproxy.core.files.keys import Key, full_text
-from csproxy.core.files.operations import CREATE, UPDATE, Operation, keys_in
+from csproxy.core.files.keys import Key, full_text, keys_in
+from csproxy.core.files.operations import CREATE, UPDATE, Operation
 from csproxy.core.model import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.rules import EXTRA_FIXED, EXTRA_MANDATORY
 from csproxy.errors import ConfigurationError
@@ -156,5 +156,4 @@ def _stripped(
 
 
 def _leads_to(item: Any, members: Collection[Key]) -> bool:
-    found: Iterable[Key] = keys_in(item)
-    return any(key in members for key in found)
+    return any(key in members for key in keys_in(item))

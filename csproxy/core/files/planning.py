@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, held_types
 from csproxy.core.files.keys import Directory, Key
-from csproxy.core.files.operations import CREATE, UPDATE, Operation, delta_of, keys_in, materialise
+from csproxy.core.files.operations import CREATE, UPDATE, Operation, delta_of, materialise
 from csproxy.core.files.ordering import Step, in_order
 from csproxy.core.files.reading import FileObject
 from csproxy.core.model import SCHEMA
@@ -73,6 +73,8 @@ class Workspace:
         return key in self.by_key or self.directory.find(key) != 0 or self.comes_by_itself(key)
 
     def _settled(self, each: FileObject) -> FileObject:
+        if not any(key.type == _DN and key.parts[_DN_NAME] is None for key in (each.key, *each.keys)):
+            return each
         key, values = self._settle(each.key), materialise(each.values, self._settle)
         return FileObject(each.kind, key, values, each.given, each.folder, each.where)
 
@@ -121,7 +123,7 @@ def changing(each: FileObject) -> Mapping[str, Any]:
 
 def _needs(work: Workspace, each: FileObject) -> frozenset[Key]:
     """The keys of new objects that must be there before this one can be as the file says."""
-    needed = set(keys_in(each.values))
+    needed = set(each.keys)
     if each.folder is not None:
         needed.add(each.folder)
     for key in list(needed):

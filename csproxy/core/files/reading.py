@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, TENANT
 from csproxy.core.files.forms import ReadContext, read_property
-from csproxy.core.files.keys import Key, full_text, tenant_key
+from csproxy.core.files.keys import Key, full_text, keys_in, tenant_key
 from csproxy.core.files.kind_rows import FORMAT_NAME, FORMAT_VERSION
 from csproxy.core.files.kinds import KeyPart, Kind, key_parts, kind_named
 from csproxy.core.files.references import read_folder
@@ -45,6 +46,11 @@ class FileObject:
     given: Mapping[str, Any]
     folder: Key | None = None
     where: str = field(default="", compare=False)
+
+    @cached_property
+    def keys(self) -> frozenset[Key]:
+        """The keys of everything that the object refers to."""
+        return frozenset(keys_in(self.values))
 
     def __repr__(self) -> str:
         return f"<FileObject {full_text(self.key)}>"

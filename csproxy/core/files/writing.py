@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from csproxy.core.containers import FOLDER, TENANT
 from csproxy.core.files.forms import WriteContext, write_property
 from csproxy.core.files.keys import Directory, Key, key_text
@@ -28,7 +30,8 @@ _DEFAULTS: Final[Mapping[AttributeKind, Any]] = {
     AttributeKind.ENUM: 0,
     AttributeKind.STRUCT: {},
 }
-_UNTOUCHED: Final = {"state": 1, "folderClass": 1}
+_SET_BY_SERVERS: Final = {"state": 1, "folderClass": 1}
+"""What a server gives every object that is created without it: enabled, an ordinary folder."""
 
 
 def write_file(directory: Directory, *, on_object: Callable[[int], object] = lambda count: None) -> Iterator[str]:
@@ -66,6 +69,8 @@ def write_object(kind: Kind, obj: Mapping[str, Any], key: Key, directory: Direct
         elif property.name in kind.required and property.attribute.kind in _DEFAULTS:
             absent = {**obj, name: _DEFAULTS[property.attribute.kind]}
             result[property.name] = write_property(property, absent, context)
+        elif name in _SET_BY_SERVERS:
+            result[property.name] = write_property(property, {name: _SET_BY_SERVERS[name]}, context)
     if number == FOLDER:
         holder, _, path = key.parts
         parent = directory.objects(FOLDER).get((obj.get("parentID") or {}).get("DBID", 0), {})
@@ -93,7 +98,7 @@ def _comes_by_itself(folder: Mapping[str, Any]) -> bool:
     rest = {
         name: value for name, value in folder.items() if name not in ("DBID", "name", "type", "ownerID", "objectIDs")
     }
-    return rest == _UNTOUCHED
+    return {**_SET_BY_SERVERS, **rest} == _SET_BY_SERVERS
 
 
 def _tenant(kind: Kind, obj: Mapping[str, Any], key: Key, directory: Directory) -> Key | None:
@@ -108,5 +113,6 @@ def _tenant(kind: Kind, obj: Mapping[str, Any], key: Key, directory: Directory) 
 
 
 def _json(document: Mapping[str, Any]) -> str:
-    text = json.dumps(document, ensure_ascii=False, indent=2).replace("\n", "\n    ")
+    pretty = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    text = pretty.decode().replace("\n", "\n    ")
     return text.replace("${", "\\u0024{") if "${" in text else text

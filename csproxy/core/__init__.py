@@ -11,6 +11,7 @@ The only part that does blocking I/O is `csproxy.core.persistence`.
     changelog.py    the bounded window of recent changes
     subscriptions.py  who wants which change
     replica.py      cache, log and subscriptions moved together
+    permissions.py  access control lists and what an account may do
     sessions.py     client sessions, connected and detached
     replication.py  the states of a replica that follows a master
     failover.py     endpoint order and back-off

@@ -152,7 +152,7 @@ class Permissions:
         if acl != self._explicit.get(id):
             changed[id] = acl
         if recursive:
-            changed |= {below: None for below in self._explicit if below != id and id in _upwards(cache, below)}
+            changed |= dict.fromkeys(_below(cache, id, self._explicit))
         return changed
 
     def apply(self, changed: Mapping[ObjectId, Acl | None]) -> None:
@@ -257,6 +257,23 @@ def _upwards(cache: ConfigurationCache, id: ObjectId) -> Iterator[ObjectId]:
         seen.add(step)
         yield step
         step = container_of(cache, step)
+
+
+def _below(cache: ConfigurationCache, root: ObjectId, ids: Iterable[ObjectId]) -> Iterator[ObjectId]:
+    """Those of ``ids`` that inherit from ``root``; what is shared of their ways up is walked once."""
+    known: dict[ObjectId, bool] = {root: True}
+    for id in ids:
+        way: list[ObjectId] = []
+        for step in _upwards(cache, id):
+            if step in known:
+                break
+            way.append(step)
+        else:
+            step = way[-1]
+            known[step] = False
+        known |= dict.fromkeys(way, known[step])
+        if id != root and known[id]:
+            yield id
 
 
 def _inherited(acl: Acl) -> Acl:

@@ -36,7 +36,14 @@ from csproxy.transport.upstream import UpstreamSource
 from csproxy.transport.wire import administration as wire
 from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import MessageId, ReadObjects, RegisterClient, SnapshotHandle, decode_payload
+from csproxy.transport.wire.messages import (
+    MessageId,
+    ReadObjects,
+    RegisterClient,
+    RestoreSession,
+    SnapshotHandle,
+    decode_payload,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -145,13 +152,15 @@ class Listening(Receiver):
     def closed(self, error: Exception | None) -> None:
         self._arrived.set()
 
-    async def register(self, site: Site, host: str = "master", **more: Any) -> Frame:
+    async def register(self, site: Site, host: str = "master", *, session: str = "") -> Frame:
         self.channel = await site.network.connector("client")(host, 2020)
         self.channel.start(self)
         self.channel.write(self.protocol.connect("listening", "1"))
         await self.next(MessageId.PROTOCOL_VERSION_READ)
-        request = RegisterClient(**{"type": int(CfgAppType.CFGSCE), "name": "default", **DEFAULT, **more})
-        return await self.ask(MessageId.REGISTER_CLIENT, request)
+        who: dict[str, Any] = {"type": int(CfgAppType.CFGSCE), "name": "default", **DEFAULT}
+        if session:
+            return await self.ask(MessageId.RESTORE_SESSION, RestoreSession(**who, session=session))
+        return await self.ask(MessageId.REGISTER_CLIENT, RegisterClient(**who))
 
     async def ask(self, message: MessageId, payload: Any = b"") -> Frame:
         """The last frame of the answer."""
@@ -299,6 +308,36 @@ async def test_clients_that_registered_for_it_are_told_of_changed_permissions(ur
         await listening.ask(MessageId.PING)
         for one in (listening, deaf):
             assert MessageId.PERMISSIONS_CHANGED not in {frame.message for frame in one.frames}
+
+
+async def test_a_restored_session_is_still_told_of_changed_permissions(url: str) -> None:
+    async with master_site(url) as site, site.client() as client:
+        listening = Listening()
+        registered = await listening.register(site)
+        await listening.ask(MessageId.REGISTER_PERMISSIONS_NOTIFICATION)
+        session = codec.decode_map(registered.payload)["session"]
+        restored = Listening()
+        await restored.register(site, session=session)
+        await client.administration.update_permissions("tenant", 1, {(PERSON, 101): 1})
+        await restored.next(MessageId.PERMISSIONS_CHANGED)
+
+
+async def test_a_client_that_takes_nothing_is_not_told_for_ever(url: str) -> None:
+    async with master_site(url, max_client_output_bytes=10_000) as site, site.client() as client:
+        listening = Listening()
+        await listening.register(site)
+        await listening.ask(MessageId.REGISTER_PERMISSIONS_NOTIFICATION)
+        assert listening.channel is not None
+        listening.channel.pause()
+        for _ in range(8):
+            listening.channel.write(listening.protocol.request(MessageId.SCHEMA_FILE, b"")[1])
+        with anyio.fail_after(5):
+            while not site.server.statistics().congested:  # noqa: ASYNC110 - nothing announces it
+                await anyio.sleep(0.001)
+        await client.administration.update_permissions("tenant", 1, {(PERSON, 101): 1})
+        listening.channel.resume()
+        notice = await listening.next(MessageId.DISCONNECTED)
+        assert "too slowly" in codec.decode_map(notice.payload)["description"]
 
 
 # accounts and the operational mode

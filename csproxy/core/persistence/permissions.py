@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from csproxy.core.model.other_enumerations import CfgOperationalMode
 from csproxy.core.ownership import ObjectId
@@ -58,10 +58,16 @@ def read_security(connection: Connection) -> Security:
 def write_acls(connection: Connection, changed: Mapping[ObjectId, Acl | None]) -> None:
     """Put ACLs in place; None takes an object's own ACL away."""
     table = tables.acls
-    for (number, dbid), acl in changed.items():
-        connection.execute(delete(table).where(table.c.type == number, table.c.dbid == dbid))
-        if acl is not None:
-            connection.execute(insert(table), {"type": number, "dbid": dbid, "acl": _encode(acl)})
+    this = delete(table).where(table.c.type == bindparam("key_type"), table.c.dbid == bindparam("key_dbid"))
+    if changed:
+        connection.execute(this, [{"key_type": number, "key_dbid": dbid} for number, dbid in changed])
+    rows = [
+        {"type": number, "dbid": dbid, "acl": _encode(acl)}
+        for (number, dbid), acl in changed.items()
+        if acl is not None
+    ]
+    if rows:
+        connection.execute(insert(table), rows)
 
 
 def write_account(connection: Connection, application: int, account: ObjectId | None) -> None:

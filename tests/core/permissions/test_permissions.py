@@ -97,6 +97,7 @@ READERS = acl((PERSON, 101, 1))
         ((PERSON, 100), [(FOLDER, PERSON), ENVIRONMENT]),
         (ENVIRONMENT, []),
         ((LAST_LOGIN, 5), [ENVIRONMENT]),
+        ((FOLDER, OUTER), [ENVIRONMENT]),
     ],
 )
 def test_an_object_inherits_from_its_folders_and_their_owner(id: tuple[int, int], chain: list[tuple[int, int]]) -> None:
@@ -236,3 +237,8 @@ def test_what_is_not_there_has_no_name() -> None:
         with pytest.raises(ModelError) as caught:
             existing_name(CACHE, id)
         assert caught.value.code == code
+
+
+def test_a_list_is_kept_in_the_order_of_its_accounts() -> None:
+    entries = [AclEntry(ACCESS_GROUP, 201, 255), AclEntry(PERSON, 102, 0), AclEntry(PERSON, 101, 1)]
+    assert checked_acl(CACHE, entries, object_type=SKILL) == tuple(reversed(entries))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action
-from csproxy.core.containers import FOLDER
+from csproxy.core.containers import ENVIRONMENT, FOLDER, is_in_tenants
 from csproxy.core.indexes import link_paths
 from csproxy.core.model.delta import encode_object
 from csproxy.core.model.schema import SCHEMA, AttributeKind, ObjectType
@@ -20,7 +20,7 @@ from csproxy.core.ownership import ObjectId
 from csproxy.core.paths import name_of, scalar_at
 from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
 
-__all__ = ["Draft", "Step", "key_values"]
+__all__ = ["Draft", "Step", "key_values", "tenant_of"]
 
 _Link = tuple[int, int, str]
 """Type number, DBID and path of an object that links to another one."""
@@ -71,6 +71,23 @@ class Draft:
         if id not in self._read:
             self._read[id] = self.cache.stored(type_number, dbid)
         return self._read[id]
+
+    def has(self, type_number: int, dbid: int) -> bool:
+        """Whether the object is there; cheaper than `get`."""
+        id = (type_number, dbid)
+        return self._now[id] is not None if id in self._now else self.cache.get(type_number, dbid) is not None
+
+    def tenant_of(self, kind: ObjectType, dbid: int) -> int:
+        """DBID of the tenant of an object that is there; ENVIRONMENT for types without tenant."""
+        id = (kind.number, dbid)
+        if id in self._now or id in self._read:
+            return tenant_of(kind, self.get(*id) or {})
+        if not is_in_tenants(kind):
+            return ENVIRONMENT
+        stored = self.cache.get(*id)
+        assert stored is not None
+        source = reader(kind.number, (str(kind.tenant_path),))  # a tenth of what decoding the whole object costs
+        return source.columns[0].read(source.decode(stored)) or ENVIRONMENT
 
     def folder_of(self, type_number: int, dbid: int) -> int:
         """The DBID of the folder that holds the object, 0 for none."""
@@ -195,6 +212,13 @@ def _links_in(kind: ObjectType, obj: Mapping[str, Any]) -> list[tuple[ObjectId, 
             pair = (value >> PAIR_SHIFT, value & (1 << PAIR_SHIFT) - 1)
             found.append((pair if target is None else (TYPE_NUMBERS[target], value), path))
     return found
+
+
+def tenant_of(kind: ObjectType, obj: Mapping[str, Any]) -> int:
+    """DBID of the tenant that the object belongs to, ENVIRONMENT for types without tenant."""
+    if not is_in_tenants(kind):
+        return ENVIRONMENT
+    return int(scalar_at(obj, str(kind.tenant_path))) or ENVIRONMENT
 
 
 def key_values(kind: ObjectType, key: tuple[str, ...], obj: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from csproxy.core.containers import ENVIRONMENT, TENANT, container_type, is_in_tenants
-from csproxy.core.draft import Draft, key_values
+from csproxy.core.draft import Draft, key_values, tenant_of
 from csproxy.core.model.links import references
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.paths import name_of, scalar_at
@@ -43,13 +43,6 @@ def check_integrity(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | 
     """Check all rules; ``before`` is None for a creation. Raises `ModelError`."""
     for rule in RULES:
         rule(draft, kind, before, after)
-
-
-def tenant_of(kind: ObjectType, obj: Mapping[str, Any]) -> int:
-    """DBID of the tenant that the object belongs to, ENVIRONMENT for types without tenant."""
-    if not is_in_tenants(kind):
-        return ENVIRONMENT
-    return int(scalar_at(obj, str(kind.tenant_path))) or ENVIRONMENT
 
 
 def check_unchangeable(
@@ -107,6 +100,7 @@ def check_references(
     """15: every link leads to an object that exists, of a type that fits, in a tenant that may be seen from here."""
     known = set(references(kind, dict(before))) if before is not None else frozenset()
     tenant = tenant_of(kind, after)
+    is_bound = is_in_tenants(kind) and kind.name not in TENANT_FREE_TYPES
     for reference in references(kind, dict(after)):
         if reference in known:
             continue
@@ -115,17 +109,16 @@ def check_references(
         if number not in SCHEMA.types or (fitting is not None and number not in fitting):
             raise _wrong_reference(kind, after, path, f"type {number} with DBID {dbid}, a type that cannot stand there")
         target_kind = SCHEMA.types[number]
-        target = draft.get(number, dbid)
-        if target is None:
+        if not draft.has(number, dbid):
             raise _wrong_reference(kind, after, path, f"{target_kind.singular} {dbid}, which does not exist")
-        if is_in_tenants(kind) and is_in_tenants(target_kind) and kind.name not in TENANT_FREE_TYPES:
-            other = tenant_of(target_kind, target)
-            if other not in _seen_from(draft, tenant):
+        if is_bound and is_in_tenants(target_kind):
+            other = draft.tenant_of(target_kind, dbid)
+            if other not in (tenant, ENVIRONMENT) and other not in _seen_from(draft, tenant):
                 raise _wrong_reference(
                     kind,
                     after,
                     path,
-                    f"{name_of(target_kind, target)}, which belongs to tenant {other}, not to {tenant}",
+                    f"{draft.name((number, dbid))}, which belongs to tenant {other}, not to {tenant}",
                 )
 
 

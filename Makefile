@@ -48,5 +48,5 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/system.stamp: | $(VENV)/bin/python
-	scripts/install_system_packages.sh nodejs npm
+	scripts/install_system_packages.sh nodejs npm postgresql
 	@touch $@

@@ -134,6 +134,6 @@ history: Final = Table(
     Column("kind", Integer, nullable=False),
     Column("time_ms", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Index("history_kind_time", "kind", "time_ms"),
+    Index("history_kind_time", "kind", "time_ms", "number"),
 )
 """The history log: ``kind`` 1 a change, 2 a client's session; ``body`` is the record."""

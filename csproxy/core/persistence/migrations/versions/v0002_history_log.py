@@ -21,4 +21,4 @@ def upgrade() -> None:
         sa.Column("time_ms", sa.BigInteger, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
     )
-    op.create_index("history_kind_time", "history", ["kind", "time_ms"])
+    op.create_index("history_kind_time", "history", ["kind", "time_ms", "number"])

@@ -62,12 +62,22 @@ class WriteContext(NamedTuple):
 
 def read_property(property: Property, target: dict[str, Any], value: Any, context: ReadContext) -> None:
     """Read ``value`` into the attributes of ``target`` that the property stands for. Raises `ConfigurationError`."""
-    _reader(property.attribute)(target, value, context)
+    _reader_of(property)(target, value, context)
 
 
 def write_property(property: Property, obj: Mapping[str, Any], context: WriteContext) -> Any:
     """The JSON value of a property of ``obj``, whose attribute is there."""
-    return _writer(property.attribute)(obj, context)
+    return _writer_of(property)(obj, context)
+
+
+@cache
+def _reader_of(property: Property) -> _Read:
+    return _reader(property.attribute)
+
+
+@cache
+def _writer_of(property: Property) -> _Write:
+    return _writer(property.attribute)
 
 
 def read_structure(name: str, value: Any, context: ReadContext) -> dict[str, Any]:

@@ -23,9 +23,12 @@ _PERSON_LAST_LOGIN: Final = 44
 _LINKS: Final = frozenset({AttributeKind.LINK, AttributeKind.LINK_LIST})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Property:
-    """One property of a kind or nested structure, and the attribute that it stands for."""
+    """One property of a kind or nested structure, and the attribute that it stands for.
+
+    Two properties are equal only when they are the same, so that looking something up by one is fast.
+    """
 
     name: str
     attribute: Attribute

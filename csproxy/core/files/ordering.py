@@ -1,7 +1,7 @@
 """The order in which objects are created: what is referred to comes first.
 
-Where objects refer to each other in a circle, every one of them that can do without the offending
-references is created without them and updated afterwards.
+Where objects refer to each other in a circle, or one to itself, every one of them that can do without the
+offending references is created without them and updated afterwards.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def in_order(steps: Sequence[Step]) -> list[Operation]:
     for circle in _circles(waiting):
         members = frozenset(waiting[index].operation.key for index in circle)
         for index in circle:
-            broken += _broken(waiting.pop(index), members) if len(circle) > 1 else [steps[index]]
+            step = waiting.pop(index)
+            in_circle = len(circle) > 1 or step.operation.key in step.needs
+            broken += _broken(step, members) if in_circle else [step]
     order = _sorted(broken)
     if len(order) < len(broken):
         stuck = sorted({broken[index].operation.key for index in set(range(len(broken))) - set(order)}, key=full_text)
@@ -56,7 +58,7 @@ def _sorted(steps: Sequence[Step]) -> list[int]:
     blocked: dict[int, int] = {}
     followers: dict[int, list[int]] = {}
     for index, step in enumerate(steps):
-        before = [creators[key] for key in step.needs if key in creators and creators[key] != index]
+        before = [creators[key] for key in step.needs if key in creators]
         blocked[index] = len(before)
         for creator in before:
             followers.setdefault(creator, []).append(index)
@@ -117,7 +119,7 @@ def _broken(step: Step, members: frozenset[Key]) -> list[Step]:
         return [step]
     hard = {name.partition(".")[0] for name in kind.required}
     held = {each.attribute.name for each in kind.properties if each.name in hard}
-    bare = _without(kind.type, operation.values, members - {operation.key}, held)
+    bare = _without(kind.type, operation.values, members, held)
     if bare == operation.values:
         return [step]
     kept = set(keys_in(bare))

@@ -122,14 +122,14 @@ def changing(each: FileObject) -> Mapping[str, Any]:
 
 
 def _needs(work: Workspace, each: FileObject) -> frozenset[Key]:
-    """The keys of new objects that must be there before this one can be as the file says."""
+    """The keys of new objects that must be there before this one can be as the file says; perhaps its own."""
     needed = set(each.keys)
     if each.folder is not None:
         needed.add(each.folder)
     for key in list(needed):
         if key.type == FOLDER and isinstance(key.parts[0], Key):
             needed.add(key.parts[0])
-    return frozenset(key for key in needed if key != each.key and work.is_new(key) and not work.comes_by_itself(key))
+    return frozenset(key for key in needed if work.is_new(key) and not work.comes_by_itself(key))
 
 
 class _Numbers:

@@ -8,6 +8,7 @@ as ``tenant``: ``{"name": "Reset", "tenant": "Environment"}``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, TENANT
@@ -34,7 +35,7 @@ def read_reference(target: int, value: Any, *, tenant: Key | None, where: str) -
         if value.get(_TENANT) is not None:
             tenant = tenant_key(_text(value[_TENANT], f"{where}.tenant"))
         return Key(target, tuple(_read_part(part, value, tenant, where) for part in parts))
-    leaves = [part for part in parts if part.attribute.target != "CfgTenant"]
+    leaves = [part for _, part in _leaves(target)]
     if len(leaves) != 1:
         names = ", ".join(_last(part) for part in leaves)
         raise ConfigurationError(f"{where}: a reference to a {display_type(target)} is an object of {names}")
@@ -66,10 +67,7 @@ def write_reference(key: Key, *, tenant: Key | None, explicit: bool = False) -> 
     """A reference to ``key`` in an object of ``tenant``; ``explicit`` writes the tenant in any case."""
     if key.type == FOLDER:
         return write_folder(key, tenant=tenant)
-    parts = key_parts(key.type)
-    leaves = [
-        (part, value) for part, value in zip(parts, key.parts, strict=True) if part.attribute.target != "CfgTenant"
-    ]
+    leaves = [(part, key.parts[index]) for index, part in _leaves(key.type)]
     mine = tenant_of_key(key)
     foreign = key.type != TENANT and mine is not None and (explicit or mine != tenant)
     if len(leaves) == 1 and not foreign:
@@ -87,6 +85,12 @@ def write_reference(key: Key, *, tenant: Key | None, explicit: bool = False) -> 
     if foreign and mine is not None:
         result[_TENANT] = mine.parts[0]
     return result
+
+
+@cache
+def _leaves(target: int) -> tuple[tuple[int, KeyPart], ...]:
+    """The parts of a type's key that stand in a reference, with their places in the key: not the tenant."""
+    return tuple((index, part) for index, part in enumerate(key_parts(target)) if part.attribute.target != "CfgTenant")
 
 
 def read_folder(value: Any, *, tenant: Key | None, where: str) -> Key:

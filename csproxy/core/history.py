@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from csproxy.core import codec
-from csproxy.core.changes import Action, Change
+from csproxy.core.changes import Change
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.model.schema import SCHEMA
 from csproxy.errors import ErrorCode, ModelError
@@ -255,9 +255,9 @@ def _record(entry: _Entry, *, write_former_value: bool) -> HistoryRecord:
     change = entry.change
     former_values, former, former_folder = None, _ABSENT, 0
     if write_former_value and entry.before is not None:
-        if change.action is Action.DELETED:
+        if entry.after is None:
             former, former_folder = msgspec.Raw(entry.before), entry.former_folder
-        elif change.action is Action.UPDATED and entry.after is not None:
+        else:
             former_values = _back(change.type, entry.before, entry.after)
             former_folder = entry.former_folder if change.folder else 0
     return HistoryRecord(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from csproxy.core import codec
 from csproxy.core.history import HistoryRecord
 from csproxy.core.history_xml import FOOTER, audit_header, record_xml, time_text
+from csproxy.core.model import SCHEMA
 
 NAMES = st.text(max_size=6)
 SCALARS = st.integers(-(2**40), 2**40) | st.text(max_size=12) | st.binary(max_size=6)
@@ -115,6 +116,14 @@ def test_a_change_names_its_object_and_its_enumerations() -> None:
     unknown = element.find("former-values/value[@name='state']")
     assert unknown is not None
     assert (unknown.text, unknown.get("form")) == ("99", "number")
+
+
+def test_links_of_a_delta_are_numbers() -> None:
+    place = SCHEMA.object_type("place").number
+    (element,) = parse(HistoryRecord(action=75, time_ms=0, type=place, delta={"DNDBIDs": {"added": [101, 102]}}))
+    added = element.find("delta/value[@name='DNDBIDs']/value[@name='added']")
+    assert added is not None
+    assert read(added) == [101, 102]
 
 
 @pytest.mark.parametrize(("action", "word"), [(1, "opened"), (2, "closed")])

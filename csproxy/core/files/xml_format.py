@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import string
 from typing import Final, NamedTuple
 
 from csproxy.core.model.schema import AttributeKind
@@ -51,6 +52,7 @@ NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ff
 """Characters that no XML 1.0 document can hold, not even as a character reference (section 2.2)."""
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._\-]*")
+_MARKUP: Final = string.ascii_letters + string.digits + "<>=&;#/?!.:_-\"' \n"
 # Python has them as text encodings, but they are escapes or hold single labels only.
 _NO_FILE_ENCODINGS: Final = frozenset(
     {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "utf-7"}
@@ -71,10 +73,10 @@ def text_encoding(name: str) -> str:
         if not _NAME.fullmatch(name):
             raise LookupError(name)
         found = codecs.lookup(name)
-        "".encode(found.name)  # refuses what is no text encoding, such as rot13
-    except LookupError as e:
+        holds_markup = _MARKUP.encode(found.name).decode(found.name) == _MARKUP  # refuses rot13 with a LookupError
+    except (LookupError, UnicodeError) as e:
         raise _unsupported(name) from e
-    if found.name in _NO_FILE_ENCODINGS:
+    if found.name in _NO_FILE_ENCODINGS or not holds_markup:
         raise _unsupported(name)
     return "utf-8" if found.name == "utf-8-sig" else found.name
 

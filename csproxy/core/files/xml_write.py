@@ -58,7 +58,7 @@ def write_xml(objects: Iterable[tuple[int, Mapping[str, Any], int]], *, encoding
 
 
 def _pieces(objects: Iterable[tuple[int, Mapping[str, Any], int]], name: str, declared: str) -> Iterator[bytes]:
-    encode = codecs.getincrementalencoder(name)("xmlcharrefreplace").encode
+    encode = _Encoder(name).encode
     out = [
         f'<?xml version="1.0" encoding="{declared.upper()}"?>\n',
         f'<{ROOT} xmlns:csproxy="{CSPROXY}" xmlns:base64="{BASE64}">\n',
@@ -74,6 +74,36 @@ def _pieces(objects: Iterable[tuple[int, Mapping[str, Any], int]], name: str, de
             out, size = [], 0
     out.append(f"</{ROOT}>\n")
     yield encode("".join(out), True)
+
+
+class _Encoder:
+    """From text to bytes; what would be read as something else becomes a character reference.
+
+    Some encodings write two characters as the same byte (EUC-JP: yen sign and backslash), so that
+    being able to encode a character is not enough.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._encode = codecs.getincrementalencoder(name)().encode
+        self._checked: set[str] | None = None if name.startswith("utf") else set()
+        self._references: dict[int, str] = {}
+
+    def encode(self, text: str, final: bool = False) -> bytes:
+        if self._checked is not None:
+            new = set(text) - self._checked
+            self._checked |= new
+            self._references |= {
+                ord(character): f"&#{ord(character)};" for character in new if not self._holds(character)
+            }
+            text = text.translate(self._references)
+        return self._encode(text, final)
+
+    def _holds(self, character: str) -> bool:
+        try:
+            return character.encode(self._name).decode(self._name) == character
+        except UnicodeError:
+            return False
 
 
 class _Where(NamedTuple):

@@ -47,8 +47,8 @@ class AdaptedConfiguration:
 def adapt(url: str, mapping: VendorMapping) -> AdaptedConfiguration:
     """Read the database at ``url`` as ``mapping`` says.
 
-    All tables are read as of one moment, in a transaction that cannot write, at most 500 rows at a
-    time; the objects are held in memory. An object that does not fit the model is among the objects
+    SQLite and PostgreSQL are read as of one moment, in a transaction that cannot write. Rows come at
+    most 500 at a time; the objects are held in memory. An object that does not fit the model is among the objects
     as it is in the database, and named in the report.
 
     Raises `ConfigurationError` for a URL that cannot be used, `StoreError` when the database cannot be reached

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as sql_table
 from sqlalchemy.exc import NoSuchModuleError
@@ -24,6 +24,8 @@ ROWS_AT_ONCE: Final = 500
 
 CONNECT_TIMEOUT_S: Final = 30
 """How long PostgreSQL is waited for, unless the URL says otherwise."""
+
+_POSTGRESQL: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class VendorSource:
@@ -74,7 +76,7 @@ class VendorSource:
 
 @contextmanager
 def open_source(url: str, schema: str | None = None) -> Iterator[VendorSource]:
-    """Open a database for reading, as of one moment. Nothing can be written through it.
+    """Open a database for reading. SQLite and PostgreSQL are read as of one moment and refuse to be written.
 
     Raises `ConfigurationError` for a URL that cannot be used, `StoreError` where the database
     cannot be reached or fails.
@@ -88,8 +90,6 @@ def open_source(url: str, schema: str | None = None) -> Iterator[VendorSource]:
             raise StoreError(str(e), code=ErrorCode.NO_DB_ACCESS) from e
         with connection:
             with mapped_errors("reading its tables"):
-                if engine.dialect.name == "oracle":
-                    connection.execute(text("SET TRANSACTION READ ONLY"))
                 source = VendorSource(connection, schema)
             yield source
             connection.rollback()
@@ -101,19 +101,17 @@ def _engine(url: URL) -> Engine:
     try:
         if url.get_backend_name() == "sqlite":
             return _sqlite_engine(url)
+        is_postgresql = url.get_backend_name() == "postgresql"
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
-            if "connect_timeout" not in url.query:
-                url = url.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
-        engine = create_engine(url, poolclass=NullPool)
+        if is_postgresql and "connect_timeout" not in url.query:
+            url = url.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
+        return create_engine(url, poolclass=NullPool, execution_options=_POSTGRESQL if is_postgresql else {})
     except (NoSuchModuleError, ModuleNotFoundError) as e:
         raise ConfigurationError(
             f"database kind {url.drivername!r} is not usable: {e}; "
             "SQLite needs no further package, PostgreSQL the extra csproxy[postgresql]"
         ) from e
-    if engine.dialect.name == "postgresql":
-        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return engine
 
 
 def _sqlite_engine(url: URL) -> Engine:

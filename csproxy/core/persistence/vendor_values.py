@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from math import isfinite
 from typing import Any, Final
 
 from csproxy.core.model.schema import AttributeKind
@@ -39,7 +40,7 @@ def whole_number(value: Any) -> int:
     """A number column as an integer: drivers give int, Decimal or float; text of digits counts, too."""
     if isinstance(value, int):
         return int(value)
-    if isinstance(value, Decimal | float) and value == value // 1:
+    if isinstance(value, Decimal | float) and isfinite(value) and value == value // 1:
         return int(value)
     if isinstance(value, str):
         digits = value.strip()
@@ -58,7 +59,7 @@ def dbid_of(value: Any) -> int:
 
 def comparable(value: Any) -> str:
     """A value as the mapping writes it: a number without decimals, text without the blanks of a CHAR column."""
-    if isinstance(value, Decimal | float) and value == value // 1:
+    if isinstance(value, Decimal | float) and isfinite(value) and value == value // 1:
         return str(int(value))
     return str(int(value)) if isinstance(value, bool) else str(value).rstrip()
 
@@ -91,10 +92,12 @@ def text_of(value: Any) -> str:
 def _seconds(value: date | str) -> int:
     """A date or time column, as SQLite's text, too; without a zone it is taken as UTC."""
     if isinstance(value, str):
+        if value.strip().removeprefix("-").isdigit():
+            return whole_number(value)
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            return whole_number(value)
+            raise ValueError(f"{_shown(value)} is neither a number of seconds nor a date") from None
     moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csproxy.core.files import xml_read
 from csproxy.core.files.xml import MAX_OBJECT_BYTES, read_xml, write_xml
 from csproxy.errors import ErrorCode, ModelError
 
@@ -233,11 +234,14 @@ class Endless:
     ],
     ids=["attribute", "white space", "comment", "list"],
 )
-def test_an_object_without_end_is_refused_when_it_is_too_large(head: str, more: str) -> None:
+def test_an_object_without_end_is_refused_when_it_is_too_large(
+    head: str, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xml_read, "MAX_OBJECT_BYTES", 2 * 1_048_576)
     stream = Endless(head, more)
-    with pytest.raises(ModelError, match="longer than 16 MiB"):
+    with pytest.raises(ModelError, match="longer than 2 MiB"):
         list(read_xml(stream))
-    assert stream.fed < MAX_OBJECT_BYTES + 1_000_000
+    assert stream.fed < 3 * 1_048_576
 
 
 def test_much_white_space_between_objects_is_no_object() -> None:

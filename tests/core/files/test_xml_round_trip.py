@@ -70,10 +70,32 @@ def test_any_text_and_bytes_survive(name: str, section: str, option: str, conten
 
 @settings(max_examples=50)
 @given(
-    ANY_TEXT, st.sampled_from(["utf-16", "utf-16-le", "iso-8859-1", "us-ascii", "windows-1251", "gb18030", "euc-jp"])
+    ANY_TEXT,
+    st.sampled_from(
+        [
+            "utf-16",
+            "utf-16-le",
+            "iso-8859-1",
+            "us-ascii",
+            "windows-1251",
+            "gb18030",
+            "euc-jp",
+            "hz",
+            "cp037",
+            "johab",
+            "shift_jisx0213",
+            "iso-2022-jp",
+        ]
+    ),
 )
 def test_any_text_survives_in_any_encoding(name: str, encoding: str) -> None:
     obj = {"firstName": name or "x", "newer": name or "x"}
+    assert round_trip(obj, encoding=encoding) == obj
+
+
+@pytest.mark.parametrize("encoding", ["euc-jp", "shift_jis", "johab", "shift_jisx0213", "iso-2022-jp-2", "big5hkscs"])
+def test_characters_that_an_encoding_mixes_up_survive(encoding: str) -> None:
+    obj = {"firstName": "\\ ¥ ‾ ~ ₩ – — Ê̄ é"}
     assert round_trip(obj, encoding=encoding) == obj
 
 

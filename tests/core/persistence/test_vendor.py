@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import DateTime, Numeric, String, create_engine, text
+from sqlalchemy import Boolean, DateTime, Numeric, String, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from csproxy.core.model import SCHEMA
@@ -232,7 +232,7 @@ def test_tables_and_columns_that_are_missing_cost_only_what_they_hold(sqlite: st
         "cfg_skill": "name",
     }
     tables |= {"cfg_flex_prop": "dbid object_dbid object_type prop_name prop_value", "cfg_agent_group": "group_dbid"}
-    del tables["cfg_login_info"]
+    del tables["cfg_login_info"], tables["cfg_app_server"]
     rows = {
         "cfg_person": [{"dbid": 5, "user_name": "u"}],
         "cfg_application": [{"dbid": 9, "name": "a", "type": 1, "version": "1", "state": 1}],
@@ -269,6 +269,7 @@ def test_a_site_completes_the_mapping(url: str, tmp_path: Path) -> None:
         type = { column = "kind", values = { server = "CFGNetworkServer", "7" = 2 } }
         [types.CfgHost.constants]
         state = "CFGEnabled"
+        name = "only where the column has none"
         IPaddress = "127.0.0.1"
         "OSinfo.OStype" = 9
 
@@ -288,7 +289,7 @@ def test_a_site_completes_the_mapping(url: str, tmp_path: Path) -> None:
 
         [types.CfgTimeZone]
         table = "cfg_time_zone"
-        attributes = { name = "name", DSTStartDate = "dst_start" }
+        attributes = { name = "name", DSTStartDate = "dst_start", DSTStopDate = "dst_stop" }
 
         [types.CfgAgentGroup.attributes]
         "groupInfo.capacityRuleDBID" = false
@@ -304,7 +305,7 @@ def test_a_site_completes_the_mapping(url: str, tmp_path: Path) -> None:
         "cfg_place_dn": "place_dbid dn_dbid",
         "cfg_folder": "id name",
         "cfg_folder_object": "folder object_dbid object_type",
-        "cfg_time_zone": "dbid name dst_start",
+        "cfg_time_zone": "dbid name dst_start dst_stop",
     }
     del tables["cfg_host"]
     props = [
@@ -326,9 +327,18 @@ def test_a_site_completes_the_mapping(url: str, tmp_path: Path) -> None:
         "cfg_place_dn": [{"place_dbid": 7, "dn_dbid": 61}],
         "cfg_folder": [{"id": 77, "name": "Hosts"}],
         "cfg_folder_object": [{"folder": 77, "object_dbid": 71, "object_type": 10}],
-        "cfg_time_zone": [{"dbid": 1, "name": "UTC", "dst_start": datetime.datetime(2020, 3, 29, 1)}],
+        "cfg_time_zone": [
+            {"dbid": 1, "name": "UTC", "dst_start": datetime.datetime(2020, 3, 29, 1), "dst_stop": "20200329"},
+            {"dbid": 2, "name": "never", "dst_stop": "never"},
+            {"dbid": 3, "name": "zone", "dst_stop": "2020-03-29T01:00:00+00:00"},
+        ],
     }
-    fill(url, rows, tables, types={"CFG_HOST.kind": String(8), "cfg_time_zone.dst_start": DateTime()})
+    fill(
+        url,
+        rows,
+        tables,
+        types={"CFG_HOST.kind": String(8), "cfg_time_zone.dst_start": DateTime(), "cfg_time_zone.dst_stop": String(30)},
+    )
     adapted = adapt(url, mapping)
     host = {"DBID": 71, "name": "alpha", "LCAPort": "4999", "type": 1, "state": 1, "IPaddress": "127.0.0.1"}
     host |= {"OSinfo": {"OStype": 9}, "userProperties": {"s": {"n": 5, "b": b"\x00\xff"}}}
@@ -337,8 +347,11 @@ def test_a_site_completes_the_mapping(url: str, tmp_path: Path) -> None:
     assert one(adapted, "CfgPlace", 7)["DNDBIDs"] == [61]
     assert one(adapted, "CfgFolder", 77)["objectIDs"] == [{"DBID": 71, "type": 10}]
     assert one(adapted, "CfgTimeZone", 1)["DSTStartDate"] == 1585443600
+    assert one(adapted, "CfgTimeZone", 1)["DSTStopDate"] == 20200329
+    assert one(adapted, "CfgTimeZone", 3)["DSTStopDate"] == 1585443600
     assert "capacityRuleDBID" not in one(adapted, "CfgAgentGroup", 31)["groupInfo"]
     assert set(adapted.report.problems) == {
+        "cfg_time_zone.dst_stop: 'never' is neither a number of seconds nor a date; left out",
         "cfg_host.kind: 'other' is none of the values that the mapping translates; left out",
         "cfg_flex_prop: 's', 'x': no hex (non-hexadecimal number found in fromhex() arg at position 0); left out",
     }
@@ -354,7 +367,7 @@ def problems(
 
 def test_rows_that_mean_nothing_are_left_out_and_named(url: str, default: VendorMapping) -> None:
     rows = with_rows(
-        cfg_skill=[{"dbid": None, "name": "x"}, {"dbid": 11, "name": "again"}],
+        cfg_skill=[{"dbid": None, "name": "x"}, {"dbid": None, "name": "y"}, {"dbid": 11, "name": "again"}],
         cfg_skill_level=[{"person_dbid": 102, "level_": 3}, {"person_dbid": 999, "skill_dbid": 11}],
         cfg_group=[{"dbid": 39, "group_type": 9, "name": "x"}],
         cfg_agent_group=[{"group_dbid": 31, "agent_dbid": 0}, {"group_dbid": 32, "agent_dbid": 101}],
@@ -469,6 +482,7 @@ def test_a_join_serves_a_structure_that_is_there_already(sqlite: str, tmp_path: 
         where = { state = 1 }
         joins = [
             { table = "cfg_server", owner = "app_dbid", attributes = { "serverInfo.hostDBID" = "host_dbid" } },
+            { table = "cfg_nowhere", owner = "dbid", attributes = { version = "version" } },
             { table = "cfg_application_more", owner = "dbid", attributes = { commandLine = "command" } },
         ]
         """,
@@ -506,8 +520,28 @@ def test_types_may_share_a_table_of_members(sqlite: str, tmp_path: Path) -> None
 
 
 def test_numbers_of_other_sql_types_are_numbers(url: str, default: VendorMapping) -> None:
-    fill(url, types={f"cfg_skill.{name}": Numeric(12, 2) for name in ("dbid", "tenant_dbid", "state")})
-    assert one(adapt(url, default), "CfgSkill", 11)["state"] == 1
+    names = ("cfg_skill.dbid", "cfg_skill.tenant_dbid", "cfg_skill.state", "cfg_group.group_type", "cfg_group.dbid")
+    fill(url, types={name: Numeric(12, 2) for name in names})
+    adapted = adapt(url, default)
+    assert one(adapted, "CfgSkill", 11)["state"] == 1
+    assert one(adapted, "CfgAgentGroup", 31)["groupInfo"]["name"] == "Agents"
+
+
+def test_numbers_that_are_none_are_named(postgresql: str, default: VendorMapping) -> None:
+    fill(postgresql, types={"cfg_skill.state": Numeric(), "cfg_skill.tenant_dbid": Boolean()})
+    engine = create_engine(postgresql)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE cfg_skill SET state = 'NaN', tenant_dbid = true"))
+    engine.dispose()
+    adapted = adapt(postgresql, default)
+    assert one(adapted, "CfgSkill", 11)["tenantDBID"] == 1
+    assert list(adapted.report.problems) == ["cfg_skill.state: Decimal('NaN') is no whole number; left out"]
+
+
+def test_a_condition_may_name_true_and_false(postgresql: str, tmp_path: Path) -> None:
+    mapping = site_mapping(tmp_path, "types.CfgSkill.where = { state = 1 }")
+    fill(postgresql, types={"cfg_skill.state": Boolean()})
+    assert one(adapt(postgresql, mapping), "CfgSkill", 11)["state"] == 1
 
 
 def test_many_rows_are_read_in_parts(url: str, default: VendorMapping) -> None:

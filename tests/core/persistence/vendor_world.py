@@ -18,41 +18,11 @@ from sqlalchemy.pool import NullPool
 __all__ = ["ROWS", "TABLES", "fill", "postgresql_server"]
 
 _TEXTS = frozenset(
-    [
-        *(
-            "last_name",
-            "first_name",
-            "address_line1",
-            "address_line2",
-            "address_line3",
-            "address_line4",
-            "address_line5",
-        ),
-        *(
-            "office",
-            "home",
-            "mobile",
-            "pager",
-            "fax",
-            "modem",
-            "phones_comment",
-            "comment_",
-            "employee_id",
-            "user_name",
-        ),
-        *(
-            "address_line5",
-            "user_name",
-            "password",
-            "name",
-            "chargeable_number",
-            "login_code",
-            "number_",
-            "version",
-            "app_params",
-        ),
-        *("section", "opt", "val", "prop_name", "prop_value"),
-    ]
+    """
+    last_name first_name address_line1 address_line2 address_line3 address_line4 address_line5 office home mobile
+    pager fax modem phones_comment comment_ employee_id user_name password name chargeable_number login_code number_
+    version app_params section opt val prop_name prop_value
+    """.split()  # noqa: SIM905
 )
 
 TABLES = {

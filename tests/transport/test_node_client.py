@@ -142,6 +142,7 @@ function published(value) {
 
 function plain(value) {
   if (Array.isArray(value)) return value.map(plain);
+  if (Number.isInteger(value) && value > 0xffffffff) return BigInt(value);  // else it is written as a float
   if (value === null || typeof value !== "object") return value;
   if ("$bytes" in value) return Buffer.from(value.$bytes, "hex");
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));

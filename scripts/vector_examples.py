@@ -183,6 +183,11 @@ MESSAGES: Final[dict[str, Example]] = {
             key=KEY,
         ),
     ),
+    "WriteOutcome": ask(MessageId.WRITE_OUTCOME, m.WriteOutcome(key=KEY)),
+    "WriteOutcomeRead": answer(
+        MessageId.WRITE_OUTCOME_READ,
+        m.WriteOutcomeRead(known=True, epoch=EPOCH, uen=4714, changes=[m.AppliedChange(action=74, type=13, dbid=103)]),
+    ),
     "TransactionApplied": answer(
         MessageId.TRANSACTION_APPLIED,
         m.TransactionApplied(

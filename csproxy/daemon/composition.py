@@ -262,5 +262,9 @@ class _Starting:
         """Refuse."""
         self._refuse()
 
+    async def outcome(self, request: object, author: object) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise RetryableError(ErrorCode.SERVER_NOT_FOUND, "this server is starting", retry_after_s=1.0)

@@ -62,6 +62,8 @@ from csproxy.transport.wire.messages import (
     Subscription,
     TransactionApplied,
     UpdateObject,
+    WriteOutcome,
+    WriteOutcomeRead,
     decode_payload,
 )
 from csproxy.transport.wire.notifications import decode_change
@@ -373,6 +375,15 @@ class ConfigClient:
             MessageId.APPLY_TRANSACTION, request, key, f"applying a transaction of {len(changes)} changes"
         )
         return [change.dbid for change in decode_payload(TransactionApplied, frame.payload).changes]
+
+    async def outcome(self, key: str) -> list[int] | None:
+        """The DBIDs of the changes that this account's write with ``key`` made, None if it was not carried out.
+
+        It answers what a `ConnectionLostError` of a write leaves open; a master knows keys for a day.
+        """
+        frame = await self._link.repeatable(MessageId.WRITE_OUTCOME, WriteOutcome(key=key))
+        answer = decode_payload(WriteOutcomeRead, frame.payload)
+        return [change.dbid for change in answer.changes] if answer.known else None
 
     # subscriptions
 

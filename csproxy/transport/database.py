@@ -49,6 +49,8 @@ from csproxy.transport.wire.messages import (
     MessageId,
     TransactionApplied,
     UpdateObject,
+    WriteOutcome,
+    WriteOutcomeRead,
     decode_payload,
 )
 from csproxy.transport.wire.notifications import decode_change, encode_notification
@@ -216,6 +218,26 @@ class DatabaseMaster:
 
             with anyio.CancelScope(shield=True):
                 yield write
+
+    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
+        """What became of the author's own write with a key, after all writes that are under way.
+
+        Raises `StoreError` if the database cannot be asked.
+        """
+        async with self._lock:
+            with anyio.CancelScope(shield=True):
+                store = self._open_store()
+                if self._unsettled is not None:
+                    await self._settle(store, self._unsettled)
+                found = await self._run(store.find_outcome, _scoped_key(request, author))
+        if found is None:
+            return WriteOutcomeRead()
+        record = found.answer
+        if record.action == MessageId.TRANSACTION_APPLIED:
+            changes = decode_payload(TransactionApplied, record.payload).changes
+        else:
+            changes = [AppliedChange(action=record.action, type=record.type, dbid=record.dbid)]
+        return WriteOutcomeRead(known=True, epoch=record.epoch, uen=found.uen, changes=changes)
 
     async def _carry_out(self, request: WriteRequest | ApplyTransaction, author: Author) -> _Pending | Outcome:
         """Commit and publish; an `Outcome` if that was done before under the same key."""
@@ -493,7 +515,7 @@ def _has_password(change: WriteRequest | RequestedChange) -> bool:
     return any("password" in getattr(change, part, ()) for part in ("object", "delta"))
 
 
-def _scoped_key(request: WriteRequest | ApplyTransaction, author: Author) -> str:
+def _scoped_key(request: WriteRequest | ApplyTransaction | WriteOutcome, author: Author) -> str:
     """The key as it is stored: nobody can ask for the outcome of somebody else's write."""
     if not request.key:
         return ""

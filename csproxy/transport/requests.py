@@ -42,6 +42,7 @@ from csproxy.transport.wire.messages import (
     Subscription,
     UnregisterNotification,
     UpdateObject,
+    WriteOutcome,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ _WRITE_REQUESTS: Final[dict[int, Any]] = {
     MessageId.UPDATE_OBJECT: msgspec.msgpack.Decoder(UpdateObject).decode,
     MessageId.DELETE_OBJECT: msgspec.msgpack.Decoder(DeleteObject).decode,
     MessageId.APPLY_TRANSACTION: msgspec.msgpack.Decoder(ApplyTransaction).decode,
+    MessageId.WRITE_OUTCOME: msgspec.msgpack.Decoder(WriteOutcome).decode,
 }
 
 
@@ -134,7 +136,7 @@ def resume_from(connection: ServerConnection, frame: Frame) -> None:
 
 
 def write(connection: ServerConnection, frame: Frame) -> None:
-    """7, 8, 9, 1018: queue a write behind the client's earlier ones; it is answered when it is committed."""
+    """7, 8, 9, 1016, 1018: queue a write behind the client's earlier ones; it is answered when it is committed."""
     _session(connection)
     connection.writes.append(frame)
     if len(connection.writes) >= MAX_WRITES:
@@ -229,6 +231,7 @@ HANDLERS: Final[dict[int, Handler]] = {
     MessageId.UPDATE_OBJECT: write,
     MessageId.DELETE_OBJECT: write,
     MessageId.APPLY_TRANSACTION: write,
+    MessageId.WRITE_OUTCOME: write,
     MessageId.OPEN_SNAPSHOT: open_snapshot,
     MessageId.CLOSE_SNAPSHOT: close_snapshot,
     MessageId.LOAD_BEGIN: load_begin,
@@ -274,6 +277,8 @@ async def _write_all(connection: ServerConnection) -> None:
             if isinstance(request, ApplyTransaction):
                 end, applied = await server.writer.apply(request, author)
                 connection.answer(frame, MessageId.TRANSACTION_APPLIED, applied, position=end)
+            elif isinstance(request, WriteOutcome):
+                connection.answer(frame, MessageId.WRITE_OUTCOME_READ, await server.writer.outcome(request, author))
             else:
                 _answer_write(connection, frame, request, await server.writer.write(request, author))
         except REFUSALS as e:

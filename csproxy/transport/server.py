@@ -40,6 +40,8 @@ from csproxy.transport.wire.messages import (
     DeleteObject,
     TransactionApplied,
     UpdateObject,
+    WriteOutcome,
+    WriteOutcomeRead,
 )
 from csproxy.transport.wire.notifications import encode_notification
 
@@ -83,6 +85,12 @@ class Writer(Protocol):
         It has been published to the server's sink. Errors as for `write`.
         """
 
+    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
+        """What became of the author's own write with a key; one that is under way is waited for.
+
+        Raises `ServerError` or `StoreError` when that cannot be found out.
+        """
+
 
 class ReadOnlyWriter:
     """Refuses every write with the same sentence."""
@@ -99,6 +107,10 @@ class ReadOnlyWriter:
 
     async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
         """Raise `ServerError` ACCESS_DENIED."""
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason)
+
+    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
+        """Raise `ServerError` ACCESS_DENIED: whoever takes no writes knows of none."""
         raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason)
 
 

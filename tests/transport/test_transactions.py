@@ -17,14 +17,20 @@ from test_database import JANE, Trouble, assert_same, make, running, skill, url
 from csproxy.core.changes import Action, Position
 from csproxy.core.model import CfgAgentGroup, CfgPerson, CfgSkill
 from csproxy.core.persistence.store import Store
-from csproxy.core.sessions import Account
+from csproxy.core.sessions import Account, Author
 from csproxy.core.transactions import RequestedChange, Verb
 from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError, UniquenessViolationError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_writes import CreateWrite, DeleteWrite, UpdateWrite
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
-from csproxy.transport.wire.messages import AppliedChange, ApplyTransaction, TransactionApplied
+from csproxy.transport.wire.messages import (
+    AppliedChange,
+    ApplyTransaction,
+    TransactionApplied,
+    WriteOutcome,
+    WriteOutcomeRead,
+)
 
 __all__ = ["url"]
 
@@ -112,6 +118,24 @@ async def test_a_repeated_key_gives_the_first_answer(url: str) -> None:
             await master.apply(ApplyTransaction(changes=[new_skill("d")], key="l"), JANE)
     async with running(url) as (master, _):
         assert await master.apply(request, JANE) == first
+
+
+async def test_the_outcome_of_a_key_can_be_asked_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trouble = Trouble(monkeypatch)
+    request = ApplyTransaction(changes=[new_skill("a"), new_skill("b")], key="k")
+    async with running(url, settle_s=0.0) as (master, sink):
+        assert await master.outcome(WriteOutcome(key="k"), JANE) == WriteOutcomeRead()
+        trouble.commits, trouble.heads = ["after"], [True]
+        with pytest.raises(ServerError, match="it is unknown whether this was written"):
+            await master.apply(request, JANE)
+        made = [AppliedChange(action=74, type=13, dbid=101), AppliedChange(action=74, type=13, dbid=102)]
+        known = await master.outcome(WriteOutcome(key="k"), JANE)
+        assert known == WriteOutcomeRead(known=True, epoch=7, uen=2, changes=made)
+        assert sink.position.uen == 2
+        await master.write(skill("c", key="l"), JANE)
+        known = await master.outcome(WriteOutcome(key="l"), JANE)
+        assert known.changes == [AppliedChange(action=74, type=13, dbid=103)]
+        assert not (await master.outcome(WriteOutcome(key="k"), Author("joe", "sce"))).known
 
 
 async def test_an_object_that_changes_twice_is_stored_as_it_is_in_the_end(url: str) -> None:
@@ -288,6 +312,13 @@ async def test_a_refusal_names_the_change_and_nobody_is_told_anything(url: str) 
             await client.apply([])
 
 
+async def test_a_client_asks_what_became_of_a_write(url: str) -> None:
+    async with clients(url) as (client, _):
+        assert await client.outcome("k") is None
+        dbids = await client.apply([CreateWrite(CfgSkill, {"name": n, "tenantDBID": 1}) for n in "ab"], key="k")
+        assert await client.outcome("k") == dbids == [101, 102]
+
+
 async def test_a_transaction_waits_for_the_writes_before_it(url: str) -> None:
     async with clients(url) as (client, _):
         results: list[Any] = []
@@ -307,3 +338,5 @@ async def test_a_server_that_cannot_write_says_so(url: str) -> None:
     with pytest.raises(ServerError, match="a proxy") as caught:
         await ReadOnlyWriter("a proxy").apply(ApplyTransaction(changes=[]), JANE)
     assert caught.value.code is ErrorCode.ACCESS_DENIED
+    with pytest.raises(ServerError, match="a proxy"):
+        await ReadOnlyWriter("a proxy").outcome(WriteOutcome(key="k"), JANE)

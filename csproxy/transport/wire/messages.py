@@ -317,6 +317,12 @@ class ApplyTransaction(Payload, kw_only=True):
     on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class WriteOutcome(Payload, kw_only=True):
+    """1016, request: what became of the caller's own write with this idempotency key."""
+
+    key: str
+
+
 class AppliedChange(Payload, kw_only=True):
     """What became of one requested change; ``action`` is the number of its notification."""
 
@@ -328,6 +334,18 @@ class AppliedChange(Payload, kw_only=True):
 class TransactionApplied(Payload, kw_only=True):
     """1019: the transaction is committed; one item per requested change, in the order of the request."""
 
+    changes: list[AppliedChange] = msgspec.field(default_factory=list)
+
+
+class WriteOutcomeRead(Payload, kw_only=True):
+    """1017: whether the write was carried out, where its transaction ended, and its changes as in 1019.
+
+    Not ``known``: it was not carried out, or more than a day ago.
+    """
+
+    known: bool = False
+    epoch: int = 0
+    uen: int = 0
     changes: list[AppliedChange] = msgspec.field(default_factory=list)
 
 
@@ -500,6 +518,8 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.STATUS: Status,
     MessageId.APPLY_TRANSACTION: ApplyTransaction,
     MessageId.TRANSACTION_APPLIED: TransactionApplied,
+    MessageId.WRITE_OUTCOME: WriteOutcome,
+    MessageId.WRITE_OUTCOME_READ: WriteOutcomeRead,
     MessageId.SESSION_RECORDS: SessionRecords,
     MessageId.SESSION_RECORDS_STORED: Empty,
     MessageId.PING: Empty,
@@ -548,6 +568,7 @@ IMPLEMENTED_REQUESTS: Final = frozenset(
         MessageId.SESSION_RECORDS,
         MessageId.READ_HISTORY,
         MessageId.APPLY_TRANSACTION,
+        MessageId.WRITE_OUTCOME,
         MessageId.PING,
     }
 )

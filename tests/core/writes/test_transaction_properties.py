@@ -77,6 +77,13 @@ def apply(desk: Desk, plan: Plan) -> None:
     desk.counters.update(plan.counters)
 
 
+def planned(desk: Desk, changes: list[RequestedChange]) -> Plan | ModelError:
+    try:
+        return desk.planner.transaction(changes)
+    except ModelError as e:
+        return e
+
+
 def state(desk: Desk) -> Any:
     return dict(desk.counters), {number: desk.cache.digest(number) for number in SCHEMA.types}
 
@@ -93,26 +100,21 @@ def test_a_transaction_is_its_changes_one_after_the_other() -> None:
     def check(before: list[RequestedChange], changes: list[RequestedChange]) -> None:
         single, whole = Desk(), Desk()
         for change in before:
-            for desk in (single, whole):
-                try:
-                    apply(desk, desk.planner.transaction([change]))
-                except ModelError:
-                    break
+            plan = planned(single, [change])
+            if isinstance(plan, Plan):
+                apply(single, plan)
+                apply(whole, plan)
         accepted: list[RequestedChange] = []
         steps: list[Any] = []
         for change in changes:
-            try:
-                plan = single.planner.transaction([change])
-            except ModelError as e:
+            plan = planned(single, [change])
+            if isinstance(plan, ModelError):
                 outcomes["refused"] += 1
                 start = state(whole)
-                try:
-                    whole.planner.transaction([*accepted, change])
-                except ModelError as error:
-                    assert (error.code, error.object_type) == (e.code, e.object_type)
-                    assert str(error) == f"change {len(accepted)}: {str(e).removeprefix('change 0: ')}"
-                else:
-                    raise AssertionError(f"accepted after {accepted}: {change}, which alone is refused: {e}") from e
+                error = planned(whole, [*accepted, change])
+                assert isinstance(error, ModelError), f"accepted after {accepted}: {change}; alone: {plan}"
+                assert (error.code, error.object_type) == (plan.code, plan.object_type)
+                assert str(error) == f"change {len(accepted)}: {str(plan).removeprefix('change 0: ')}"
                 assert state(whole) == start
                 continue
             apply(single, plan)

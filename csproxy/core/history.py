@@ -28,6 +28,7 @@ from csproxy.errors import ErrorCode, ModelError
 
 if TYPE_CHECKING:
     from csproxy.core.cache import ConfigurationCache
+    from csproxy.core.ownership import ObjectId
     from csproxy.core.writes import PlannedChange
 
 __all__ = [
@@ -80,6 +81,7 @@ class HistoryRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=Tru
     ``uen`` is that of the change, for a session that of the server at that moment. Of a creation there is
     ``object``, of an update ``delta`` and ``former_values`` (the delta back), of a deletion ``former``.
     ``folder`` is above 0 when the object came into this folder, ``former_folder`` where it was before.
+    ``moved_from`` of an update of a folder lists what was moved into it: type, DBID and the folder before.
     Of a session there is ``host``, the client's address, and ``server``, to which it was connected.
     """
 
@@ -97,6 +99,7 @@ class HistoryRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=Tru
     delta: dict[str, Any] | None = None
     former: msgspec.Raw = _ABSENT
     former_values: dict[str, Any] | None = None
+    moved_from: list[tuple[int, int, int]] = msgspec.field(default_factory=list)
     host: str = ""
     server: str = ""
 
@@ -222,6 +225,7 @@ class _Entry(NamedTuple):
     before: bytes | None
     after: bytes | None
     former_folder: int
+    moved_from: list[tuple[int, int, int]]
 
 
 def history_batch(
@@ -235,14 +239,19 @@ def history_batch(
     if not settings.active:
         return None
     entries = []
-    latest: dict[tuple[int, int], tuple[bytes | None, int]] = {}
+    stored: dict[ObjectId, bytes | None] = {}
+    folders: dict[ObjectId, int] = {}
+
+    def folder_of(id: ObjectId) -> int:
+        return folders[id] if id in folders else cache.folder_of(*id)
+
     for plan, change in zip(planned, changes, strict=True):
-        key = plan.type, plan.dbid
-        before, folder = latest.get(key) or (cache.get(*key), 0)
-        if before is not None and not folder:
-            folder = cache.folder_of(*key)
-        latest[key] = plan.stored, plan.folder
-        entries.append(_Entry(change, before, plan.stored, folder))
+        id = plan.type, plan.dbid
+        before = stored[id] if id in stored else cache.get(*id)
+        moved_from = [(*moved, folder_of(moved)) for moved in plan.moved]
+        entries.append(_Entry(change, before, plan.stored, folder_of(id) if before is not None else 0, moved_from))
+        stored[id], folders[id] = plan.stored, plan.folder
+        folders.update(dict.fromkeys(plan.moved, plan.dbid))
     make = partial(_records, entries, write_former_value=settings.write_former_value)
     return HistoryBatch(make, settings.audit_max_records)
 
@@ -254,6 +263,7 @@ def _records(entries: Sequence[_Entry], *, write_former_value: bool) -> list[His
 def _record(entry: _Entry, *, write_former_value: bool) -> HistoryRecord:
     change = entry.change
     former_values, former, former_folder = None, _ABSENT, 0
+    moved_from = entry.moved_from if write_former_value else []
     if write_former_value and entry.before is not None:
         if entry.after is None:
             former, former_folder = msgspec.Raw(entry.before), entry.former_folder
@@ -275,6 +285,7 @@ def _record(entry: _Entry, *, write_former_value: bool) -> HistoryRecord:
         delta=change.delta,
         former=former,
         former_values=former_values,
+        moved_from=moved_from,
     )
 
 

@@ -78,6 +78,10 @@ def _change(record: HistoryRecord, common: Mapping[str, str]) -> Iterator[str]:
     for name, delta in (("delta", record.delta), ("former-values", record.former_values)):
         if delta is not None:
             yield from _element(name, attributes, delta)
+    for number, dbid, folder in record.moved_from:
+        moved = SCHEMA.types.get(number)
+        name = str(number) if moved is None else moved.name
+        yield f'    <moved{_named(type=name, dbid=str(dbid))} former-folder="{folder}"/>\n'
     yield "  </change>\n"
 
 

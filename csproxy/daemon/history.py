@@ -90,6 +90,11 @@ def history_document(number: int, record: HistoryRecord) -> dict[str, Any]:
     for key, folder in (("folder", record.folder), ("former_folder", record.former_folder)):
         if folder:
             document[key] = folder
+    if record.moved_from:
+        document["moved_from"] = [
+            {"type": SCHEMA.types[number].name if number in SCHEMA.types else number, "dbid": dbid, "folder": folder}
+            for number, dbid, folder in record.moved_from
+        ]
     return document
 
 

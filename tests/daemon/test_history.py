@@ -223,5 +223,10 @@ def test_an_old_database_and_a_missing_one_are_told(tmp_path: Path) -> None:
 def test_records_of_unknown_kinds_are_shown_as_they_are() -> None:
     document = history_document(7, HistoryRecord(action=99, time_ms=1, type=4711, dbid=3, delta={"x": 1}))
     assert (document["action"], document["type"], document["delta"]) == ("99", 4711, {"x": 1})
+    moved = HistoryRecord(action=75, time_ms=1, type=22, dbid=3, moved_from=[(3, 101, 8), (4711, 1, 2)])
+    assert history_document(7, moved)["moved_from"] == [
+        {"type": "CfgPerson", "dbid": 101, "folder": 8},
+        {"type": 4711, "dbid": 1, "folder": 2},
+    ]
     session = history_document(8, HistoryRecord(action=int(HistoryAction.SESSION_OPENED), time_ms=1, host="h"))
     assert (session["action"], session["host"], "dbid" in session) == ("opened", "h", False)

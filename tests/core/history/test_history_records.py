@@ -135,6 +135,41 @@ def test_changes_of_one_object_in_one_transaction_follow_each_other() -> None:
     assert [record.former_values for record in batch.make()] == [{"firstName": "one"}, {"firstName": "two"}]
 
 
+def test_a_move_is_recorded_with_the_folder_before() -> None:
+    desk = Desk()
+    dbid = ada(desk)
+    top = desk.cache.folder_of(3, dbid)
+    folder = {"name": "sub", "type": 3, "ownerID": {"DBID": 1, "type": 7}, "parentID": {"DBID": top, "type": 22}}
+    (made,) = records_of(desk, desk.planner.create(22, folder, folder=top))
+    delta = {"objectIDs": {"added": [{"DBID": dbid, "type": 3}]}}
+    plan = desk.planner.update(22, made.dbid, delta)
+    (record,) = records_of(desk, plan)
+    assert (record.delta, record.moved_from) == (delta, [(3, dbid, top)])
+    gone = records_of(desk, desk.planner.delete(3, dbid))[-1]
+    assert gone.former_folder == made.dbid
+
+
+def test_a_move_within_a_transaction_counts_for_what_follows() -> None:
+    desk = Desk()
+    dbid = ada(desk)
+    top = desk.cache.folder_of(3, dbid)
+    folder = {"name": "sub", "type": 3, "ownerID": {"DBID": 1, "type": 7}, "parentID": {"DBID": top, "type": 22}}
+    sub = desk.create("folder", folder, folder=top)
+    twin = Desk()
+    assert ada(twin) == dbid
+    assert twin.create("folder", folder, folder=top) == sub
+    steps = [*twin.update("folder", sub, {"objectIDs": {"added": [{"DBID": dbid, "type": 3}]}}).changes]
+    steps += twin.apply(twin.planner.delete(3, dbid)).changes
+    changes = [change_of(planned, Position(1, 900 + n)) for n, planned in enumerate(steps)]
+    batch = history_batch(ALL, desk.cache, steps, changes)
+    assert batch is not None
+    records = batch.make()
+    assert (records[0].moved_from, records[-1].former_folder) == ([(3, dbid, top)], sub)
+    silent = history_batch(HistorySettings(write_former_value=False), desk.cache, steps, changes)
+    assert silent is not None
+    assert silent.make()[0].moved_from == []
+
+
 def test_no_record_has_a_password() -> None:
     desk = Desk()
     plan = desk.planner.create(3, {"tenantDBID": 1, "userName": "ada", "employeeID": "1", "password": "geheimnis"})

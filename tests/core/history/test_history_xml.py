@@ -118,6 +118,14 @@ def test_a_change_names_its_object_and_its_enumerations() -> None:
     assert (unknown.text, unknown.get("form")) == ("99", "number")
 
 
+def test_what_was_moved_stands_with_the_folder_before() -> None:
+    (element,) = parse(HistoryRecord(action=75, time_ms=0, type=22, dbid=9, moved_from=[(3, 101, 8), (4711, 5, 6)]))
+    assert [moved.attrib for moved in element.findall("moved")] == [
+        {"type": "CfgPerson", "dbid": "101", "former-folder": "8"},
+        {"type": "4711", "dbid": "5", "former-folder": "6"},
+    ]
+
+
 def test_links_of_a_delta_are_numbers() -> None:
     place = SCHEMA.object_type("place").number
     (element,) = parse(HistoryRecord(action=75, time_ms=0, type=place, delta={"DNDBIDs": {"added": [101, 102]}}))

@@ -99,3 +99,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"# \xe9")
     with pytest.raises(ConfigurationError, match="is not UTF-8: byte 2 is invalid"):
         load_mapping(path)
+
+
+def test_the_example_of_the_document_is_valid(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "vendor-database.md"
+    example = page.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
+    mapping = load_mapping(written(tmp_path, example))
+    assert mapping.schema == "genesys"
+    assert mapping.types[10].attributes["type"].values == {"server": 1}

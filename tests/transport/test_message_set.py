@@ -16,6 +16,7 @@ from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import Cost, hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core import codec
+from csproxy.core.changes import Position
 from csproxy.core.failover import Endpoint
 from csproxy.core.model import SCHEMA, CfgAppType, CfgPerson, CfgSkill
 from csproxy.core.permissions import DEFAULT_ACL, AclEntry
@@ -389,6 +390,51 @@ async def test_in_read_only_mode_every_change_is_error_29_also_after_a_restart(u
         assert await client.authenticate("jane", "secret") == 101
         await admin.set_operational_mode(1)
         await client.create(CfgSkill(tenantDBID=1, name="english"))
+
+
+async def test_no_write_that_waited_is_carried_out_after_the_mode_was_set(url: str) -> None:
+    """What is under way when the mode is asked for is done or refused before the mode is answered."""
+    async with master_site(url) as site, site.client() as client:
+        outcomes: list[int] = []
+        reached = -1
+
+        async def create(n: int) -> None:
+            async with site.client() as writer:
+                try:
+                    await writer.create(CfgSkill(tenantDBID=1, name=f"skill {n}"))
+                except ServerError as e:
+                    outcomes.append(int(e.code))
+                else:
+                    outcomes.append(0)
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(20):
+                tasks.start_soon(create, n)
+            while not outcomes:  # noqa: ASYNC110 - nothing announces it
+                await anyio.sleep(0.001)
+            await client.administration.set_operational_mode(2)
+            reached = site.server.position.uen
+        refusals = outcomes.count(ErrorCode.READ_ONLY_OPERATIONAL_MODE_ACTIVATED)
+        assert site.server.position.uen == reached == outcomes.count(0) == 20 - refusals
+
+
+@pytest.mark.parametrize("message", [MessageId.READ_OPERATIONAL_MODE, MessageId.GET_BRIEF_INFO])
+async def test_an_answer_waits_for_the_position_that_it_must_reflect(url: str, message: MessageId) -> None:
+    async with master_site(url) as site, site.client() as client, site.client() as other:
+        connection = await client.connection()
+        now = site.server.position
+        payload = ReadObjects(type=PERSON) if message == MessageId.GET_BRIEF_INFO else b""
+        answers: list[Frame] = []
+
+        async def ask() -> None:
+            answers.append(await connection.request(message, payload, minimum=Position(now.epoch, now.uen + 1)))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            assert not answers
+            await other.create(CfgSkill(tenantDBID=1, name="english"))
+        assert answers[0].uen == now.uen + 1
 
 
 async def test_in_emergency_mode_only_super_administrators_change_anything(url: str) -> None:

@@ -78,12 +78,10 @@ class Draft:
         return self._now[id] is not None if id in self._now else self.cache.get(type_number, dbid) is not None
 
     def tenant_of(self, kind: ObjectType, dbid: int) -> int:
-        """DBID of the tenant of an object that is there; ENVIRONMENT for types without tenant."""
+        """DBID of the tenant of an object that is there, of a type whose objects belong to tenants."""
         id = (kind.number, dbid)
         if id in self._now or id in self._read:
             return tenant_of(kind, self.get(*id) or {})
-        if not is_in_tenants(kind):
-            return ENVIRONMENT
         stored = self.cache.get(*id)
         assert stored is not None
         source = reader(kind.number, (str(kind.tenant_path),))  # a tenth of what decoding the whole object costs

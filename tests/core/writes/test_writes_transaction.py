@@ -189,6 +189,44 @@ def test_one_refused_change_refuses_all_and_is_named(
     assert words in str(error)
 
 
+@pytest.mark.parametrize(
+    ("changes", "code", "path"),
+    [
+        ([skill("a", -1), create("skill", {"colour": -1})], ErrorCode.UNSUPPORTED_PROPERTY, "colour"),
+        (
+            [create("campaignGroup", {"groupDBID": -1, "groupType": "agents"})],
+            ErrorCode.INCORRECT_REFERENCES,
+            "groupDBID",
+        ),
+        ([create("agentGroup", {"agentDBIDs": -1})], ErrorCode.VALUE_OUT_OF_RANGE, "agentDBIDs"),
+        ([create("agentGroup", {"agentDBIDs": ["joe"]})], ErrorCode.VALUE_OUT_OF_RANGE, "agentDBIDs"),
+        (
+            [create("person", {"agentInfo": {"skillLevels": [5]}})],
+            ErrorCode.VALUE_OUT_OF_RANGE,
+            "agentInfo.skillLevels",
+        ),
+        ([create("host", {"resources": [{"objectDBID": -4}]})], ErrorCode.INCORRECT_REFERENCES, "resources.objectDBID"),
+        ([person("joe", agentInfo=-1)], ErrorCode.VALUE_OUT_OF_RANGE, "agentInfo"),
+        ([create("skill", {"DBID": "x", "name": "a", "tenantDBID": 1})], ErrorCode.VALUE_OUT_OF_RANGE, "DBID"),
+    ],
+)
+def test_what_is_no_object_is_refused_as_it_would_be_alone(
+    desk: Desk, changes: list[RequestedChange], code: ErrorCode, path: str
+) -> None:
+    error = refused(desk, *changes)
+    assert (error.code, error.property_name) == (code, path), error
+
+
+def test_negative_numbers_that_are_no_references_stay(desk: Desk) -> None:
+    plan = apply(
+        desk,
+        create("statDay", {"DBID": -1, "name": "d", "tenantDBID": 1, "isDayOfWeek": 1, "day": 1, "minValue": -5}),
+        update("statDay", -1, {"maxValue": -7}),
+    )
+    made = desk.get("statDay", plan.changes[0].dbid)
+    assert (made["minValue"], made["maxValue"]) == (-5, -7)
+
+
 def test_default_folders_count_towards_the_limit(desk: Desk) -> None:
     each = len(apply(desk, create("tenant", {"name": "t"})).changes)
     assert each > 20

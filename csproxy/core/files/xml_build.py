@@ -34,6 +34,8 @@ from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectTy
 __all__ = ["BuildError", "Frame", "RootFrame", "StartFrame"]
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
+_SHORT: Final = 19
+"""Numbers with fewer digits are in `INTEGERS` in any case."""
 _IN_BASE64: Final = f"{BASE64} "
 _FOLDER: Final = f"{CSPROXY} folder"
 _UNKNOWN: Final = f"{CSPROXY} unknown"
@@ -259,7 +261,7 @@ class _LeafFrame:
 
 def _texts(place: _Place, attributes: Attributes) -> Attributes:
     """The XML attributes by local name, base64 undone; most elements have none in a namespace."""
-    if not any(" " in name for name in attributes):
+    if " " not in "".join(attributes):
         return attributes
     result: Attributes = {}
     for name, text in attributes.items():
@@ -289,6 +291,8 @@ def _bytes(place: _Place, text: str) -> bytes:
 def _scalar(place: _Place, attribute: Attribute, text: str) -> str | int:
     if attribute.kind is AttributeKind.TEXT:
         return text
+    if _INTEGER.fullmatch(text) and len(text) < _SHORT and attribute.kind not in NESTED:
+        return int(text)
     place = place.at(attribute.name)
     if attribute.kind in NESTED:
         raise place.error("it is written as an element, not as an XML attribute")

@@ -152,7 +152,9 @@ def _holder(
         if attribute is None or attribute.kind in NESTED:
             nested.append((name, attribute, item))
         elif attribute.kind is AttributeKind.TEXT:
-            out.append(_text(where.child(name), name, item))
+            out.append(_plain_text(name, item) or _text(where.child(name), name, item))
+        elif type(item) is int and item in INTEGERS:
+            out.append(f' {name}="{item}"')
         else:
             out.append(f' {name}="{_integer(where.child(name), item)}"')
     out.append(extra)
@@ -196,6 +198,10 @@ def _section(out: list[str], section: Any, options: Mapping[Any, Any], where: _W
         return
     out.append(">\n")
     for option, value in options.items():
+        key, content = _plain_text("key", option), _plain_text("value", value)
+        if key and content:
+            out.append(f"{indent}  <{STR_PAIR}{key}{content}/>\n")
+            continue
         place = where.child(f"{section}/{option}")
         key = _text(place, "key", option)
         if isinstance(value, str):
@@ -231,12 +237,19 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, str | int)
 
 
+def _plain_text(name: str, value: Any) -> str:
+    """One XML attribute with text, or "" where `_text` has to look closer; most texts pass here, without a place."""
+    if isinstance(value, str) and NOT_XML.search(value) is None:
+        return f' {name}="{value.translate(_ESCAPES)}"'
+    return ""
+
+
 def _text(where: _Where, name: str, value: Any) -> str:
-    """One XML attribute with text."""
+    """One XML attribute with text, as base64 if need be."""
     if not isinstance(value, str):
         raise where.error(f"it must be text, not {type(value).__name__}")
-    if NOT_XML.search(value) is None:
-        return f' {name}="{value.translate(_ESCAPES)}"'
+    if plain := _plain_text(name, value):
+        return plain
     try:
         return f' base64:{name}="{_base64(value.encode())}"'
     except UnicodeEncodeError as e:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Boolean, DateTime, Numeric, String, create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -205,6 +206,13 @@ def test_the_report_reads_as_sentences(sqlite: str, default: VendorMapping) -> N
         "attribute without a column: CfgPlace.DNDBIDs",
     ):
         assert line in lines
+
+
+def test_the_report_can_be_printed_as_json(sqlite: str, default: VendorMapping) -> None:
+    fill(sqlite, {"cfg_skill": [{"dbid": 5, "name": "x", "tenant_dbid": 1}]})
+    document = msgspec.json.decode(msgspec.json.encode(adapt(sqlite, default).report))
+    assert document["missing_values"] == {"CfgSkill.state": {"count": 1, "dbids": [5]}}
+    assert document["objects"]["CfgSkill"] == 1
 
 
 def test_a_database_without_anything_is_all_report(url: str, default: VendorMapping) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Column, Integer, MetaData, Numeric, String, Table, create_engine, insert
 from sqlalchemy.pool import NullPool
 
@@ -156,7 +157,8 @@ def _sql_type(column: str) -> Any:
 def postgresql_server() -> Iterator[str]:
     """A PostgreSQL server of our own in a temporary folder, on a Unix socket; gives the URL of a database."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    assert programs, "PostgreSQL is not installed: apt-get install postgresql"
+    if not programs:
+        pytest.skip("PostgreSQL is not installed (Debian package postgresql; make test installs it)")
     programs_folder = programs[-1].parent
     folder = Path(tempfile.mkdtemp(prefix="csproxy-pg-"))
     data = folder / "data"

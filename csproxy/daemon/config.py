@@ -16,7 +16,7 @@ from csproxy.core.files.keys import full_text, key_text
 from csproxy.core.files.operations import SKIP, Operation
 from csproxy.core.files.planning import Plan, Workspace, make_plan
 from csproxy.core.files.reading import FileObject, read_file
-from csproxy.core.files.writing import write_file
+from csproxy.core.files.writing import repetitions, write_file
 from csproxy.daemon.config_apply import apply_plan, check_atomic
 from csproxy.daemon.config_session import needed_types, open_client, read_directory
 from csproxy.daemon.config_show import print_plan
@@ -168,6 +168,8 @@ def _export(arguments: argparse.Namespace) -> int:
         async with open_client(flags) as client:
             directory = await read_directory(client, None, timeout_s=flags.timeout_s)
         total = sum(len(directory.objects(number)) for number in directory.types)
+        for text in repetitions(directory):
+            say(f"warning: several objects are called {text}: a file that is imported keeps the first")
         path = None if arguments.file in _STREAM else Path(arguments.file)
         with _opened(path) as file, progress("writing objects") as report:
             for piece in write_file(directory, on_object=_now_and_then(report, total)):

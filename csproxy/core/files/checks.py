@@ -100,7 +100,7 @@ def _changed(work: Workspace, each: FileObject, dbid: int) -> list[str]:
         value = each.values[property.attribute.name]
         if name in each.kind.conditional and not value:
             continue  # a length of 0 counts as not set
-        if value != _stored(work, property, stored):
+        if (value or None) != (_stored(work, property, stored) or None):
             changed.append(name)
     if each.folder is not None and each.key.type != FOLDER:
         folder = work.directory.folder_of(each.key.type, dbid)

@@ -114,9 +114,11 @@ def _reader(attribute: Attribute) -> _Read:
     if name == "groupDBID" and attribute.kind is AttributeKind.INT:
         return _read_group
     convert = _converter(attribute)
+    may_be_nothing = attribute.kind is AttributeKind.STRUCT
 
     def read(target: dict[str, Any], value: Any, context: ReadContext) -> None:
-        target[name] = convert(value, context)
+        if value != "" or not may_be_nothing:
+            target[name] = convert(value, context)
 
     return read
 
@@ -126,7 +128,10 @@ def _converter(attribute: Attribute) -> Callable[[Any, ReadContext], Any]:
     match attribute.kind:
         case AttributeKind.LINK:
             linked = SCHEMA.object_type(target).number
-            return lambda value, context: read_reference(linked, value, tenant=context.tenant, where=context.where)
+            # an empty text is no link: it takes one away, and stands for one that is required and not there
+            return lambda value, context: (
+                read_reference(linked, value, tenant=context.tenant, where=context.where) if value != "" else 0
+            )
         case AttributeKind.LINK_LIST:
             linked = SCHEMA.object_type(target).number
             return lambda value, context: [
@@ -163,8 +168,10 @@ def _writer(attribute: Attribute) -> _Write:
     match attribute.kind:
         case AttributeKind.LINK:
             linked, explicit = SCHEMA.object_type(target).number, name == "campaignDBID"
-            return lambda obj, context: write_reference(
-                context.key(linked, obj[name]), tenant=context.tenant, explicit=explicit
+            return lambda obj, context: (
+                write_reference(context.key(linked, obj[name]), tenant=context.tenant, explicit=explicit)
+                if obj[name]
+                else ""
             )
         case AttributeKind.LINK_LIST:
             linked = SCHEMA.object_type(target).number
@@ -176,7 +183,7 @@ def _writer(attribute: Attribute) -> _Write:
         case AttributeKind.ENUM:
             return lambda obj, context: word_of(target, obj[name])
         case AttributeKind.STRUCT:
-            return lambda obj, context: _write_structure(target, obj[name], context)
+            return lambda obj, context: "" if obj[name] is None else _write_structure(target, obj[name], context)
         case AttributeKind.STRUCT_LIST if target in _MAPS:
             return lambda obj, context: _write_map(target, obj[name], context)
         case AttributeKind.STRUCT_LIST if target == "CfgID":

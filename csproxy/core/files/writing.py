@@ -8,6 +8,7 @@ makes itself, and that nobody has changed, are left out too.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -15,20 +16,21 @@ import msgspec
 
 from csproxy.core.containers import FOLDER, TENANT
 from csproxy.core.files.forms import WriteContext, write_property
-from csproxy.core.files.keys import Directory, Key, key_text
+from csproxy.core.files.keys import Directory, Key, full_text, key_text
 from csproxy.core.files.kind_rows import FORMAT_NAME, FORMAT_VERSION
 from csproxy.core.files.kinds import KINDS, Kind
 from csproxy.core.files.references import write_folder
 from csproxy.core.model import SCHEMA, AttributeKind
 
-__all__ = ["write_file", "write_object"]
+__all__ = ["repetitions", "write_file", "write_object"]
 
 _NOT_WRITTEN: Final = frozenset({("roles", "members"), ("persons", "password"), ("applications", "password")})
 _DEFAULTS: Final[Mapping[AttributeKind, Any]] = {
     AttributeKind.TEXT: "",
     AttributeKind.INT: 0,
     AttributeKind.ENUM: 0,
-    AttributeKind.STRUCT: {},
+    AttributeKind.STRUCT: None,
+    AttributeKind.LINK: 0,
 }
 _SET_BY_SERVERS: Final = {"state": 1, "folderClass": 1}
 """What a server gives every object that is created without it: enabled, an ordinary folder."""
@@ -55,6 +57,19 @@ def write_file(directory: Directory, *, on_object: Callable[[int], object] = lam
     yield "\n}\n"
 
 
+def repetitions(directory: Directory) -> list[str]:
+    """The texts of references that more than one object has: of these a file that is read keeps the first.
+
+    Only types without a unique key (formats, treatments) can have them.
+    """
+    found: list[str] = []
+    for kind in KINDS:
+        if not kind.type.unique_keys:
+            seen = Counter(directory.key(kind.type.number, dbid) for dbid in directory.objects(kind.type.number))
+            found += [full_text(key) for key, count in seen.items() if count > 1]
+    return sorted(found)
+
+
 def write_object(kind: Kind, obj: Mapping[str, Any], key: Key, directory: Directory) -> dict[str, Any]:
     """One object in JSON. Links of ``obj`` may be DBIDs that the directory knows, or keys."""
     context = WriteContext(directory, _tenant(kind, obj, key, directory))
@@ -71,6 +86,9 @@ def write_object(kind: Kind, obj: Mapping[str, Any], key: Key, directory: Direct
             result[property.name] = write_property(property, absent, context)
         elif name in _SET_BY_SERVERS:
             result[property.name] = write_property(property, {name: _SET_BY_SERVERS[name]}, context)
+    for outer, _, inner in (name.partition(".") for name in kind.required):
+        if inner and isinstance(result.get(outer), dict):
+            result[outer].setdefault(inner, 0)  # the one there is (logEventID) is a number
     if number == FOLDER:
         holder, _, path = key.parts
         parent = directory.objects(FOLDER).get((obj.get("parentID") or {}).get("DBID", 0), {})

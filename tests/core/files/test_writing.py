@@ -10,6 +10,7 @@ import pytest
 
 from csproxy.core.changes import Action, Change, Position
 from csproxy.core.files.reading import read_file
+from csproxy.core.files.writing import repetitions
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
 from csproxy.core.wellknown import well_known_objects
@@ -293,6 +294,25 @@ def test_references_into_another_tenant_say_so() -> None:
     assert written["places"][0]["capacityRule"] == {"name": "r", "tenant": T}
     group = next(each for each in written["accessGroups"] if each["group"]["name"] == "g")
     assert group["members"] == [{"type": "person", "employeeId": "0", "tenant": T}]
+    other = Bench()
+    other.bring(bench.export())
+    assert other.export() == bench.export()
+
+
+def test_objects_that_a_file_cannot_tell_apart_are_told() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.create("format", {"name": "same", "tenantDBID": 1})
+    assert repetitions(bench.directory()) == ["format [Environment/same]"]
+
+
+def test_a_link_that_is_required_and_not_there_is_an_empty_text() -> None:
+    bench = Bench()
+    bench.create("gvpCustomer", {"name": "c", "tenantDBID": 1})
+    bench.create("host", {"name": "bare", "type": 1, "LCAPort": "1"})
+    written = json.loads(bench.export())
+    assert written["gvpCustomers"][0]["reseller"] == ""
+    assert written["hosts"][0]["osInfo"] == ""
     other = Bench()
     other.bring(bench.export())
     assert other.export() == bench.export()

@@ -21,6 +21,7 @@ WRITES = {
     MessageId.UPDATE_OBJECT,
     MessageId.DELETE_OBJECT,
     MessageId.APPLY_TRANSACTION,
+    MessageId.WRITE_OUTCOME,
     MessageId.AUTHENTICATE,
     MessageId.CHANGE_PASSWORD,
     MessageId.READ_HISTORY,

@@ -130,3 +130,35 @@ def test_a_transaction_is_its_changes_one_after_the_other() -> None:
 
     check()
     assert min(outcomes["accepted"], outcomes["refused"]) > 200, outcomes
+
+
+INNER = sorted({name for structure in SCHEMA.structures.values() for name in structure.attributes})
+SCALARS = st.none() | st.booleans() | st.integers(-5, 200) | st.integers() | st.floats() | st.text(max_size=3)
+HOSTILE: st.SearchStrategy[Any] = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*INNER, "added", "changed", "deleted"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def hostile_content(number: int) -> st.SearchStrategy[tuple[int, dict[str, Any]]]:
+    names = sorted(SCHEMA.types[number].attributes)
+    return st.tuples(st.just(number), st.dictionaries(st.sampled_from(names), HOSTILE, max_size=4))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from([7, 8, 8, 9]),
+    st.sampled_from(sorted(SCHEMA.types)).flatmap(hostile_content),
+    st.sampled_from([1, 3, 97, 99, 100, -1, 5000]),
+    st.integers(-3, 110),
+)
+def test_whatever_a_change_holds_it_is_planned_or_refused(
+    message: int, typed: tuple[int, dict[str, Any]], dbid: int, folder: int
+) -> None:
+    desk, (number, content) = Desk(), typed
+    change = RequestedChange(message=message, type=number, dbid=dbid, object=content, delta=content, folder=folder)
+    planned(desk, [_create(13, {"DBID": -1, "name": "a", "tenantDBID": 1}), change])

@@ -146,6 +146,40 @@ def test_atomic_is_one_transaction_or_a_refusal(port: int, tmp_path: Path) -> No
     assert answer("read", "person", "user_name=same", port=port) == []
 
 
+def test_default_folders_of_new_objects_are_changed_once_they_are_there(port: int, tmp_path: Path) -> None:
+    owner = {"type": "switch", "name": "late", "tenant": T}
+    document = {
+        "physicalSwitches": [{"name": "late office", "type": "fujitsu"}],
+        "switches": [{"name": "late", "tenant": T, "physicalSwitch": "late office"}],
+        "folders": [
+            {"name": "DNs", "type": "dn", "description": "ours", "folder": {"type": "dn", "owner": owner, "path": []}}
+        ],
+    }
+    path = write(tmp_path, document)
+    refused = tool("config", "import", path, "--yes", "--atomic", port=port)
+    assert refused.returncode == 1
+    assert "leave --atomic out" in refused.stderr
+    made = answer("config", "import", path, "--yes", port=port)
+    assert (made["created"], made["updated"]) == (2, 1)
+    assert answer("config", "import", path, "--yes", port=port)["skipped"] == 3
+
+
+def test_a_cycle_is_created_and_then_updated_in_one_transaction(port: int, tmp_path: Path) -> None:
+    document = {
+        "tenants": [{"name": "circle", "defaultCapacityRule": "rule"}],
+        "scripts": [{"name": "rule", "tenant": "circle", "type": "capacityRule"}],
+    }
+    made = answer("config", "import", write(tmp_path, document), "--yes", "--atomic", port=port)
+    assert [(each["action"], each["type"]) for each in made["objects"]] == [
+        ("create", "tenant"),
+        ("create", "script"),
+        ("update", "tenant"),
+    ]
+    (tenant,) = answer("read", "tenant", "name=circle", port=port)
+    (script,) = answer("read", "script", "name=rule", port=port)
+    assert tenant["defaultCapacityRuleDBID"] == script["DBID"]
+
+
 def test_a_broken_off_import_says_how_far_it_came_and_can_be_repeated(port: int, tmp_path: Path) -> None:
     names = [f"long {n:04}" for n in range(1100)]
     bad = [{"tenant": T, "employeeId": n, "userName": "twice"} for n in ("y1", "y2")]

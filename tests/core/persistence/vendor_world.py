@@ -173,12 +173,15 @@ def postgresql_server() -> Iterator[str]:
         subprocess.run(command, check=True, cwd=folder, timeout=100, stdout=subprocess.DEVNULL, **as_user)
 
     settings = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    # It stops the server when its standard input ends: at the end of the tests, and also when they are killed.
+    stop = 'cat; "$0" -D "$1/data" -m immediate stop; rm -rf "$1"'
+    command = ["sh", "-c", stop, str(programs_folder / "pg_ctl"), str(folder)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/", **quiet, **as_user)
     try:
         run("initdb", "-D", str(data), "-U", "csproxy", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         run("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-w", "-o", settings, "start")
-        try:
-            yield f"postgresql+psycopg://csproxy@/postgres?host={folder}"
-        finally:
-            run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        yield f"postgresql+psycopg://csproxy@/postgres?host={folder}"
     finally:
-        shutil.rmtree(folder)
+        watcher.communicate(timeout=100)
+        shutil.rmtree(folder, ignore_errors=True)

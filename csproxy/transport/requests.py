@@ -223,7 +223,7 @@ async def _write_all(connection: ServerConnection) -> None:
         except REFUSALS as e:
             connection.refuse(frame, e)
         finally:
-            connection.writes.popleft()
+            connection.writes.pop(0)
         connection.unblock_if_free()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -139,6 +140,14 @@ class SimulatedClient:
         client._link.forget_position = forget_and_count  # type: ignore[method-assign]
         return client
 
+    async def pause(self, seconds: float) -> None:
+        """Wait, in a run that goes in steps until the next of them."""
+        step_s = self.world.plan.step_s
+        if step_s:
+            now = self.world.sim.now()
+            seconds = (math.floor((now + seconds) / step_s) + 1) * step_s - now
+        await anyio.sleep(seconds)
+
     def sample(self) -> None:
         """Note how far the streams have come; called after everything that arrived."""
         for stream, history in self.live.items():
@@ -174,7 +183,7 @@ class Subscriber(SimulatedClient):
             except (ServerError, TimedOutError) as e:
                 self.world.note(f"{self.name}: subscribing failed: {e}")
                 since = None
-                await anyio.sleep(self.rng.uniform(0.1, 0.5))
+                await self.pause(self.rng.uniform(0.1, 0.5))
 
     async def follow_once(self, client: ConfigClient, interest: Interest, since: Position | None) -> Position | None:
         """One subscription until it ends; returns where to go on, None to start anew."""
@@ -212,7 +221,7 @@ class Subscriber(SimulatedClient):
                     changes = tuple(map(_delivered, transaction.changes, transaction.from_history))
                     history.events.append(Arrived(now(), transaction.end, changes))
                     if pause_s and not self.world.is_quiet:
-                        await anyio.sleep(pause_s)
+                        await self.pause(pause_s)
                 history.is_open = False
                 return stream.position
         except HistoryExpiredError:
@@ -232,9 +241,9 @@ class Subscriber(SimulatedClient):
     async def read_often(self, client: ConfigClient) -> None:
         rng = self.rng
         while True:
-            await anyio.sleep(rng.expovariate(1 / rng.choice([0.3, 2.0])))
+            await self.pause(rng.expovariate(1 / rng.choice([0.3, 2.0])))
             if self.world.is_quiet:
-                await anyio.sleep(5)
+                await self.pause(5)
             try:
                 kind = rng.choice(READ_TYPES)
                 choice = rng.random()
@@ -270,7 +279,7 @@ class Subscriber(SimulatedClient):
         answer = await connection.request(MessageId.OPEN_SNAPSHOT, Empty(), timeout_s=5.0)
         handle = decode_payload(SnapshotHandle, answer.payload).snapshot
         for kind in self.rng.sample(READ_TYPES, 3):
-            await anyio.sleep(self.rng.uniform(0, 0.3))
+            await self.pause(self.rng.uniform(0, 0.3))
             await connection.request(
                 MessageId.READ_OBJECTS, ReadObjects(type=kind, snapshot=handle), timeout_s=8.0, on_part=_ignore
             )
@@ -290,7 +299,7 @@ class WriterClient(SimulatedClient):
 
     async def work(self, client: ConfigClient) -> None:
         while not self.world.is_quiet:
-            await anyio.sleep(self.rng.expovariate(1 / self.world.plan.write_pause_s))
+            await self.pause(self.rng.expovariate(1 / self.world.plan.write_pause_s))
             try:
                 await self.rng.choice(self._actions())(client)
             except (ServerError, TimedOutError, ConnectionLostError) as e:

@@ -23,7 +23,7 @@ from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, RemoteProtocolError, ServerError, StoreError
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
-from csproxy.transport.replay import Replay
+from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 from csproxy.transport.wire.messages import Error, MessageId
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
@@ -57,6 +57,7 @@ class ServerConnection:
 
     __slots__ = (
         "_backlog",
+        "_has_lagged",
         "_is_blocked",
         "_out",
         "_out_bytes",
@@ -93,6 +94,7 @@ class ServerConnection:
         self.writes: list[Frame] = []
         self.is_closed = False
         self._backlog: list[Frame] = []
+        self._has_lagged = False
         self._is_blocked = False
         self._waiting = 0
         self._out: list[bytes] | None = None
@@ -297,6 +299,7 @@ class ServerConnection:
         """Go on from ``cursor`` of the log when the channel has room."""
         assert self.cls is not None
         self.live = False
+        self._has_lagged = True
         self._replays.append(Replay(cursor, None, self.cls))
         self.server.congested(self)
         if self.channel.pending_bytes <= HIGH_WATER_BYTES:
@@ -323,6 +326,7 @@ class ServerConnection:
         while self._replays and not self.is_closed:
             replay = self._replays[0]
             if channel.pending_bytes > HIGH_WATER_BYTES and replay.cursor >= log_.start:
+                self._has_lagged = True
                 self.server.congested(self)
                 return
             try:
@@ -339,6 +343,7 @@ class ServerConnection:
             if finished:
                 self._finish(replay)
             elif clock() >= deadline:
+                self._has_lagged = True
                 self.server.call_soon(self._work)
                 return
 
@@ -350,6 +355,11 @@ class ServerConnection:
         if replay.end is None:
             self.live = True
             self.next_ordinal = self.server.log.end
+            if self._has_lagged:
+                # Its class may have been sent a mark meanwhile, which is not in the log and does not come again.
+                self._has_lagged = False
+                self._flush_out()
+                self.channel.write(progress_mark(self.server.position))
 
     def _finish_class(self, cls: SubscriptionClass[Member], end: int) -> None:
         """Bound what is still due under the old subscriptions, before new ones apply."""

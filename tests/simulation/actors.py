@@ -165,6 +165,8 @@ class Subscriber(SimulatedClient):
         rng = self.rng
         if self.tenant and rng.random() < 0.3:
             interests = [Interest(tenant_id=self.tenant)]
+        elif rng.random() < 0.4:  # often the same as others have: they are one class then
+            interests = [rng.choice(INTERESTS[:3])]
         else:
             interests = rng.sample(INTERESTS, rng.randint(1, 3))
             if rng.random() < 0.3:

@@ -32,6 +32,7 @@ class RunPlan:
     proxies_listen_early: bool
     commit_errors: float
     ping_interval_s: float
+    clients_per_turn: int
 
     @staticmethod
     def draw(rng: random.Random) -> RunPlan:
@@ -57,4 +58,5 @@ class RunPlan:
             proxies_listen_early=rng.random() < 0.5,
             commit_errors=rng.choice([0.0, 0.0, 0.05]),
             ping_interval_s=rng.choice([2.0, 6.0]),
+            clients_per_turn=rng.choice([1, 128]),
         )

@@ -165,7 +165,7 @@ class Subscriber(SimulatedClient):
         rng = self.rng
         if self.tenant and rng.random() < 0.3:
             interests = [Interest(tenant_id=self.tenant)]
-        elif rng.random() < 0.4:  # often the same as others have: they are one class then
+        elif rng.random() < (0.9 if self.world.plan.step_s else 0.4):  # often the same as others have: they are one class then
             interests = [rng.choice(INTERESTS[:3])]
         else:
             interests = rng.sample(INTERESTS, rng.randint(1, 3))
@@ -180,6 +180,8 @@ class Subscriber(SimulatedClient):
         """Subscribe, again and again when the place is lost."""
         since: Position | None = None
         while True:
+            if self.rng.random() < 0.3:
+                since = None
             try:
                 since = await self.follow_once(client, interest, since)
             except (ServerError, TimedOutError) as e:
@@ -207,7 +209,7 @@ class Subscriber(SimulatedClient):
             buffer_bytes=rng.choice([1_000, 4 * 1024 * 1024]),
         )
         pause_s = rng.choice([0.0, 0.0, 0.02, 0.5])
-        ends_at = now() + rng.uniform(5, 200)
+        ends_at = now() + (rng.uniform(0.1, 6) if self.world.plan.step_s else rng.uniform(5, 200))
         try:
             self.starting += 1
             try:

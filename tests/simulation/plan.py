@@ -38,7 +38,7 @@ class RunPlan:
     def draw(rng: random.Random) -> RunPlan:
         """Draw all parameters."""
         small_window = rng.random() < 0.6
-        step_s = rng.choice([0.0, 0.0, 0.02])
+        step_s = rng.choice([0.0, 0.0, 0.02, 0.1])
         return RunPlan(
             duration_s=rng.uniform(12, 25),
             clients=rng.randint(3, 6),

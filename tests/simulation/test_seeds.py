@@ -28,7 +28,7 @@ LEAST = {
     "reads": 500,
     "reconnects": 25,
     "restores": 2,
-    "expired": 10,
+    "expired": 5,
     "overflows": 5,
     "unknown writes": 1,
     "loads": 20,

@@ -7,8 +7,8 @@ workers=${WORKERS:-2}
 export PYTHONHASHSEED=0
 rm -f .coverage .coverage.*
 
-"$python" -m pytest tests/core -q -n "$workers" --cov --cov-report=
+"$python" -m pytest tests/core -q -n "$workers" --dist worksteal --cov --cov-report=
 "$python" -m coverage report --include='csproxy/core/*' --fail-under=100
 
-"$python" -m pytest tests --ignore=tests/core -q -n "$workers" --cov --cov-append --cov-report=
+"$python" -m pytest tests --ignore=tests/core -q -n "$workers" --dist worksteal --cov --cov-append --cov-report=
 "$python" -m coverage report --fail-under=95

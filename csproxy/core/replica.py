@@ -141,6 +141,18 @@ class Replica:
         first = transactions[0][0].position
         self.log.begin(Position(first.epoch, first.uen - 1))
         now_s = self._clock()
+        # What is gone shows in its deletion, which is in the history if any change of it is. Its earlier changes,
+        # and those of what belonged to it, concern the same tenants.
+        gone = {
+            (change.type, change.dbid): change.former
+            for transaction in transactions
+            for change in transaction
+            if change.former is not None
+        }
+
+        def lookup(type_number: int, dbid: int) -> bytes | None:
+            return self.cache.get(type_number, dbid) or gone.get((type_number, dbid))
+
         for transaction in transactions:
             self.log.append(
                 [
@@ -148,7 +160,7 @@ class Replica:
                         change.position,
                         change.type,
                         change.dbid,
-                        self._tenants_then(change),
+                        tenants_of(change.type, change.dbid, lookup),
                         0,
                         0,
                         change.frame,
@@ -159,16 +171,6 @@ class Replica:
                 ],
                 now_s=now_s,
             )
-
-    def _tenants_then(self, change: Change) -> tuple[int, ...]:
-        """The tenants of a change's object; those of what it was if it is gone."""
-        former = change.former
-        if former is None or self.cache.get(change.type, change.dbid) is not None:
-            return self.cache.tenants_of(change.type, change.dbid)
-        gone = (change.type, change.dbid)
-        return tenants_of(
-            *gone, lambda number, dbid: former if (number, dbid) == gone else self.cache.get(number, dbid)
-        )
 
     def _difference(
         self, differences: Sequence[Difference], before: ConfigurationCache, position: Position

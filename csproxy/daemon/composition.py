@@ -43,7 +43,7 @@ _log = logging.getLogger("csproxy.daemon")
 
 STOP_GRACE_S: Final = 5.0
 """How long clients may take to go when the server stops."""
-_READ_ONLY: Final = "this Configuration Server Proxy is read-only: write to the master"
+_READ_ONLY: Final = "this Configuration Server Proxy is read-only: write to the master, {master}"
 
 
 class Daemon:
@@ -121,7 +121,7 @@ class Daemon:
                 self._keep_history(server, history)
                 self._apply_delay_reload()
                 server.administration = UpstreamAdministration(source)
-                server.writer = ReadOnlyWriter(_READ_ONLY)
+                server.writer = ReadOnlyWriter(_READ_ONLY.format(master=master))
                 server.authenticator = _EmptyPasswordRule(UpstreamAuthenticator(source, server), self._options)
                 # nothing listens before there is a complete state to serve
                 if not await self._shutdown.unless_requested(source.wait_live):

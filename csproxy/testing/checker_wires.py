@@ -54,13 +54,17 @@ def check_wires(wires: Sequence[WireHistory], log: MasterLog, reloads: Sequence[
 
 # P1
 
+_SUBSCRIBED: Final = frozenset({MessageId.NOTIFICATION_REGISTERED, MessageId.HISTORY_LOG_SENT, MessageId.LOAD_GRANTED})
+
 
 def check_order(wire: WireHistory, replays: Sequence[Replayed]) -> Iterator[Violation]:
-    """P1: UENs of the live stream ascend over the connection, those of a replay within it."""
-    seen = 0
+    """P1: UENs of the live stream ascend, beginning after the first subscription; those of a replay do so within it."""
+    seen = -1
     was_reload = False
     for index, event in enumerate(wire.events):
-        if isinstance(event, Notified) and not event.change.from_history:
+        if isinstance(event, Answered) and event.message in _SUBSCRIBED and seen < 0:
+            seen = event.position.uen
+        elif isinstance(event, Notified) and not event.change.from_history:
             change = event.change
             uen = change.position.uen
             if uen < seen or (uen == seen and not (was_reload and change.is_reload)):

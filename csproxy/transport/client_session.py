@@ -145,10 +145,11 @@ class ClientSession:
         self._is_complete = True
 
     async def _resume(self, connection: Connection, *, restored: bool) -> None:
-        """Get what the streams missed; those that stand before the server's history are ended, oldest first."""
+        """Get what the streams missed; those that stand before the server's history are ended."""
         assert self.registered is not None
         while True:
-            wanted, position = self._hub.resume_point(connection.order)
+            find = self._hub.resume_point if restored else self._hub.newest_point
+            wanted, position = find(connection.order)
             if not wanted:
                 if restored:  # the session stays silent until it asks
                     await self._history_log(connection, connection.position)

@@ -218,6 +218,11 @@ class ChangeStream:
             if self._received == _NONE:
                 self._received = self._taken = position
 
+    def fall_behind(self) -> None:
+        """Take nothing more until the consumer has what is buffered; then the stream subscribes again."""
+        self._state = _State.BEHIND
+        self._wake()
+
     def offer(self, transaction: RawTransaction, order: EpochOrder) -> None:
         """Take what matches of a complete transaction, unless it was taken before."""
         if self._state is not _State.LIVE or not order.is_later(transaction.end, self._received):
@@ -386,13 +391,29 @@ class SubscriptionHub:
         return [stream for stream in self._streams if stream.is_live]
 
     def resume_point(self, order: EpochOrder) -> tuple[list[Subscription], Position]:
-        """What to subscribe to again, and since when: the earliest position that a stream has."""
+        """What a restored session goes on with, and since when: the earliest position that a stream has."""
         live = self.live()
         oldest = _NONE
         for stream in live:
             if oldest == _NONE or order.is_later(oldest, stream.received):
                 oldest = stream.received
         return list(dict.fromkeys(stream.wanted for stream in live)), oldest
+
+    def newest_point(self, order: EpochOrder) -> tuple[list[Subscription], Position]:
+        """What to subscribe to again in a new session, and since when: the latest position that a stream has.
+
+        Streams that stand elsewhere take nothing until they have subscribed again, each from its own
+        place. Together they could not be resumed: the server may be behind some of them, or may have
+        read everything anew in between, and then tells the difference since a place that they have left.
+        """
+        newest = _NONE
+        for stream in self.live():
+            if order.is_later(stream.received, newest):
+                newest = stream.received
+        for stream in self.live():
+            if stream.received != newest:
+                stream.fall_behind()
+        return list(dict.fromkeys(stream.wanted for stream in self.live())), newest
 
     def expire(self, position: Position, error: CsproxyError) -> None:
         """The server has no history since ``position``: end the streams that stand there.

@@ -7,6 +7,7 @@ permission_requests.py and information_requests.py.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -284,7 +285,7 @@ async def _write_all(connection: ServerConnection) -> None:
         except REFUSALS as e:
             connection.refuse(frame, e)
         finally:
-            connection.writes.popleft()
+            connection.writes.pop(0)
         connection.unblock_if_free()
 
 
@@ -349,9 +350,18 @@ def _resume(connection: ServerConnection, frame: Frame, interests: frozenset[Int
 
 
 def _is_ahead(connection: ServerConnection, frame: Frame) -> bool:
-    """Whether the client has seen more than this server; it is never shown an older state."""
-    own = connection.server.position
-    return frame.epoch == own.epoch and frame.uen > own.uen
+    """Whether the client has seen more than this server; it is never shown an older state.
+
+    The epoch may be a later one than that of the data: a proxy learns the table of its master before the changes.
+    """
+    server = connection.server
+    if frame.uen <= server.position.uen:
+        return False
+    first_uens = [epoch.first_uen for epoch in server.epochs]
+    for epoch, next_first in zip(server.epochs, [*first_uens[1:], math.inf], strict=False):
+        if epoch.epoch == frame.epoch:
+            return frame.uen < next_first
+    return False
 
 
 def _registered(frame: Frame, position: Position) -> bytes:

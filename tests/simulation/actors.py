@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -139,6 +140,14 @@ class SimulatedClient:
         client._link.forget_position = forget_and_count  # type: ignore[method-assign]
         return client
 
+    async def pause(self, seconds: float) -> None:
+        """Wait, in a run that goes in steps until the next of them."""
+        step_s = self.world.plan.step_s
+        if step_s:
+            now = self.world.sim.now()
+            seconds = (math.floor((now + seconds) / step_s) + 1) * step_s - now
+        await anyio.sleep(seconds)
+
     def sample(self) -> None:
         """Note how far the streams have come; called after everything that arrived."""
         for stream, history in self.live.items():
@@ -156,6 +165,8 @@ class Subscriber(SimulatedClient):
         rng = self.rng
         if self.tenant and rng.random() < 0.3:
             interests = [Interest(tenant_id=self.tenant)]
+        elif rng.random() < (0.9 if self.world.plan.step_s else 0.4):  # often the same as others have: they are one class then
+            interests = [rng.choice(INTERESTS[:3])]
         else:
             interests = rng.sample(INTERESTS, rng.randint(1, 3))
             if rng.random() < 0.3:
@@ -169,12 +180,14 @@ class Subscriber(SimulatedClient):
         """Subscribe, again and again when the place is lost."""
         since: Position | None = None
         while True:
+            if self.rng.random() < 0.3:
+                since = None
             try:
                 since = await self.follow_once(client, interest, since)
             except (ServerError, TimedOutError) as e:
                 self.world.note(f"{self.name}: subscribing failed: {e}")
                 since = None
-                await anyio.sleep(self.rng.uniform(0.1, 0.5))
+                await self.pause(self.rng.uniform(0.1, 0.5))
 
     async def follow_once(self, client: ConfigClient, interest: Interest, since: Position | None) -> Position | None:
         """One subscription until it ends; returns where to go on, None to start anew."""
@@ -196,7 +209,7 @@ class Subscriber(SimulatedClient):
             buffer_bytes=rng.choice([1_000, 4 * 1024 * 1024]),
         )
         pause_s = rng.choice([0.0, 0.0, 0.02, 0.5])
-        ends_at = now() + rng.uniform(5, 200)
+        ends_at = now() + (rng.uniform(0.1, 6) if self.world.plan.step_s else rng.uniform(5, 200))
         try:
             self.starting += 1
             try:
@@ -212,7 +225,7 @@ class Subscriber(SimulatedClient):
                     changes = tuple(map(_delivered, transaction.changes, transaction.from_history))
                     history.events.append(Arrived(now(), transaction.end, changes))
                     if pause_s and not self.world.is_quiet:
-                        await anyio.sleep(pause_s)
+                        await self.pause(pause_s)
                 history.is_open = False
                 return stream.position
         except HistoryExpiredError:
@@ -232,9 +245,9 @@ class Subscriber(SimulatedClient):
     async def read_often(self, client: ConfigClient) -> None:
         rng = self.rng
         while True:
-            await anyio.sleep(rng.expovariate(1 / rng.choice([0.3, 2.0])))
+            await self.pause(rng.expovariate(1 / rng.choice([0.3, 2.0])))
             if self.world.is_quiet:
-                await anyio.sleep(5)
+                await self.pause(5)
             try:
                 kind = rng.choice(READ_TYPES)
                 choice = rng.random()
@@ -270,7 +283,7 @@ class Subscriber(SimulatedClient):
         answer = await connection.request(MessageId.OPEN_SNAPSHOT, Empty(), timeout_s=5.0)
         handle = decode_payload(SnapshotHandle, answer.payload).snapshot
         for kind in self.rng.sample(READ_TYPES, 3):
-            await anyio.sleep(self.rng.uniform(0, 0.3))
+            await self.pause(self.rng.uniform(0, 0.3))
             await connection.request(
                 MessageId.READ_OBJECTS, ReadObjects(type=kind, snapshot=handle), timeout_s=8.0, on_part=_ignore
             )
@@ -290,7 +303,7 @@ class WriterClient(SimulatedClient):
 
     async def work(self, client: ConfigClient) -> None:
         while not self.world.is_quiet:
-            await anyio.sleep(self.rng.expovariate(1 / self.world.plan.write_pause_s))
+            await self.pause(self.rng.expovariate(1 / self.world.plan.write_pause_s))
             try:
                 await self.rng.choice(self._actions())(client)
             except (ServerError, TimedOutError, ConnectionLostError) as e:

@@ -35,6 +35,8 @@ class Faults:
             self.half_open,
             self.isolate_proxy,
             self.isolate_proxy,
+            self.lag_proxy,
+            self.lag_proxy,
             self.slow_reader,
             self.slow_reader,
             self.restart,
@@ -56,6 +58,8 @@ class Faults:
         for host in self.world.hosts:
             network.read_slowly(host, bytes_per_s=None)
             network.delay(host, extra_s=0.0)
+        for link in self.world.links:
+            network.delay(*link, extra_s=0.0)
         for process in self.world.processes:
             process.start()
 
@@ -99,6 +103,13 @@ class Faults:
         self.world.network.cut(proxy, "master")
         self.world.network.partition(proxy, "master")
         self._later(self.rng.choice([2.0, 6.0]), lambda: self.world.network.heal(proxy, "master"))
+
+    def lag_proxy(self) -> None:
+        """Its clients see more at other servers than it has yet."""
+        proxy = self.rng.choice(PROXIES)
+        self.world.network.delay(proxy, "master", extra_s=self.rng.uniform(0.3, 4.0))
+        self._later(self.rng.uniform(2, 8), lambda: self.world.network.delay(proxy, "master", extra_s=0.0))
+        self._later(self.rng.uniform(0.3, 1.0), self.cut)
 
     def slow_reader(self) -> None:
         client = self.rng.choice([host for host in self.world.hosts if host.startswith("client")])

@@ -10,12 +10,17 @@ from csproxy.core.changelog import WindowLimits
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The parameters of one run; times in seconds, sizes in bytes."""
+    """The parameters of one run; times in seconds, sizes in bytes.
+
+    ``step_s`` above 0: latency is constant and all waits are multiples of it, so that much happens
+    in one turn of the event loop.
+    """
 
     duration_s: float
     clients: int
     writers: int
     latency_s: tuple[float, float]
+    step_s: float
     window_bytes: int
     history: WindowLimits
     packet_bytes: int
@@ -27,16 +32,19 @@ class RunPlan:
     proxies_listen_early: bool
     commit_errors: float
     ping_interval_s: float
+    clients_per_turn: int
 
     @staticmethod
     def draw(rng: random.Random) -> RunPlan:
         """Draw all parameters."""
         small_window = rng.random() < 0.6
+        step_s = rng.choice([0.0, 0.0, 0.02, 0.1])
         return RunPlan(
             duration_s=rng.uniform(12, 25),
             clients=rng.randint(3, 6),
             writers=rng.randint(1, 2),
-            latency_s=(0.0005, rng.choice([0.002, 0.02, 0.1])),
+            latency_s=(step_s, step_s) if step_s else (0.0005, rng.choice([0.002, 0.02, 0.1])),
+            step_s=step_s,
             window_bytes=rng.choice([1_500, 16 * 1024, 256 * 1024]),
             history=WindowLimits(rng.randint(3, 40), rng.choice([0.0, 0.0, 5.0]), rng.choice([500, 5_000, 50_000]))
             if small_window
@@ -50,4 +58,5 @@ class RunPlan:
             proxies_listen_early=rng.random() < 0.5,
             commit_errors=rng.choice([0.0, 0.0, 0.05]),
             ping_interval_s=rng.choice([2.0, 6.0]),
+            clients_per_turn=rng.choice([1, 128]),
         )

@@ -122,6 +122,7 @@ class Process:
             random_bytes=self.rng.randbytes,
             settings=settings,
         )
+        self.server.fan_out._clients_per_turn = plan.clients_per_turn
         return self.server
 
     @asynccontextmanager

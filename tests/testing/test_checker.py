@@ -381,6 +381,12 @@ BROKEN: dict[str, tuple[str, Callable[[], History]]] = {
     "a deletion of what is not there": ("P25", lambda: over_reload(6, 8, reloaded(Action.DELETED, SKILL, 999, "", 8))),
     # connections
     "UENs that go back": ("P1", lambda: wire(note(2), note(1))),
+    "a change from before the subscription": (
+        "P1",
+        lambda: wire(
+            asks(MessageId.REGISTER_NOTIFICATION, WANT_SKILLS), answer(MessageId.NOTIFICATION_REGISTERED, 2), note(1)
+        ),
+    ),
     "a live change that comes again": ("P1", lambda: wire(note(2), note(2))),
     "a replay that goes back": (
         "P1",

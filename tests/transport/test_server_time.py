@@ -20,6 +20,7 @@ from csproxy.errors import (
     ConnectionLostError,
     CsproxyError,
     ErrorCode,
+    HistoryExpiredError,
     LoginIncorrectError,
     ServerError,
     StoreError,
@@ -295,6 +296,20 @@ def test_a_position_that_does_not_come_ends_in_a_retryable_error(message: Messag
         assert caught.value.retry_after_s > 0
         assert 2.9 < site.simulation.now() - began < 3.5
         await client.request(MessageId.PING)
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("message", [MessageId.RESUME_FROM, MessageId.REGISTER_NOTIFICATION])
+def test_a_position_of_an_epoch_that_is_known_before_its_changes_is_waited_for(message: MessageId) -> None:
+    async def main(site: World) -> None:
+        client = await site.connect()
+        site.server.set_epochs([Epoch(EPOCH, 1), Epoch(88, 3)])
+        with pytest.raises(ServerError, match="has not reached UEN 5") as caught:
+            await client.request(message, b"", minimum=Position(88, 5))
+        assert caught.value.retry_after_s > 0
+        with pytest.raises(HistoryExpiredError, match="took over at UEN 3"):
+            await client.request(message, b"", minimum=Position(EPOCH, 5))
 
     simulated(main)
 

@@ -177,8 +177,9 @@ def test_history_from_before_the_data_set_can_be_resumed_from() -> None:
         [[created(1, skill(1, tenant=9))], [created(2, skill(2, tenant=4))], [deleted(3, skill(1, tenant=9))]]
     )
     assert target.log.floor == Position(EPOCH, 0)
-    records = list(target.log.records(target.log.locate(Position(EPOCH, 1), epochs=EPOCHS), target.log.end))
-    assert [(record.position.uen, record.tenants) for record in records] == [(2, (4,)), (3, (9,))]
+    records = list(target.log.records(target.log.locate(Position(EPOCH, 0), epochs=EPOCHS), target.log.end))
+    assert [(record.position.uen, record.tenants) for record in records] == [(1, (9,)), (2, (4,)), (3, (9,))]
+    assert target.log.locate(Position(EPOCH, 1), epochs=EPOCHS) == 1
 
 
 def test_no_history_leaves_the_log_as_it_is() -> None:

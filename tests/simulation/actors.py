@@ -165,9 +165,7 @@ class Subscriber(SimulatedClient):
         rng = self.rng
         if self.tenant and rng.random() < 0.3:
             interests = [Interest(tenant_id=self.tenant)]
-        elif rng.random() < (
-            0.9 if self.world.plan.step_s else 0.4
-        ):  # often the same as others have: they are one class then
+        elif rng.random() < (0.9 if self.world.plan.step_s else 0.4):  # often what others have: one class
             interests = [rng.choice(INTERESTS[:3])]
         else:
             interests = rng.sample(INTERESTS, rng.randint(1, 3))

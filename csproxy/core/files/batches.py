@@ -8,7 +8,7 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from csproxy.core.containers import FOLDER, held_types
 from csproxy.core.files.keys import Key
@@ -18,8 +18,6 @@ from csproxy.core.rules import MAX_CHANGES, state_path
 from csproxy.errors import ConfigurationError
 
 __all__ = ["Creation", "Numbering", "Update", "batches", "size_of"]
-
-_STATES: Final = frozenset({"state", "groupInfo"})
 
 
 class Creation(NamedTuple):
@@ -67,10 +65,7 @@ def _changes_state(operation: Operation) -> bool:
     """Whether an update sets a state that is different now."""
     if operation.action == CREATE or not operation.dbid:
         return False
-    path = state_path(operation.object.kind.type)
-    if path is None:
-        return False
-    outer, _, inner = path.partition(".")
+    outer, _, inner = str(state_path(operation.object.kind.type)).partition(".")  # every kind has a state
     now, then = operation.before.get(outer), operation.values.get(outer)
     if inner:
         now, then = (now or {}).get(inner), (then or {}).get(inner)

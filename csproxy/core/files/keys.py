@@ -186,9 +186,7 @@ class Directory:
         return index.get(key, 0)
 
     def settle(self, key: Key) -> Key:
-        """A key with its open part filled in: the DN without a name if there is one, else the only one."""
-        if key.type != _DN or key.parts[_DN_NAME]:
-            return key
+        """A DN's key with its open name filled in: the DN without a name if there is one, else the only one."""
         named = Key(_DN, (*key.parts[:_DN_NAME], ""))
         if self.find(named):
             return named

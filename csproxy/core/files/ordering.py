@@ -112,11 +112,9 @@ def _circles(steps: Mapping[int, Step]) -> list[list[int]]:
 
 
 def _broken(step: Step, members: frozenset[Key]) -> list[Step]:
-    """The steps instead of one in a cycle: a creation without references into it, and an update that adds them."""
+    """The steps instead of a creation in a cycle: one without references into it, and an update that adds them."""
     operation = step.operation
     kind = operation.object.kind
-    if operation.action != CREATE:
-        return [step]
     hard = {name.partition(".")[0] for name in kind.required}
     held = {each.attribute.name for each in kind.properties if each.name in hard}
     bare = _without(kind.type, operation.values, members, held)

@@ -30,7 +30,7 @@ from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_subscriptions import ChangeStream
 from csproxy.transport.wire.messages import Digest, MessageId, ReadDigest, decode_payload
 
-__all__ = ["main"]
+__all__ = ["free_ports", "main"]
 
 AGENTS: Final = 2000
 PROXIES: Final = ("CSProxy_1", "CSProxy_2")

@@ -6,7 +6,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import csproxy
+from csproxy.daemon.demo import free_ports
 
 PASSWORD = "x"
 DEADLINE_S = 30.0
@@ -24,18 +24,6 @@ _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.st
     "PYTHONPATH": str(Path(csproxy.__file__).parents[1]),
     "PYTHONUNBUFFERED": "1",
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def tool(

@@ -17,7 +17,7 @@ from csproxy.core.paths import scalar_at
 from csproxy.core.sessions import Account, Author
 from csproxy.errors import AccessDeniedError, ErrorCode, LoginIncorrectError, ModelError, ServerError
 from csproxy.transport.reads import source_of
-from csproxy.transport.server_connection import REFUSALS, Handler
+from csproxy.transport.server_connection import Handler
 from csproxy.transport.wire.administration import (
     BriefInfo,
     ChangePassword,
@@ -128,25 +128,18 @@ def read_locale(connection: ServerConnection, frame: Frame) -> None:
 def change_password(connection: ServerConnection, frame: Frame) -> None:
     """81: check the old password, then write the new one as any other change."""
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ChangePassword)
-    connection.wait_for(_change_password, connection, frame, request)
+    connection.wait_for(frame, _change_password, connection, frame, request)
 
 
 async def _change_password(connection: ServerConnection, frame: Frame, request: ChangePassword) -> None:
     server, session = connection.server, connection.session
     assert session is not None
     try:
-        try:
-            account = await server.authenticator.authenticate(request.user, request.old_password)
-        except LoginIncorrectError as e:
-            raise _denied("user name or old password is wrong") from e
-        await set_password(
-            server, account, request.new_password, old_password=request.old_password, author=session.author
-        )
-        connection.answer(frame, MessageId.PASSWORD_CHANGED)
-    except REFUSALS as e:
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
+        account = await server.authenticator.authenticate(request.user, request.old_password)
+    except LoginIncorrectError as e:
+        raise _denied("user name or old password is wrong") from e
+    await set_password(server, account, request.new_password, old_password=request.old_password, author=session.author)
+    connection.answer(frame, MessageId.PASSWORD_CHANGED)
 
 
 async def set_password(

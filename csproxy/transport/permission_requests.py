@@ -15,7 +15,7 @@ from csproxy.core.changes import Position
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.sessions import Session
 from csproxy.errors import ErrorCode, ServerError
-from csproxy.transport.server_connection import REFUSALS, Handler
+from csproxy.transport.server_connection import Handler
 from csproxy.transport.wire.administration import PermissionsChanged, ReadObjectPermissions, UpdatePermissions
 from csproxy.transport.wire.exchanges import ANSWERS
 from csproxy.transport.wire.frames import Frame, encode_frame
@@ -41,7 +41,7 @@ def administer(connection: ServerConnection, frame: Frame) -> None:
     session = _session(connection)
     if isinstance(request, ReadObjectPermissions) and not (request.account_type or request.account_dbid):
         _fill_in_caller(request, session)
-    connection.wait_for(_administer, connection, frame, request, session)
+    connection.wait_for(frame, _administer, connection, frame, request, session)
 
 
 def register_permissions_notification(connection: ServerConnection, frame: Frame) -> None:
@@ -82,16 +82,11 @@ PERMISSION_HANDLERS: Final[dict[int, Handler]] = {
 
 async def _administer(connection: ServerConnection, frame: Frame, request: Any, session: Session) -> None:
     server = connection.server
-    try:
-        answer = await server.administration.answer(MessageId(frame.message), request, session.author)
-        if isinstance(request, UpdatePermissions):
-            _announce(server, request, session)
-        (message,) = ANSWERS[frame.message]
-        connection.answer(frame, MessageId(message), answer)
-    except REFUSALS as e:
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
+    answer = await server.administration.answer(MessageId(frame.message), request, session.author)
+    if isinstance(request, UpdatePermissions):
+        _announce(server, request, session)
+    (message,) = ANSWERS[frame.message]
+    connection.answer(frame, MessageId(message), answer)
 
 
 def _announce(server: ConfigurationServer, request: UpdatePermissions, session: Session) -> None:

@@ -47,7 +47,7 @@ def register_client(connection: ServerConnection, frame: Frame) -> None:
     request = _decode_register(frame.payload)
     application = _application(connection, request)
     if request.user:
-        connection.wait_for(_log_in, connection, frame, request, application)
+        connection.wait_for(frame, _log_in, connection, frame, request, application)
         return
     if frame.message == MessageId.REGISTER_CLIENT_2:
         raise _refused(
@@ -84,7 +84,7 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
 def authenticate(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 69: check a user name and password, nothing else."""
     request = _decode_authenticate(frame.payload)
-    connection.wait_for(_check, connection, frame, request)
+    connection.wait_for(frame, _check, connection, frame, request)
 
 
 async def _log_in(
@@ -106,9 +106,7 @@ async def _log_in(
             e,
             extra={"event": 22122},
         )
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
+        raise
 
 
 async def _settle_password(
@@ -127,15 +125,8 @@ async def _settle_password(
 
 
 async def _check(connection: ServerConnection, frame: Frame, request: Authenticate) -> None:
-    from csproxy.transport.server_connection import REFUSALS
-
-    try:
-        account = await connection.server.authenticator.authenticate(request.user, request.password)
-        connection.answer(frame, MessageId.AUTHENTICATED, Authenticated(person_dbid=account.person_dbid))
-    except REFUSALS as e:
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
+    account = await connection.server.authenticator.authenticate(request.user, request.password)
+    connection.answer(frame, MessageId.AUTHENTICATED, Authenticated(person_dbid=account.person_dbid))
 
 
 def _application(connection: ServerConnection, request: RegisterClient) -> CfgApplication:

@@ -198,7 +198,7 @@ def read_history(connection: ServerConnection, frame: Frame) -> None:
     """1033: some records of the history log."""
     _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadHistory)
-    connection.wait_for(_read_history, connection, frame, request)
+    connection.wait_for(frame, _read_history, connection, frame, request)
 
 
 def session_records(connection: ServerConnection, frame: Frame) -> None:
@@ -209,7 +209,7 @@ def session_records(connection: ServerConnection, frame: Frame) -> None:
             ErrorCode.ACCESS_DENIED, "session records are taken from Configuration Server Proxies only"
         )
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=SessionRecords)
-    connection.wait_for(_take_sessions, connection, frame, request)
+    connection.wait_for(frame, _take_sessions, connection, frame, request)
 
 
 def ping(connection: ServerConnection, frame: Frame) -> None:
@@ -248,23 +248,13 @@ HANDLERS: Final[dict[int, Handler]] = {
 
 
 async def _read_history(connection: ServerConnection, frame: Frame, request: ReadHistory) -> None:
-    try:
-        records = await connection.server.history.read(request)
-        connection.answer(frame, MessageId.HISTORY_RECORDS, records)
-    except REFUSALS as e:
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
+    records = await connection.server.history.read(request)
+    connection.answer(frame, MessageId.HISTORY_RECORDS, records)
 
 
 async def _take_sessions(connection: ServerConnection, frame: Frame, request: SessionRecords) -> None:
-    try:
-        await connection.server.history.take_sessions(request, server=_session(connection).application)
-        connection.answer(frame, MessageId.SESSION_RECORDS_STORED)
-    except REFUSALS as e:
-        connection.refuse(frame, e)
-    finally:
-        connection.done_waiting()
+    await connection.server.history.take_sessions(request, server=_session(connection).application)
+    connection.answer(frame, MessageId.SESSION_RECORDS_STORED)
 
 
 async def _write_all(connection: ServerConnection) -> None:

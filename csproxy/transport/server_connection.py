@@ -218,31 +218,33 @@ class ServerConnection:
         if not self._is_blocked:
             self.channel.resume()
 
-    def wait_for(self, task: Callable[..., Any], *args: object) -> None:
-        """Run a task of the server for this connection; requests behind it wait until `done_waiting`."""
+    def wait_for(self, frame: Frame, task: Callable[..., Any], *args: object) -> None:
+        """Answer ``frame`` by a task of the server; requests behind it wait until it has ended.
+
+        ``task(*args)`` is a coroutine that sends the answer. An exception of `REFUSALS` is the answer.
+        """
         self._waiting += 1
         self.block()
-        self.server.spawn(task, *args)
+        self.server.spawn(self._wait_for, frame, task, args)
 
-    def done_waiting(self) -> None:
-        """A task given to `wait_for` has ended."""
-        self._waiting -= 1
-        self.unblock_if_free()
-        if not self.is_closed:
-            self.receive(b"")
-
-    def handle_when_reached(self, frame: Frame, handler: Handler) -> None:
-        """Handle a request as soon as the server has reached the position in its header, within a bounded time."""
-        self.wait_for(self._handle_when_reached, frame, handler)
-
-    async def _handle_when_reached(self, frame: Frame, handler: Handler) -> None:
+    async def _wait_for(self, frame: Frame, task: Callable[..., Any], args: tuple[object, ...]) -> None:
         try:
-            await self.server.wait_until_reached(Position(frame.epoch, frame.uen))
-            handler(self, frame)
+            await task(*args)
         except REFUSALS as e:
             self.refuse(frame, e)
         finally:
-            self.done_waiting()
+            self._waiting -= 1
+            self.unblock_if_free()
+            if not self.is_closed:
+                self.receive(b"")
+
+    def handle_when_reached(self, frame: Frame, handler: Handler) -> None:
+        """Handle a request as soon as the server has reached the position in its header, within a bounded time."""
+        self.wait_for(frame, self._handle_when_reached, frame, handler)
+
+    async def _handle_when_reached(self, frame: Frame, handler: Handler) -> None:
+        await self.server.wait_until_reached(Position(frame.epoch, frame.uen))
+        handler(self, frame)
 
     def disconnect(self, code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> None:
         """Tell the client why, and close; further calls do nothing.

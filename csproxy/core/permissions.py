@@ -8,15 +8,18 @@
   holds for the object that has the ACL and is not inherited.
 - What an account may do is the union over the person, the groups that hold it, and EVERYONE. What
   is not granted is forbidden.
+- Members of Super Administrators may read and change every ACL, so that no object is lost to all.
 
 Source: the published permissions and well-known groups; where the documents are silent (default
-ACL, order of containers) the decision is ours. Nothing here enforces anything, and nothing here does I/O.
+ACL, order of containers, the last rule) the decision is ours. Writes are checked in
+`csproxy.core.authority`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntFlag
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +43,7 @@ __all__ = [
     "Permissions",
     "check_account",
     "checked_acl",
+    "container_by",
     "container_of",
     "existing_name",
     "identities",
@@ -73,6 +77,8 @@ class Permission(IntFlag):
     NO_PROPAGATION = 128
 
 
+_RESCUE: Final = Permission.READ_PERMISSIONS | Permission.CHANGE_PERMISSIONS
+_SUPER: Final[ObjectId] = (_ACCESS_GROUP, SUPER_ADMINISTRATORS)
 _ALL_BITS: Final = int(Permission.FULL | Permission.NO_PROPAGATION)
 
 
@@ -133,12 +139,33 @@ class Permissions:
 
     def mask_of(self, cache: ConfigurationCache, id: ObjectId, account: ObjectId) -> int:
         """What an account may do with an object, a mask without NO_PROPAGATION."""
-        who = identities(cache, account)
-        mask = 0
-        for entry in self.acl_of(cache, id).acl:
-            if (entry.type, entry.dbid) in who:
-                mask |= entry.mask
-        return mask & Permission.FULL
+        return self.granted(cache, id, identities(cache, account), {})
+
+    def granted(
+        self, cache: ConfigurationCache, id: ObjectId, who: frozenset[ObjectId], known: dict[ObjectId, int]
+    ) -> int:
+        """What ``who`` (`identities`) may do with an object, a mask without NO_PROPAGATION.
+
+        ``known`` keeps what each container hands down, for the next call with the same cache and ``who``.
+        """
+        own = self._explicit.get(id)
+        if own is not None:
+            return _granted(own, who)
+        way: list[ObjectId] = []
+        mask = None
+        for holder in islice(_upwards(cache, id), 1, None):
+            mask = known.get(holder)
+            if mask is not None:
+                break
+            way.append(holder)
+            acl = self._explicit.get(holder)
+            if acl is not None:
+                mask = _granted(_inherited(acl), who)
+                break
+        if mask is None:
+            mask = _granted(DEFAULT_ACL, who)
+        known.update(dict.fromkeys(way, mask))
+        return mask
 
     def plan(
         self, cache: ConfigurationCache, id: ObjectId, acl: Acl | None, *, recursive: bool
@@ -223,11 +250,16 @@ def container_of(cache: ConfigurationCache, id: ObjectId) -> ObjectId | None:
     if id == _ROOT:
         return None
     folder = cache.folder_of(*id)
+    return container_by(id, folder, (cache.stored(*id) or {}) if id[0] == FOLDER and not folder else {})
+
+
+def container_by(id: ObjectId, folder: int, obj: Mapping[str, Any]) -> ObjectId:
+    """The object from which ``id`` inherits, not Environment itself, by its folder (0: none) and attributes."""
     if folder:
         return FOLDER, folder
-    stored: Mapping[str, Any] = cache.stored(*id) or {}
     if id[0] == FOLDER:
-        return stored.get("ownerID", {}).get("type", TENANT), stored.get("ownerID", {}).get("DBID", ENVIRONMENT)
+        owner = obj.get("ownerID", {})
+        return owner.get("type", TENANT), owner.get("DBID", ENVIRONMENT)
     return _ROOT
 
 
@@ -246,7 +278,7 @@ def identities(cache: ConfigurationCache, account: ObjectId) -> frozenset[Object
 
 def is_super_administrator(cache: ConfigurationCache, person_dbid: int) -> bool:
     """Whether a Person belongs to the access group Super Administrators."""
-    return (_ACCESS_GROUP, SUPER_ADMINISTRATORS) in identities(cache, (_PERSON, person_dbid))
+    return _SUPER in identities(cache, (_PERSON, person_dbid))
 
 
 def _upwards(cache: ConfigurationCache, id: ObjectId) -> Iterator[ObjectId]:
@@ -278,6 +310,14 @@ def _below(cache: ConfigurationCache, root: ObjectId, ids: Iterable[ObjectId]) -
 
 def _inherited(acl: Acl) -> Acl:
     return tuple(entry for entry in acl if not entry.mask & Permission.NO_PROPAGATION)
+
+
+def _granted(acl: Acl, who: frozenset[ObjectId]) -> int:
+    mask = int(_RESCUE) if _SUPER in who else 0
+    for entry in acl:
+        if (entry.type, entry.dbid) in who:
+            mask |= entry.mask
+    return mask & Permission.FULL
 
 
 def _is_enabled(cache: ConfigurationCache, group: int) -> bool:

@@ -29,11 +29,15 @@ SYSTEM_ACCOUNT = Account(0, "")
 
 
 class Author(NamedTuple):
-    """Who makes a change, as notifications and the history name it."""
+    """Who makes a change, as notifications and the history name it.
+
+    ``vouched`` says that the server itself has decided that this may be written: permissions are not asked.
+    """
 
     user: str
     application: str
     person_dbid: int = 0
+    vouched: bool = False
 
 
 class Session:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from csproxy.core import codec
+from csproxy.core.authority import Authority
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.cascades import delete_owned, set_state
 from csproxy.core.changes import Action, ObjectCreated, ObjectDeleted, ObjectUpdated
@@ -40,6 +41,7 @@ from csproxy.core.model.schema import SCHEMA, ObjectType
 from csproxy.core.model.values import check_delta, check_object
 from csproxy.core.ownership import ObjectId
 from csproxy.core.paths import name_of
+from csproxy.core.permissions import Permission
 from csproxy.core.placeholders import Placeholders
 from csproxy.core.rules import MAX_CHANGES, PASSWORD_TYPES, SCRYPT_ALGORITHM
 from csproxy.core.transactions import RequestedChange, Verb
@@ -86,9 +88,9 @@ class WritePlanner:
     """Plans one transaction against one state of the configuration: a request, or several.
 
     ``counters`` holds the last DBID given out per type. ``user`` and ``application`` are the
-    author, ``time_ms`` is now. All methods raise `ModelError` with the published code; then nothing
-    is to be done and the planner cannot be used any more. Until the plan is finished, the cache must
-    not change.
+    author, ``time_ms`` is now; ``authority`` is what the author may do, None for everything. All
+    methods raise `ModelError` with the published code; then nothing is to be done and the planner
+    cannot be used any more. Until the plan is finished, the cache must not change.
     """
 
     def __init__(
@@ -99,8 +101,10 @@ class WritePlanner:
         user: str = "",
         application: str = "",
         time_ms: int = 0,
+        authority: Authority | None = None,
     ) -> None:
         self._draft = Draft(cache, counters)
+        self._authority = authority
         self._user = user
         self._application = application
         self._time_ms = time_ms
@@ -155,7 +159,11 @@ class WritePlanner:
         return Plan(tuple(self._changes), self._draft.counters, self._passwords, tuple(self._answers))
 
     def _take_steps(self) -> None:
-        self._changes += [self._planned(step) for step in self._draft.steps[len(self._changes) :]]
+        new = self._draft.steps[len(self._changes) :]
+        if self._authority is not None:
+            for step in new:
+                self._authority.check(step)
+        self._changes += [self._planned(step) for step in new]
 
     def _carry_out(self, change: RequestedChange) -> None:
         kind, names = SCHEMA.object_type(change.type), self._placeholders
@@ -211,7 +219,7 @@ class WritePlanner:
 
     def _update(self, kind: ObjectType, dbid: int, delta: Mapping[str, Any]) -> None:
         draft = self._draft
-        before = self._existing(kind, dbid)
+        before = self._existing(kind, dbid, Permission.CHANGE)
         if not delta:
             raise ModelError(
                 ErrorCode.UNSPECIFIED_MODIFICATION,
@@ -238,7 +246,7 @@ class WritePlanner:
 
     def _delete(self, kind: ObjectType, dbid: int) -> None:
         draft = self._draft
-        before = self._existing(kind, dbid)
+        before = self._existing(kind, dbid, Permission.DELETE)
         if kind.number == FOLDER and is_top_default(before):
             raise ModelError(
                 ErrorCode.UNCHANGEABLE_INFO,
@@ -256,10 +264,13 @@ class WritePlanner:
         if password is not None and id[0] in PASSWORD_TYPES:
             self._passwords[id] = password
 
-    def _existing(self, kind: ObjectType, dbid: int) -> dict[str, Any]:
+    def _existing(self, kind: ObjectType, dbid: int, permission: Permission) -> dict[str, Any]:
+        """The object. The permission is asked for again with all that follows; here before anything is told of it."""
         before = self._draft.get(kind.number, dbid)
         if before is None:
             raise ModelError(ErrorCode.OBJECT_NOT_FOUND, f"there is no {kind.singular} {dbid}", object_type=kind.number)
+        if self._authority is not None:
+            self._authority.require(permission, (kind.number, dbid))
         return before
 
     def _with_password_date(self, kind: ObjectType, obj: dict[str, Any], password: str | None) -> dict[str, Any]:

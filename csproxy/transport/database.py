@@ -27,6 +27,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from csproxy.core import codec
+from csproxy.core.authority import Authority
 from csproxy.core.changes import Action, Change, Epoch, Position
 from csproxy.core.history import HistorySettings, history_batch
 from csproxy.core.loading import CacheBuilder
@@ -129,8 +130,11 @@ class DatabaseMaster:
         self._credentials: dict[ObjectId, str] = {}
         self._unsettled: _Pending | None = None
         self._transactions = self._changes = self._repeated = self._failed = 0
-        self.admit: Callable[[Author], None] = lambda author: None
-        """Called before a write is planned, when all earlier ones are done; what it raises refuses the write."""
+        self.admit: Callable[[Author], Authority | None] = lambda author: None
+        """Called before a write is planned, when all earlier ones are done: what the author may do (None: everything).
+
+        What it raises refuses the write.
+        """
 
     def __repr__(self) -> str:
         return f"<DatabaseMaster {self._store!r}, {self._transactions} transactions written>"
@@ -259,7 +263,6 @@ class DatabaseMaster:
             if outcome is not None:
                 self._repeated += 1
                 return outcome
-        self.admit(author)
         time_ms = int(self._wall_clock() * 1000)
         plan = await self._plan(request, author, time_ms)
         pending = self._pending(plan, author, hashes, key=key, time_ms=time_ms)
@@ -287,6 +290,7 @@ class DatabaseMaster:
             user=author.user,
             application=author.application,
             time_ms=time_ms,
+            authority=self.admit(author),
         )
         if isinstance(request, ApplyTransaction):
             for number, change in enumerate(request.changes, 1):

@@ -10,7 +10,9 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection
 
+from csproxy.core.authority import Authority
 from csproxy.core.cache import ConfigurationCache
+from csproxy.core.containers import ENVIRONMENT, TENANT
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.model.other_enumerations import CfgOperationalMode
 from csproxy.core.ownership import ObjectId
@@ -18,6 +20,7 @@ from csproxy.core.permissions import (
     SYSTEM_ACCOUNT_ID,
     Acl,
     AclEntry,
+    Permission,
     Permissions,
     check_account,
     checked_acl,
@@ -58,7 +61,7 @@ class MasterAdministration:
 
     Changes of them and writes of objects are carried out one after the other. In read-only mode
     every write is refused with error 29, in emergency mode every write of anybody but members of
-    Super Administrators; the mode itself can always be changed.
+    Super Administrators; the mode itself can always be changed, by who may change the tenant Environment.
     """
 
     def __init__(self, database: DatabaseMaster, cache: Callable[[], ConfigurationCache], stored: Security) -> None:
@@ -81,7 +84,7 @@ class MasterAdministration:
 
     @classmethod
     async def open(cls, database: DatabaseMaster, cache: Callable[[], ConfigurationCache]) -> MasterAdministration:
-        """Read what is stored, forget what belonged to deleted objects, and from now on admit writes as the mode says.
+        """Read what is stored and forget what belonged to deleted objects; mode and permissions hold from now on.
 
         Raises `StoreError`.
         """
@@ -90,8 +93,26 @@ class MasterAdministration:
         database.admit = administration.admit
         return administration
 
-    def admit(self, author: Author) -> None:
-        """Raise `ServerError` READ_ONLY_OPERATIONAL_MODE_ACTIVATED if the mode allows this author no write."""
+    def admit(self, author: Author) -> Authority | None:
+        """What an author may do, None for everything.
+
+        Raises `ServerError` READ_ONLY_OPERATIONAL_MODE_ACTIVATED if the mode allows this author no write.
+        """
+        self._check_mode(author)
+        return None if author.vouched else self._authority(author)
+
+    def _authority(self, author: Author) -> Authority:
+        cache = self._cache()
+        return Authority(self.permissions, cache, self._account(author))
+
+    def _account(self, author: Author) -> ObjectId:
+        """The user's Person, or the account of the application that runs without one."""
+        if author.person_dbid:
+            return _PERSON, author.person_dbid
+        application = self._cache().lookup(_APPLICATION, ("name",), (author.application,))
+        return self._account_of(application or 0)
+
+    def _check_mode(self, author: Author) -> None:
         if self.mode == _FULL:
             return
         if self.mode == _EMERGENCY:
@@ -116,6 +137,7 @@ class MasterAdministration:
     async def _read_permissions(self, request: ReadPermissions, author: Author) -> PermissionsRead:
         cache, id = self._cache(), (request.type, request.dbid)
         existing_name(cache, id)
+        self._authority(author).require(Permission.READ_PERMISSIONS, id)
         acl, source = self.permissions.acl_of(cache, id)
         entries = [AccessEntry(**entry._asdict()) for entry in acl if cache.get(entry.type, entry.dbid) is not None]
         return PermissionsRead(type=id[0], dbid=id[1], entries=entries, source_type=source[0], source_dbid=source[1])
@@ -123,9 +145,10 @@ class MasterAdministration:
     async def _update_permissions(self, request: UpdatePermissions, author: Author) -> PermissionsUpdated:
         id = (request.type, request.dbid)
         async with self._database.beside() as write:
-            self.admit(author)
-            cache = self._cache()
+            self._check_mode(author)
+            cache, authority = self._cache(), self._authority(author)
             name = existing_name(cache, id)
+            authority.require(Permission.CHANGE_PERMISSIONS, id)
             if request.inherit and request.entries:
                 raise ServerError.from_code(
                     ErrorCode.WRONG_API_PARAMETERS,
@@ -136,6 +159,8 @@ class MasterAdministration:
             entries = [AclEntry(entry.type, entry.dbid, entry.mask) for entry in request.entries]
             acl = None if request.inherit else checked_acl(cache, entries, object_type=id[0])
             changed = self.permissions.plan(cache, id, acl, recursive=request.recursive)
+            for other in changed:
+                authority.require(Permission.CHANGE_PERMISSIONS, other)
             if changed:
                 await write(partial(write_acls, changed=changed))
                 self.permissions.apply(changed)
@@ -163,8 +188,9 @@ class MasterAdministration:
     async def _update_account(self, request: Account, author: Author) -> Account:
         account: ObjectId = (request.account_type, request.account_dbid)
         async with self._database.beside() as write:
-            self.admit(author)
+            self._check_mode(author)
             name = existing_name(self._cache(), (_APPLICATION, request.dbid))
+            self._authority(author).require(Permission.CHANGE, (_APPLICATION, request.dbid))
             check_account(self._cache(), account, object_type=_APPLICATION, property_name="account_dbid")
             row = None if account == SYSTEM_ACCOUNT_ID else account
             await write(partial(write_account, application=request.dbid, account=row))
@@ -183,6 +209,7 @@ class MasterAdministration:
                 property_name="mode",
             )
         async with self._database.beside() as write:
+            self._authority(author).require(Permission.CHANGE, (TENANT, ENVIRONMENT))
             await write(partial(write_mode, mode=request.mode))
             self.mode = request.mode
         log.warning("%s was set by %r with %r", CfgOperationalMode(request.mode).name, *author[:2])

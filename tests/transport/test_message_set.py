@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from csproxy.auth.internal import InternalAuthenticator
@@ -49,6 +50,7 @@ from csproxy.transport.wire.messages import (
 pytestmark = pytest.mark.anyio
 
 PERSON, TENANT, SKILL, ACCESS_GROUP, FOLDER, APPLICATION = 3, 7, 13, 21, 22, 9
+SYSTEM = (ACCESS_GROUP, 98)
 cheap_hash = partial(hash_password, cost=Cost(ln=4))
 DEFAULT = {"user": "default", "password": "secret"}
 
@@ -274,12 +276,12 @@ async def test_entries_of_deleted_persons_and_lists_of_deleted_objects_go(url: s
         skill = await client.create(CfgSkill(tenantDBID=1, name="english"))
         other = await client.create(CfgPerson(tenantDBID=1, userName="x", employeeID="x"))
         await client.administration.update_permissions(
-            CfgSkill, skill.DBID, {(PERSON, other.DBID): 1, (PERSON, 101): 1}
+            CfgSkill, skill.DBID, {(PERSON, other.DBID): 1, (PERSON, 100): 127}
         )
         await client.administration.set_account(101, (PERSON, other.DBID))
         await client.delete(other)
         entries = (await client.administration.permissions(CfgSkill, skill.DBID)).entries
-        assert entries == (AclEntry(PERSON, 101, 1),)
+        assert entries == (AclEntry(PERSON, 100, 127),)
         assert await client.administration.account(101) == (ACCESS_GROUP, 98)
         await client.delete(skill)
     async with master_site(url) as site:
@@ -526,6 +528,43 @@ async def test_locale_items_are_read_by_language_and_name(url: str) -> None:
             await connection.request(MessageId.READ_LOCALE, wire.ReadLocale(set=4711))
 
 
+# permission to change
+
+
+async def test_who_may_not_change_is_refused_and_nothing_happens(url: str) -> None:
+    async with master_site(url) as site, site.client() as admin, site.client(user="jane") as jane:
+        skill = await admin.create(CfgSkill(tenantDBID=1, name="english"))
+        renamed = msgspec.structs.replace(skill, name="x")
+        before = site.server.position
+        for write in (
+            jane.create(CfgSkill(tenantDBID=1, name="german")),
+            jane.update(skill, renamed),
+            jane.delete(skill),
+            jane.apply([CreateWrite(SKILL, {"name": "french", "tenantDBID": 1})]),
+            jane.administration.permissions(CfgSkill, skill.DBID),
+            jane.administration.update_permissions(CfgSkill, skill.DBID, {(PERSON, 101): 127}),
+            jane.administration.set_account(101, (PERSON, 101)),
+            jane.administration.set_operational_mode(2),
+        ):
+            async with refused(ErrorCode.NO_PERMISSION, "no permission to"):
+                await write
+        assert site.server.position == before
+        await admin.administration.update_permissions(CfgSkill, skill.DBID, {(PERSON, 101): 127})
+        await jane.update(skill, renamed)
+        await admin.administration.update_permissions(CfgSkill, skill.DBID, None)
+        async with refused(ErrorCode.NO_PERMISSION):
+            await jane.update(renamed, skill)
+
+
+async def test_an_application_without_user_may_do_what_its_account_may(url: str) -> None:
+    daemon = {"user": "", "password": "", "application": "proxy1", "application_type": CfgAppType.CFGConfigServer}
+    async with master_site(url) as site, site.client() as admin, site.client(**daemon) as client:
+        skill = await client.create(CfgSkill(tenantDBID=1, name="english"))
+        await admin.administration.set_account(101, (PERSON, 101))
+        async with refused(ErrorCode.NO_PERMISSION):
+            await client.delete(skill)
+
+
 # passwords
 
 
@@ -589,8 +628,8 @@ async def test_register_client_2_without_a_user_is_refused(url: str) -> None:
 async def test_a_proxy_asks_its_master_for_what_it_does_not_hold_and_refuses_changes(url: str) -> None:
     async with master_site(url) as site, proxy_of(site), site.client() as at_master, site.client("proxy") as client:
         admin = client.administration
-        await at_master.administration.update_permissions(CfgPerson, 101, {(PERSON, 101): 5})
-        assert await admin.permissions(CfgPerson, 101) == ((AclEntry(PERSON, 101, 5),), (PERSON, 101))
+        await at_master.administration.update_permissions(CfgPerson, 101, {SYSTEM: 127})
+        assert await admin.permissions(CfgPerson, 101) == ((AclEntry(*SYSTEM, 127),), (PERSON, 101))
         assert await admin.account(101) == (ACCESS_GROUP, 98)
         assert await admin.operational_mode() == 1
         async with refused(ErrorCode.OBJECT_NOT_FOUND):

@@ -124,9 +124,12 @@ def test_the_nearest_list_holds(holder: tuple[int, int]) -> None:
     assert permissions.mask_of(CACHE, (SKILL, 101), JOHN) == 0
 
 
-def test_an_empty_list_forbids_everything() -> None:
+def test_an_empty_list_forbids_everything_but_its_repair() -> None:
     permissions = Permissions({(SKILL, 101): ()})
-    assert permissions.mask_of(CACHE, (SKILL, 101), (PERSON, 100)) == 0
+    assert permissions.mask_of(CACHE, (SKILL, 101), JOHN) == 0
+    super_administrator = (PERSON, 100)
+    repair = Permission.READ_PERMISSIONS | Permission.CHANGE_PERMISSIONS
+    assert permissions.mask_of(CACHE, (SKILL, 101), super_administrator) == repair
 
 
 def test_an_entry_without_propagation_holds_for_the_object_alone() -> None:

@@ -1,0 +1,85 @@
+"""What one account may change: the permissions of its writes, those included that a request takes along.
+
+Permissions count as they are before a transaction. What the transaction itself creates may be changed by it as
+well: only the creation is asked for, and only where the container was there before.
+
+| step | needs |
+|---|---|
+| creation | CREATE on the container: the folder, for a folder at the top its owner |
+| update, also one that only follows from another (state, a lost membership) | CHANGE on the object |
+| move to another folder | CHANGE on what is moved, CREATE on the folder |
+| deletion, also of what goes along | DELETE on the object |
+
+Source: the published permissions; that all of a cascade is asked for is published, too, the rest is our reading.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from csproxy.core.cache import ConfigurationCache
+from csproxy.core.containers import FOLDER
+from csproxy.core.draft import Step
+from csproxy.core.model.schema import SCHEMA
+from csproxy.core.ownership import ObjectId
+from csproxy.core.paths import name_of
+from csproxy.core.permissions import Permission, Permissions, container_by, identities
+from csproxy.errors import ErrorCode, ModelError
+
+__all__ = ["Authority"]
+
+_VERBS: Final = {
+    Permission.CREATE: "create objects in",
+    Permission.CHANGE: "change",
+    Permission.DELETE: "delete",
+    Permission.READ_PERMISSIONS: "read the permissions of",
+    Permission.CHANGE_PERMISSIONS: "change the permissions of",
+}
+
+
+class Authority:
+    """What an account may do with the objects of one state of the configuration, while it stays as it is."""
+
+    def __init__(self, permissions: Permissions, cache: ConfigurationCache, account: ObjectId) -> None:
+        self._permissions = permissions
+        self._cache = cache
+        self._identities = identities(cache, account)
+        self._inherited: dict[ObjectId, int] = {}
+        self._new: set[ObjectId] = set()
+
+    def mask(self, id: ObjectId) -> int:
+        """What the account may do with an object that is there: a mask of `Permission`."""
+        return self._permissions.granted(self._cache, id, self._identities, self._inherited)
+
+    def require(self, permission: Permission, id: ObjectId) -> None:
+        """Raise `ModelError` NO_PERMISSION unless the account may do this; what it may not read is not named.
+
+        What the transaction has created before was asked for then.
+        """
+        if id in self._new:
+            return
+        mask = self.mask(id)
+        if mask & permission:
+            return
+        kind = SCHEMA.types[id[0]]
+        if mask & Permission.READ:
+            name = name_of(kind, self._cache.stored(*id) or {"DBID": id[1]})
+        else:
+            name = f"a {kind.singular} that may not be read"
+        raise ModelError(
+            ErrorCode.NO_PERMISSION, f"there is no permission to {_VERBS[permission]} {name}", object_type=kind.number
+        )
+
+    def check(self, step: Step) -> None:
+        """Raise `ModelError` NO_PERMISSION unless the account may carry out a step of a plan; steps come in order."""
+        if step.before is None:
+            self.require(Permission.CREATE, container_by(step.id, step.folder, step.after or {}))
+            self._new.add(step.id)
+            return
+        self.require(Permission.DELETE if step.after is None else Permission.CHANGE, step.id)
+        if step.after is not None and step.folder != step.from_folder:
+            self.require(Permission.CREATE, (FOLDER, step.folder))
+        if step.moved:
+            self.require(Permission.CREATE, step.id)
+        for other in step.moved:
+            self.require(Permission.CHANGE, other)

@@ -82,6 +82,12 @@ def _boolean(text: str) -> OptionValue:
     raise ValueError(text)
 
 
+def _limit(text: str) -> OptionValue:
+    if text.strip().lower() in ("false", "no", "off"):
+        return 0
+    return _integer(0, 2147483647)(text)
+
+
 def _choice(*choices: str) -> Callable[[str], OptionValue]:
     def parse(text: str) -> OptionValue:
         value = text.strip().lower()
@@ -230,6 +236,62 @@ _RUNNING = (
     ),
 )
 
+_SYSTEM = tuple(
+    Option(
+        section="system",
+        name=name,
+        default=default,
+        valid=valid,
+        parse=parse,
+        effect=Effect.IMMEDIATELY,
+        origin=origin,
+        meaning=meaning,
+    )
+    for name, default, valid, parse, origin, meaning in (
+        (
+            "serialize-write-transactions",
+            False,
+            "true, false",
+            _boolean,
+            "D",
+            "Master: writes and loads of proxies take turns, in the order in which they were asked for: a write waits "
+            "while a proxy loads. The next four options need it.",
+        ),
+        (
+            "proxy-load-max",
+            0,
+            "0 or false (no limit), 1 to 2147483647",
+            _limit,
+            "D",
+            "Master: how many proxies may load at the same time; the others wait and serve what they have.",
+        ),
+        (
+            "proxy-load-timeout",
+            600,
+            "1 to 86400 seconds",
+            _integer(1, 86400),
+            "D",
+            "Master: a load that takes longer loses its slot to the next; it may go on beside it.",
+        ),
+        (
+            "deferred-requests-expiration",
+            3600,
+            "0 (never), 1 to 2147483647 seconds",
+            _integer(0, 2147483647),
+            "D",
+            "Master: a write or load that has waited for its turn for so long is refused with error 19.",
+        ),
+        (
+            "throttle-updates-interval",
+            0,
+            "0 (off) to 3600000 ms",
+            _integer(0, 3_600_000),
+            "D",
+            "Master: the least time between two write transactions and so between their notifications.",
+        ),
+    )
+)
+
 _LOG = (
     Option(
         section="log",
@@ -296,7 +358,7 @@ _HISTORY = tuple(
     )
 )
 
-OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_LOG, *_HISTORY)
+OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_SYSTEM, *_LOG, *_HISTORY)
 """Every option that this release obeys. The rows of ``dbserver`` stand for the section that ``server`` names."""
 
 APPLICATION_OPTIONS: Final = tuple(option for option in OPTIONS if option.from_application)

@@ -15,6 +15,7 @@ import msgspec
 from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
+from csproxy.core.admission import AdmissionSettings
 from csproxy.core.failover import Endpoint
 from csproxy.core.history import history_settings
 from csproxy.core.options import LOG_OUTPUT_LEVELS
@@ -33,6 +34,7 @@ from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener, ListenPort
+from csproxy.transport.load_control import SerializedWriter
 from csproxy.transport.master_administration import MasterAdministration
 from csproxy.transport.server import Authenticator, ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
@@ -100,7 +102,8 @@ class Daemon:
             ):
                 self._keep_history(server, history)
                 server.administration = await MasterAdministration.open(database, lambda: server.cache)
-                server.writer = database
+                server.writer = SerializedWriter(database, server.load_control)
+                self._apply_load_control()
                 server.authenticator = _EmptyPasswordRule(
                     InternalAuthenticator(lambda: server.cache, database.credentials), self._options
                 )
@@ -186,6 +189,8 @@ class Daemon:
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
             self._apply_delay_reload()
+        if "system" in changed:
+            self._apply_load_control()
         if "history-log" in changed:
             self._apply_history_options()
         log_changes(changes)
@@ -214,6 +219,23 @@ class Daemon:
         if self._source is not None:
             self._source.delay_reload_s = float(self._number("delay-reload"))
 
+    def _apply_load_control(self) -> None:
+        """[system], at a master."""
+        if self._server is None or self._server.role != "master":
+            return
+        settings = AdmissionSettings(
+            serialize=bool(self._options.get("system", "serialize-write-transactions")),
+            load_max=self._number("proxy-load-max", "system"),
+            load_timeout_s=float(self._number("proxy-load-timeout", "system")),
+            deferral_s=float(self._number("deferred-requests-expiration", "system")),
+            throttle_s=self._number("throttle-updates-interval", "system") / 1000,
+        )
+        self._server.load_control.settings = settings
+        if not settings.serialize and settings != AdmissionSettings():
+            _log.warning(
+                "options of [system] for loads and writes are ignored: they need serialize-write-transactions = true"
+            )
+
     def _apply_log_options(self) -> None:
         outputs: dict[str, tuple[str, ...]] = {}
         for level in LOG_OUTPUT_LEVELS:
@@ -222,8 +244,8 @@ class Daemon:
                 outputs[level] = targets
         self._logs.apply(str(self._options.get("log", "verbose")), outputs)
 
-    def _number(self, name: str) -> int:
-        value = self._options.get("csproxy", name)
+    def _number(self, name: str, section: str = "csproxy") -> int:
+        value = self._options.get(section, name)
         assert isinstance(value, int)
         return value
 

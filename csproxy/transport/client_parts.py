@@ -6,10 +6,12 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
+import anyio
+
 from csproxy.core.changes import Position
 from csproxy.core.model import CfgObject, ObjectType
 from csproxy.core.model.typed import decode_object
-from csproxy.errors import TimedOutError
+from csproxy.errors import ServerError, TimedOutError
 from csproxy.transport.client_link import ClientLink
 from csproxy.transport.exchange import Exchange
 from csproxy.transport.wire.frames import Frame
@@ -60,7 +62,8 @@ class ReadResult(list[T]):
 class PartReader(Generic[T]):
     """An async iterator over the parts of one read; see `ConfigClient.iterate`.
 
-    Nothing is asked before the first part is. ``async with``, or `close`, ends it early; what the
+    A server that is too busy to begin is asked again until the request time-out. Nothing is asked before
+    the first part is wanted. ``async with``, or `close`, ends it early; what the
     server still sends is dropped.
     """
 
@@ -72,6 +75,7 @@ class PartReader(Generic[T]):
         self._exchange: Exchange | None = None
         self._frames: deque[Frame] = deque()
         self._has_ended = False
+        self._deadline_s = 0.0
 
     def __repr__(self) -> str:
         return (
@@ -100,9 +104,15 @@ class PartReader(Generic[T]):
             return None
         if self._exchange is None:
             self._exchange = await self._begin()
+            self._deadline_s = anyio.current_time() + self._link.request_timeout_s
         exchange, timeout_s = self._exchange, self._link.request_timeout_s
         while not self._frames:
             if exchange.done.is_set():
+                again_s = _asked_to_wait_s(exchange)
+                if again_s and anyio.current_time() + again_s < self._deadline_s:
+                    await anyio.sleep(again_s)
+                    self._exchange = exchange = await self._begin()
+                    continue
                 exchange.result(timeout_s)
                 return None
             if not await exchange.progress(timeout_s):
@@ -143,3 +153,9 @@ class PartReader(Generic[T]):
 
     def __del__(self) -> None:
         self.close()
+
+
+def _asked_to_wait_s(exchange: Exchange) -> float:
+    """The server's hint when it refused to begin; such a refusal comes before the first part."""
+    error = exchange.error
+    return error.retry_after_s if isinstance(error, ServerError) else 0.0

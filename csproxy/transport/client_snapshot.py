@@ -9,6 +9,7 @@ from typing import Any, Self
 import anyio
 
 from csproxy.core.changes import Position
+from csproxy.errors import ServerError
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import Empty, MessageId, ReadObjects, SnapshotHandle, decode_payload
@@ -56,10 +57,21 @@ class Snapshot:
     ) -> None:
         """Read objects; ``on_part`` is called inside the receive call. Each part may take ``timeout_s``.
 
-        Raises as `Connection.request`.
+        A server that is too busy with other clients is asked again, for ``timeout_s`` as well. Raises as
+        `Connection.request`.
         """
         assert self._handle is not None, "the snapshot is not open: use 'async with'"
         request = ReadObjects(type=type_number, filter=filter, snapshot=self._handle.snapshot)
+        deadline = anyio.current_time() + timeout_s
+        while True:
+            try:
+                return await self._read(request, on_part, timeout_s)
+            except ServerError as e:
+                if not e.retry_after_s or anyio.current_time() + e.retry_after_s >= deadline:
+                    raise
+                await anyio.sleep(e.retry_after_s)
+
+    async def _read(self, request: ReadObjects, on_part: Callable[[Frame], object], timeout_s: float) -> None:
         exchange = self._connection.begin(MessageId.READ_OBJECTS, request, on_part=on_part)
         try:
             while not exchange.done.is_set() and await exchange.progress(timeout_s):

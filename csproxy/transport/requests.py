@@ -31,6 +31,7 @@ from csproxy.transport.wire.messages import (
     DeleteObject,
     Digest,
     HistoryLog,
+    LoadDeferred,
     LoadGranted,
     MessageId,
     ReadDigest,
@@ -159,25 +160,18 @@ def close_snapshot(connection: ServerConnection, frame: Frame) -> None:
 
 
 def load_begin(connection: ServerConnection, frame: Frame) -> None:
-    """1003: a proxy's load: a snapshot, and every change after it."""
-    session = _session(connection)
-    handle, view = _snapshot(connection, composed=False)
-    connection.answer(
-        frame,
-        MessageId.LOAD_GRANTED,
-        LoadGranted(
-            snapshot=handle,
-            counts={number: count for number in SCHEMA.types if (count := view.count(number))},
-            epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.server.epochs],
-        ),
-        position=view.position,
-    )
-    connection.subscribe(session.interests | {EVERYTHING})
+    """1003: a proxy's load: a snapshot, and every change after it; at once, in turn, or later."""
+    _session(connection)
+    if connection.server.load_control.ask_to_load(connection):
+        _grant_load(connection, frame)
+    else:
+        connection.wait_for(frame, _wait_to_load, connection, frame)
 
 
 def load_end(connection: ServerConnection, frame: Frame) -> None:
     """1006: the proxy has read everything."""
     _release(connection, frame)
+    connection.server.load_control.leave(connection)
     connection.answer(frame, MessageId.LOAD_ENDED)
 
 
@@ -245,6 +239,34 @@ HANDLERS: Final[dict[int, Handler]] = {
     **PERMISSION_HANDLERS,
     **INFORMATION_HANDLERS,
 }
+
+
+async def _wait_to_load(connection: ServerConnection, frame: Frame) -> None:
+    ask_again_s = await connection.server.load_control.wait_to_load(connection)
+    if ask_again_s:
+        deferred = LoadDeferred(retry_after_ms=math.ceil(ask_again_s * 1000))
+        connection.answer(frame, MessageId.LOAD_DEFERRED, deferred)
+    elif not connection.is_closed:
+        _grant_load(connection, frame)
+
+
+def _grant_load(connection: ServerConnection, frame: Frame) -> None:
+    try:
+        handle, view = _snapshot(connection, composed=False)
+    except ServerError:
+        connection.server.load_control.leave(connection)
+        raise
+    connection.answer(
+        frame,
+        MessageId.LOAD_GRANTED,
+        LoadGranted(
+            snapshot=handle,
+            counts={number: count for number in SCHEMA.types if (count := view.count(number))},
+            epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.server.epochs],
+        ),
+        position=view.position,
+    )
+    connection.subscribe(_session(connection).interests | {EVERYTHING})
 
 
 async def _read_history(connection: ServerConnection, frame: Frame, request: ReadHistory) -> None:

@@ -30,6 +30,7 @@ from csproxy.transport.administration import Administration, NoAdministration
 from csproxy.transport.channel import Channel
 from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.history import HistoryLog, NoHistory
+from csproxy.transport.load_control import BulkReaders, LoadControl
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
@@ -186,6 +187,8 @@ class ConfigurationServer:
         self.administration: Administration = NoAdministration()
         """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.history: HistoryLog = NoHistory()
+        self.load_control = LoadControl(clock)
+        self.bulk_readers = BulkReaders(clock)
         self.clock = clock
         self.call_soon = call_soon
         self.handlers = HANDLERS
@@ -339,6 +342,8 @@ class ConfigurationServer:
         self._connections.pop(connection, None)
         self._unregistered.pop(connection, None)
         self._congested.pop(connection, None)
+        self.load_control.leave(connection)
+        self.bulk_readers.leave(connection)
         session = connection.session
         if session is not None:
             self.history.session_closed(session, peer=connection.channel.peer, uen=self.position.uen)
@@ -430,6 +435,7 @@ class ConfigurationServer:
                 "bytes": now.log.frame_bytes,
                 "oldest_uen": now.log.oldest_uen,
             },
+            **self.load_control.statistics(),
             "uptime_s": round(self.clock() - self._started_s, 3),
             **(self._more_status() if self._more_status else {}),
         }
@@ -457,6 +463,8 @@ class ConfigurationServer:
                 )
             for connection in list(self._congested):
                 self._check_congested(connection, now_s)
+            for connection in self.load_control.take_back():
+                log.warning("the load slot of %r is taken back: it had it for too long", connection)
             self.sessions.expire(now_s)
 
     def _check_congested(self, connection: ServerConnection, now_s: float) -> None:

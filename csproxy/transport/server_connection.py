@@ -19,6 +19,7 @@ import msgspec
 from csproxy.core import codec
 from csproxy.core.cache import View
 from csproxy.core.changes import Position
+from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, RemoteProtocolError, ServerError, StoreError
@@ -194,7 +195,18 @@ class ServerConnection:
             self._out_bytes += len(data)
 
     def pump(self, parts: Iterator[bytes]) -> None:
-        """Send a bulk answer part by part, after those that wait already."""
+        """Send a bulk answer part by part, after those that wait already.
+
+        Raises a retryable `ServerError` when too many clients are being sent such answers.
+        """
+        server = self.server
+        is_proxy = self.session is not None and self.session.application_type == CfgAppType.CFGConfigServer
+        if not is_proxy and not server.bulk_readers.admit(self):
+            raise ServerError.from_code(
+                ErrorCode.UNDEFINED_ERROR,
+                "too many clients are reading large answers from this server: try again in a moment",
+                retry_after_s=server.retry_after_s(),
+            )
         self._pumps.append(parts)
         if len(self._pumps) >= MAX_PUMPS:
             self.block()
@@ -398,11 +410,12 @@ class ServerConnection:
                 channel.write(data)
             if clock() >= deadline:
                 break
-        if pumps:
-            if channel.pending_bytes <= HIGH_WATER_BYTES:
-                self.server.call_soon(self._work)
-            else:
-                self.server.congested(self)
+        if not pumps:
+            self.server.bulk_readers.leave(self)
+        elif channel.pending_bytes <= HIGH_WATER_BYTES:
+            self.server.call_soon(self._work)
+        else:
+            self.server.congested(self)
 
     def unblock_if_free(self) -> None:
         """Go on with kept requests if nothing stands against it any more."""

@@ -25,7 +25,7 @@ def test_every_row_is_complete_and_its_default_is_valid() -> None:
 
 
 def test_only_running_options_may_stand_in_the_application_object() -> None:
-    assert {option.section for option in APPLICATION_OPTIONS} == {"csproxy", "log", "history-log"}
+    assert {option.section for option in APPLICATION_OPTIONS} == {"csproxy", "system", "log", "history-log"}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,8 @@ def test_only_running_options_may_stand_in_the_application_object() -> None:
         ("csproxy", "max-client-output-queue-size", "0", 0),
         ("csproxy", "allow-empty-password", "False", False),
         ("csproxy", "allow-empty-password", "on", True),
+        ("system", "proxy-load-max", "false", 0),
+        ("system", "proxy-load-max", "3", 3),
         ("log", "verbose", "ALL", "all"),
         ("log", "standard", "stdout, /var/log/x ,", ("stdout", "/var/log/x")),
         ("dbserver", "dbname", " a b.db ", "a b.db"),

@@ -202,6 +202,21 @@ def test_an_interrupted_watch_is_quiet(site: Site) -> None:
         assert watcher.process.stderr.read() == b""
 
 
+def test_options_of_system_take_effect_at_once_and_need_serialize(own: Site) -> None:
+    system = "options.system."
+    with own.master() as master:
+        answer("update", "application", "99", "options.log.verbose=all", port=own.port)
+        answer("update", "application", "99", f"{system}throttle-updates-interval=1500", port=own.port)
+        master.line(containing="they need serialize-write-transactions")
+        assert answer("status", port=own.port)["loads"] == 0
+        answer("update", "application", "99", f"{system}serialize-write-transactions=true", port=own.port)
+        master.line(containing="serialize-write-transactions of [system] is now true")
+        before = time.monotonic()
+        for name in ("one", "two"):
+            answer("create", "skill", port=own.port, stdin=json.dumps({"tenantDBID": 1, "name": name}))
+        assert time.monotonic() - before >= 1.5
+
+
 def test_an_option_of_the_application_object_takes_effect_at_once(site: Site) -> None:
     (proxy,) = answer("read", "application", "name=CSProxy_1", port=site.port)
     dbid = str(proxy["DBID"])

@@ -24,13 +24,15 @@ GENERIC_SERVER_PROTOTYPE = 97
 
 
 @cache
-def _template() -> tuple[Path, dict[ObjectKey, bytes], dict[ObjectKey, int], dict[str, int]]:
+def _template(
+    clients: int, ports: tuple[int, ...]
+) -> tuple[Path, dict[ObjectKey, bytes], dict[ObjectKey, int], dict[str, int]]:
     """The file, its objects and folders, and the DBIDs of some of them by name."""
     desk = Desk()
-    for name in PROXIES:
-        proxy = next(obj for kind, obj, _ in well_known_objects(proxies=[(name, 2021)]) if obj.get("name") == name)
+    for name, port in zip(PROXIES, ports, strict=True):
+        proxy = next(obj for kind, obj, _ in well_known_objects(proxies=[(name, port)]) if obj.get("name") == name)
         desk.plant("application", {**proxy, "DBID": 0}, folder=9)
-    for number in range(CLIENTS):
+    for number in range(clients):
         desk.create("application", {"name": f"client{number}", "appPrototypeDBID": GENERIC_SERVER_PROTOTYPE})
     north = desk.create("tenant", {"name": "North"})
     skills = [desk.skill(f"skill {n}") for n in range(4)]
@@ -50,7 +52,7 @@ def _template() -> tuple[Path, dict[ObjectKey, bytes], dict[ObjectKey, int], dic
         for dbid in desk.cache.dbids(kind):
             objects[kind, dbid] = desk.cache.get(kind, dbid) or b""
             folders[kind, dbid] = desk.cache.folder_of(kind, dbid)
-    path = Path(_directory().name) / "template.db"
+    path = Path(tempfile.mkdtemp(dir=_directory().name)) / "template.db"
     rows = [(kind, desk.cache.stored(kind, dbid) or {}, folders[kind, dbid]) for kind, dbid in objects]
     create_configuration(f"sqlite:///{path}", rows, release="1.0")
     return path, objects, folders, {"north": north, "team": team, "switch": switch, "skill": skills[0]}
@@ -65,10 +67,10 @@ def _directory() -> tempfile.TemporaryDirectory[str]:
 
 
 class Template:
-    """The content of a new database."""
+    """The content of a new database: Applications for so many clients, and for proxies on these ports."""
 
-    def __init__(self) -> None:
-        self._path, self.objects, self.folders, self.known = _template()
+    def __init__(self, *, clients: int = CLIENTS, ports: tuple[int, ...] = (2021, 2021)) -> None:
+        self._path, self.objects, self.folders, self.known = _template(clients, ports)
 
     @contextmanager
     def copy(self) -> Iterator[str]:

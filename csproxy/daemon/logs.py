@@ -11,12 +11,12 @@ Source of levels and line form: the vendor's [log] options and event list.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from csproxy.daemon.log_writer import BackgroundWriter, DescriptorHandler
 from csproxy.errors import ConfigurationError
 
 __all__ = ["ALARM", "DEBUG", "INTERACTION", "STANDARD", "TRACE", "EventFormatter", "LogOutputs", "verbosity_level"]
@@ -36,6 +36,7 @@ _LEVELS: Final = {
     "alarm": ALARM,
     "none": ALARM + 1,
 }
+_DESCRIPTORS: Final = {"stdout": 1, "stderr": 2}
 _NAMES: Final = ((ALARM, "Alr"), (STANDARD, "Std"), (INTERACTION, "Int"), (TRACE, "Trc"))
 
 
@@ -67,13 +68,14 @@ def _short_name(level: int) -> str:
 
 
 class LogOutputs:
-    """The handlers of the root logger, changed as a whole when the [log] options change.
+    """The outputs of the root logger, changed as a whole when the [log] options change.
 
-    An output named for a level takes the events of that level and of those above it.
+    An output named for a level takes the events of that level and of those above it. Events are
+    written by a thread (`csproxy.daemon.log_writer`): logging never waits.
     """
 
     def __init__(self) -> None:
-        self._handlers: list[logging.Handler] = []
+        self._writer: BackgroundWriter | None = None
 
     def apply(self, verbose: str, outputs: Mapping[str, Sequence[str]]) -> None:
         """Put ``outputs`` (level name → stdout, stderr or file paths) in the place of the present ones.
@@ -95,27 +97,21 @@ class LogOutputs:
             for handler in opened:
                 handler.close()
             raise ConfigurationError(f"log output {e.filename} cannot be opened: {e.strerror}") from e
+        self.close()
         root = logging.getLogger()
-        before, self._handlers = self._handlers, opened
-        for handler in opened:
-            root.addHandler(handler)
-        for handler in before:
-            root.removeHandler(handler)
-            handler.close()
+        self._writer = BackgroundWriter(opened)
+        root.addHandler(self._writer)
         root.setLevel(verbosity_level(verbose))
 
     def close(self) -> None:
-        """Flush and take away all outputs."""
-        root = logging.getLogger()
-        for handler in self._handlers:
-            root.removeHandler(handler)
-            handler.close()
-        self._handlers = []
+        """Write what waits, for two seconds at most, and take away all outputs."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            logging.getLogger().removeHandler(writer)
+            writer.end()
 
 
 def _open(target: str) -> logging.Handler:
-    if target == "stdout":
-        return logging.StreamHandler(sys.stdout)
-    if target == "stderr":
-        return logging.StreamHandler(sys.stderr)
-    return logging.FileHandler(Path(target), encoding="utf-8")
+    if target in _DESCRIPTORS:
+        return DescriptorHandler(_DESCRIPTORS[target])
+    return logging.FileHandler(Path(target), encoding="utf-8", errors="backslashreplace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from csproxy.core.options import LOG_OUTPUT_LEVELS, VERBOSITIES
+from csproxy.daemon.log_writer import BackgroundWriter, DescriptorHandler
 from csproxy.daemon.logs import (
     ALARM,
     DEBUG,
@@ -107,13 +109,53 @@ def test_an_output_that_cannot_be_opened_changes_nothing(tmp_path: Path, outputs
     assert "still here" in target.read_text()
 
 
-def test_standard_streams_are_outputs(outputs: LogOutputs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_streams_are_outputs(outputs: LogOutputs, capfd: pytest.CaptureFixture[str]) -> None:
     outputs.apply("standard", {"all": ("stdout",), "alarm": ("stderr",)})
     logging.getLogger("csproxy.test").critical("both")
     logging.getLogger("csproxy.test").info("one")
-    captured = capsys.readouterr()
+    outputs.close()
+    captured = capfd.readouterr()
     assert (captured.out.count("both"), captured.err.count("both")) == (1, 1)
     assert (captured.out.count("one"), captured.err.count("one")) == (1, 0)
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_loses_only_what_does_not_fit() -> None:
+    reading, writing = os.pipe()
+    handler = DescriptorHandler(writing)
+    handler.setFormatter(EventFormatter())
+    writer = BackgroundWriter([handler], max_waiting=100)
+    log = logging.Logger("csproxy.test")
+    log.addHandler(writer)
+    changing = ["as it was"]
+    log.info("first %s", changing)
+    changing[0] = "as it is later"
+    for number in range(2_000):
+        log.info("%d %s", number, "x" * 1_000)
+    writer.end(timeout_s=0.05)  # in vain: the pipe is full
+    received = b""
+    while b"were not logged" not in received:
+        received += os.read(reading, 65536)
+    assert b"first ['as it was']" in received
+    whole = [line for line in received.splitlines() if line.endswith(b"x" * 1_000)]
+    (lost,) = re.findall(rb"(\d+) events were not logged", received)
+    assert len(whole) + int(lost) == 2_000
+    writer.end()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_an_output_that_fails_does_not_end_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    good = logging.FileHandler(tmp_path / "good.log")
+    writer = BackgroundWriter([DescriptorHandler(writing), good])
+    log = logging.Logger("csproxy.test")
+    log.addHandler(writer)
+    log.info("still written")
+    writer.end()
+    os.close(writing)
+    assert "still written" in (tmp_path / "good.log").read_text()
+    assert "BrokenPipeError" in capsys.readouterr().err
 
 
 def test_verbosities_are_ordered() -> None:

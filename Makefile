@@ -4,6 +4,7 @@
 #   make test    install the servers that tests need, then run all tests
 #   make check   formatting, style, types, layers
 #   make bench   measure side by side with Redis
+#   make soak    simulate thousands of runs under faults (SEEDS=5000)
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -13,8 +14,9 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Tests of several processes each: more workers than cores only make them slower.
 WORKERS ?= 2
+SEEDS ?= 1000
 
-.PHONY: demo test check bench clean coverage
+.PHONY: demo test check bench soak clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/csproxy demo
@@ -31,6 +33,9 @@ check: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
+
+soak: $(VENV)/dev.stamp
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.run --seeds 0-$$(($(SEEDS) - 1)) --jobs $(WORKERS)
 
 clean:
 	rm -rf $(VENV) dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/build

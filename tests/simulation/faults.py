@@ -42,6 +42,7 @@ class Faults:
             self.restart,
             self.crash,
             self.power_off,
+            self.jump_clock,
         ]
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
@@ -126,6 +127,10 @@ class Faults:
 
     def power_off(self) -> None:
         self._tasks.start_soon(self._down_and_up, self._process(), "power_off")
+
+    def jump_clock(self) -> None:
+        """Somebody sets the wall clock; nothing but the times in records may depend on it."""
+        self.world.sim.wall_clock_offset_s += self.rng.choice([-86_400.0, -3_600.0, -0.5, 3_600.0, 40 * 86_400.0])
 
     async def _down_and_up(self, process: Process, how: str) -> None:
         await getattr(process, how)()

@@ -10,12 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from tests.simulation.world import Report, run_seed
 
 TAIL = 60
+SHARE = 50
+"""Seeds that one process runs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,12 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--transcript", action="store_true", help="print the whole transcript")
     parser.add_argument("--summary", action="store_true", help="print what happened, per seed")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the seeds of a range")
     given = parser.parse_args(arguments)
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"  # else sets of strings have another order in every process
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulation.run", *sys.argv[1:]])
     first, _, last = (given.seeds or "").partition("-")
     seeds = [*given.seed, *(range(int(first), int(last) + 1) if given.seeds else ())]
+    if given.jobs > 1:
+        return share(seeds, given.jobs)
     totals: dict[str, int] = {}
     failed: list[int] = []
     began = time.perf_counter()
@@ -51,6 +58,30 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps({"seeds": len(seeds), "failed": failed, "traffic": totals}))
     else:
         print(f"{len(seeds)} seeds, failed: {failed or 'none'}, {time.perf_counter() - began:.1f} s; {totals}")
+    return 1 if failed else 0
+
+
+def share(seeds: list[int], jobs: int) -> int:
+    """Run the seeds in several processes; what fails is printed by them. 1 if any failed."""
+    command = [sys.executable, "-m", "tests.simulation.run", "--json"]
+    began = time.perf_counter()
+    failed: list[int] = []
+    done = 0
+    left = [seeds[start : start + SHARE] for start in range(0, len(seeds), SHARE)]
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [
+            pool.submit(subprocess.run, [*command, *map(str, part)], capture_output=True, text=True) for part in left
+        ]
+        for run in as_completed(runs):
+            output = run.result().stdout.splitlines()
+            result = json.loads(output[-1]) if output else {"seeds": 0, "failed": ["a process that said nothing"]}
+            done += result["seeds"]
+            failed += result["failed"]
+            print(*output[:-1], sep="\n", end="\n" if len(output) > 1 else "")
+            print(
+                f"{done} of {len(seeds)} seeds, failed: {failed or 'none'}, {time.perf_counter() - began:.0f} s",
+                flush=True,
+            )
     return 1 if failed else 0
 
 

@@ -12,7 +12,10 @@ from csproxy.core.model import CfgAppType, CfgPerson
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import encode_frame
-from csproxy.transport.wire.messages import MessageId, ReadObjects, RegisterClient, RegisterNotification
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ReadObjects
+from csproxy.transport.wire.registration import RegisterClient
+from csproxy.transport.wire.subscriptions import RegisterNotification
 
 PERSON = 3
 PLACEHOLDER = 0x23232323

@@ -10,7 +10,8 @@ from typing import Final
 from vector_examples import Example, answer, ask, raw, unasked
 
 from csproxy.transport.wire import administration as a
-from csproxy.transport.wire.messages import MessageId, ReadObjects
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ReadObjects
 
 __all__ = ["ADMINISTRATION"]
 

@@ -14,7 +14,7 @@ from msgspec import Raw
 from csproxy.core import codec
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated, Position
 from csproxy.core.transactions import RequestedChange
-from csproxy.transport.wire import messages as m
+from csproxy.transport.wire import history, payload, reads, registration, replication, subscriptions, writes
 from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY
 from csproxy.transport.wire.messages import MessageId
 
@@ -113,8 +113,10 @@ CREATED: Final = ObjectCreated(type=3, object=raw(AGENT), folder=102, **AUTHOR) 
 UPDATED: Final = ObjectUpdated(type=3, dbid=100, delta=DELTA, **AUTHOR)  # type: ignore[arg-type]
 RELOADED: Final = ObjectUpdated(type=3, dbid=101, object=raw(AGENT), folder=103)
 DELETED: Final = ObjectDeleted(type=3, dbid=101, former=raw(AGENT), **AUTHOR)  # type: ignore[arg-type]
-REGISTER: Final = m.RegisterClient(type=19, name="default", user="default", password="secret", release="1.0.0")
-REGISTERED: Final = m.ClientRegistered(
+REGISTER: Final = registration.RegisterClient(
+    type=19, name="default", user="default", password="secret", release="1.0.0"
+)
+REGISTERED: Final = registration.ClientRegistered(
     session=SESSION,
     protocol_version=1,
     server_dbid=99,
@@ -123,53 +125,62 @@ REGISTERED: Final = m.ClientRegistered(
     role="master",
     epochs=[(0x1B2C3D4E5F607182, 1), (EPOCH, 4000)],
 )
-OFFER: Final = m.ProtocolVersion(client="example", versions=[1], release="1.0.0")
-CHOSEN: Final = m.ProtocolVersionRead(version=1, release="1.0.0", max_frame=64 * 1024 * 1024)
-EXPIRED: Final = m.Error(
+OFFER: Final = registration.ProtocolVersion(client="example", versions=[1], release="1.0.0")
+CHOSEN: Final = registration.ProtocolVersionRead(version=1, release="1.0.0", max_frame=64 * 1024 * 1024)
+EXPIRED: Final = payload.Error(
     code=27,
     description="cannot continue from UEN 12: the history starts after UEN 2600; register anew and read everything",
 )
 
 MESSAGES: Final[dict[str, Example]] = {
-    "Error": answer(MessageId.ERROR, m.Error(code=10, object_type=3, property="dbid", description="no CfgPerson 4242")),
+    "Error": answer(
+        MessageId.ERROR, payload.Error(code=10, object_type=3, property="dbid", description="no CfgPerson 4242")
+    ),
     "Error, history expired": answer(MessageId.ERROR, EXPIRED),
     "Error, retry later": answer(
-        MessageId.ERROR, m.Error(code=8, description="the server is loading its data", retry_after_ms=850)
+        MessageId.ERROR, payload.Error(code=8, description="the server is loading its data", retry_after_ms=850)
     ),
     "ProtocolVersion": ask(MessageId.PROTOCOL_VERSION, OFFER),
     "ProtocolVersionRead": Example("server", MessageId.PROTOCOL_VERSION_READ, CHOSEN, 7, NOWHERE, END),
     "RegisterClient": ask(MessageId.REGISTER_CLIENT, REGISTER),
     "RegisterClient2": ask(
         MessageId.REGISTER_CLIENT_2,
-        m.RegisterClient(type=19, name="default", user="default", password="a", new_password="b"),
+        registration.RegisterClient(type=19, name="default", user="default", password="a", new_password="b"),
     ),
     "RestoreSession": ask(
         MessageId.RESTORE_SESSION,
-        m.RestoreSession(type=19, name="default", user="default", session=SESSION),
+        registration.RestoreSession(type=19, name="default", user="default", session=SESSION),
         minimum=at(4711),
     ),
     "ClientRegistered": answer(MessageId.CLIENT_REGISTERED, REGISTERED),
     "Disconnected": unasked(
-        MessageId.DISCONNECTED, m.Disconnected(code=28, description="the server stops", retry_after_ms=1500), uen=4711
+        MessageId.DISCONNECTED,
+        payload.Disconnected(code=28, description="the server stops", retry_after_ms=1500),
+        uen=4711,
     ),
-    "HistoryLog": ask(MessageId.HISTORY_LOG, m.HistoryLog(session=SESSION), minimum=at(4700)),
+    "HistoryLog": ask(MessageId.HISTORY_LOG, subscriptions.HistoryLog(session=SESSION), minimum=at(4700)),
     "HistoryLogSent": answer(MessageId.HISTORY_LOG_SENT),
     "ResumeFrom": ask(
         MessageId.RESUME_FROM,
-        m.ResumeFrom(subscriptions=[m.Subscription(object_type=3), m.Subscription(object_type=1, tenant_id=101)]),
+        subscriptions.ResumeFrom(
+            subscriptions=[
+                subscriptions.Subscription(object_type=3),
+                subscriptions.Subscription(object_type=1, tenant_id=101),
+            ]
+        ),
         minimum=at(4700),
     ),
     "CreateObject": ask(
         MessageId.CREATE_OBJECT,
-        m.CreateObject(
+        writes.CreateObject(
             type=3, object={k: v for k, v in AGENT.items() if k != "DBID"} | {"password": "secret"}, folder=102, key=KEY
         ),
     ),
-    "UpdateObject": ask(MessageId.UPDATE_OBJECT, m.UpdateObject(type=3, dbid=100, delta=DELTA, key=KEY)),
-    "DeleteObject": ask(MessageId.DELETE_OBJECT, m.DeleteObject(type=3, dbid=101)),
+    "UpdateObject": ask(MessageId.UPDATE_OBJECT, writes.UpdateObject(type=3, dbid=100, delta=DELTA, key=KEY)),
+    "DeleteObject": ask(MessageId.DELETE_OBJECT, writes.DeleteObject(type=3, dbid=101)),
     "ApplyTransaction": ask(
         MessageId.APPLY_TRANSACTION,
-        m.ApplyTransaction(
+        writes.ApplyTransaction(
             changes=[
                 RequestedChange(message=7, type=13, object={"DBID": -1, "tenantDBID": 1, "name": "english"}),
                 RequestedChange(
@@ -183,18 +194,20 @@ MESSAGES: Final[dict[str, Example]] = {
             key=KEY,
         ),
     ),
-    "WriteOutcome": ask(MessageId.WRITE_OUTCOME, m.WriteOutcome(key=KEY)),
+    "WriteOutcome": ask(MessageId.WRITE_OUTCOME, writes.WriteOutcome(key=KEY)),
     "WriteOutcomeRead": answer(
         MessageId.WRITE_OUTCOME_READ,
-        m.WriteOutcomeRead(known=True, epoch=EPOCH, uen=4714, changes=[m.AppliedChange(action=74, type=13, dbid=103)]),
+        writes.WriteOutcomeRead(
+            known=True, epoch=EPOCH, uen=4714, changes=[writes.AppliedChange(action=74, type=13, dbid=103)]
+        ),
     ),
     "TransactionApplied": answer(
         MessageId.TRANSACTION_APPLIED,
-        m.TransactionApplied(
+        writes.TransactionApplied(
             changes=[
-                m.AppliedChange(action=74, type=13, dbid=103),
-                m.AppliedChange(action=75, type=3, dbid=101),
-                m.AppliedChange(action=16, type=5, dbid=102),
+                writes.AppliedChange(action=74, type=13, dbid=103),
+                writes.AppliedChange(action=75, type=3, dbid=101),
+                writes.AppliedChange(action=16, type=5, dbid=102),
             ]
         ),
         uen=4714,
@@ -211,20 +224,20 @@ MESSAGES: Final[dict[str, Example]] = {
     "ObjectUpdated, after a reload": unasked(MessageId.OBJECT_UPDATED, RELOADED, uen=4800, flags=0),
     "ObjectDeleted, notification": unasked(MessageId.OBJECT_DELETED, DELETED, uen=4714),
     "ReadObjects": ask(
-        MessageId.READ_OBJECTS, m.ReadObjects(type=3, filter={"tenant_dbid": 1, "user_name": "default"})
+        MessageId.READ_OBJECTS, reads.ReadObjects(type=3, filter={"tenant_dbid": 1, "user_name": "default"})
     ),
     "ReadObjects, not older than": ask(
-        MessageId.READ_OBJECTS, m.ReadObjects(type=3, filter={"dbid": 100}), minimum=at(4711)
+        MessageId.READ_OBJECTS, reads.ReadObjects(type=3, filter={"dbid": 100}), minimum=at(4711)
     ),
     "ReadObjects, from a snapshot": ask(
-        MessageId.READ_OBJECTS, m.ReadObjects(type=3, filter={"read_folder_dbid": 1}, snapshot=5)
+        MessageId.READ_OBJECTS, reads.ReadObjects(type=3, filter={"read_folder_dbid": 1}, snapshot=5)
     ),
     "ObjectsRead": answer(
-        MessageId.OBJECTS_READ, m.ObjectsRead(type=3, total=1, objects=[raw(DEFAULT_PERSON)]), end=False
+        MessageId.OBJECTS_READ, reads.ObjectsRead(type=3, total=1, objects=[raw(DEFAULT_PERSON)]), end=False
     ),
     "ObjectsRead, with folders and paths": answer(
         MessageId.OBJECTS_READ,
-        m.ObjectsRead(
+        reads.ObjectsRead(
             type=3,
             total=-1,
             folders=[101, 102],
@@ -233,46 +246,48 @@ MESSAGES: Final[dict[str, Example]] = {
         ),
         end=False,
     ),
-    "ObjectsRead, nothing found": answer(MessageId.OBJECTS_READ, m.ObjectsRead(type=3), end=False),
-    "ObjectsSent": answer(MessageId.OBJECTS_SENT, m.ObjectsSent(total=1)),
+    "ObjectsRead, nothing found": answer(MessageId.OBJECTS_READ, reads.ObjectsRead(type=3), end=False),
+    "ObjectsSent": answer(MessageId.OBJECTS_SENT, reads.ObjectsSent(total=1)),
     "RegisterNotification": ask(
-        MessageId.REGISTER_NOTIFICATION, m.RegisterNotification(object_type=3), minimum=at(4711)
+        MessageId.REGISTER_NOTIFICATION, subscriptions.RegisterNotification(object_type=3), minimum=at(4711)
     ),
     "RegisterNotification, everything": ask(MessageId.REGISTER_NOTIFICATION),
     "NotificationRegistered": answer(MessageId.NOTIFICATION_REGISTERED),
     "UnregisterNotification": ask(
         MessageId.UNREGISTER_NOTIFICATION,
-        m.UnregisterNotification(object_type=12, tenant_id=1, object_dbid=120, exclude_bytecode=True),
+        subscriptions.UnregisterNotification(object_type=12, tenant_id=1, object_dbid=120, exclude_bytecode=True),
     ),
     "NotificationUnregistered": answer(MessageId.NOTIFICATION_UNREGISTERED),
     "ProgressMark": unasked(MessageId.PROGRESS_MARK, uen=4790),
     "Authenticate": ask(
-        MessageId.AUTHENTICATE, m.Authenticate(user="agent1001", password="secret", ticket=b"\x60\x82")
+        MessageId.AUTHENTICATE, registration.Authenticate(user="agent1001", password="secret", ticket=b"\x60\x82")
     ),
-    "Authenticated": answer(MessageId.AUTHENTICATED, m.Authenticated(person_dbid=101)),
+    "Authenticated": answer(MessageId.AUTHENTICATED, registration.Authenticated(person_dbid=101)),
     "LoadBegin": ask(MessageId.LOAD_BEGIN),
     "LoadGranted": answer(
-        MessageId.LOAD_GRANTED, m.LoadGranted(snapshot=5, counts={3: 2, 7: 1, 9: 300}, epochs=[(EPOCH, 4000)])
+        MessageId.LOAD_GRANTED, replication.LoadGranted(snapshot=5, counts={3: 2, 7: 1, 9: 300}, epochs=[(EPOCH, 4000)])
     ),
-    "LoadDeferred": answer(MessageId.LOAD_DEFERRED, m.LoadDeferred(retry_after_ms=2500)),
-    "LoadEnd": ask(MessageId.LOAD_END, m.SnapshotHandle(snapshot=5)),
+    "LoadDeferred": answer(MessageId.LOAD_DEFERRED, replication.LoadDeferred(retry_after_ms=2500)),
+    "LoadEnd": ask(MessageId.LOAD_END, reads.SnapshotHandle(snapshot=5)),
     "LoadEnded": answer(MessageId.LOAD_ENDED),
     "OpenSnapshot": ask(MessageId.OPEN_SNAPSHOT),
-    "SnapshotOpened": answer(MessageId.SNAPSHOT_OPENED, m.SnapshotHandle(snapshot=6)),
-    "CloseSnapshot": ask(MessageId.CLOSE_SNAPSHOT, m.SnapshotHandle(snapshot=6)),
+    "SnapshotOpened": answer(MessageId.SNAPSHOT_OPENED, reads.SnapshotHandle(snapshot=6)),
+    "CloseSnapshot": ask(MessageId.CLOSE_SNAPSHOT, reads.SnapshotHandle(snapshot=6)),
     "SnapshotClosed": answer(MessageId.SNAPSHOT_CLOSED),
-    "ReadDigest": ask(MessageId.READ_DIGEST, m.ReadDigest(types=[3])),
-    "Digest": answer(MessageId.DIGEST, m.Digest(digests={3: "00112233445566778899aabbccddeeff"})),
+    "ReadDigest": ask(MessageId.READ_DIGEST, replication.ReadDigest(types=[3])),
+    "Digest": answer(MessageId.DIGEST, replication.Digest(digests={3: "00112233445566778899aabbccddeeff"})),
     "ReadStatus": ask(MessageId.READ_STATUS),
-    "Status": answer(MessageId.STATUS, m.Status(status={"role": "master", "uen": 4711, "clients": 3})),
-    "SessionRecords": ask(MessageId.SESSION_RECORDS, m.SessionRecords(records=[Raw(codec.encode(SESSION_OPENED))])),
+    "Status": answer(MessageId.STATUS, reads.Status(status={"role": "master", "uen": 4711, "clients": 3})),
+    "SessionRecords": ask(
+        MessageId.SESSION_RECORDS, history.SessionRecords(records=[Raw(codec.encode(SESSION_OPENED))])
+    ),
     "SessionRecordsStored": answer(MessageId.SESSION_RECORDS_STORED),
     "Ping": ask(MessageId.PING),
     "Pong": answer(MessageId.PONG),
-    "ReadHistory": ask(MessageId.READ_HISTORY, m.ReadHistory(since_uen=4710, limit=100)),
+    "ReadHistory": ask(MessageId.READ_HISTORY, history.ReadHistory(since_uen=4710, limit=100)),
     "HistoryRecords": answer(
         MessageId.HISTORY_RECORDS,
-        m.HistoryRecords(
+        history.HistoryRecords(
             numbers=[17, 18],
             records=[Raw(codec.encode(HISTORY_UPDATE)), Raw(codec.encode(SESSION_OPENED))],
             more=True,
@@ -297,16 +312,16 @@ SESSION_STEPS: Final[list[tuple[str, Example]]] = [
     ("accepts; the data stands at UEN 4711", _answer(2, MessageId.CLIENT_REGISTERED, REGISTERED, 4711)),
     (
         "reads persons by user name",
-        _request(3, MessageId.READ_OBJECTS, m.ReadObjects(type=3, filter={"user_name": "default"})),
+        _request(3, MessageId.READ_OBJECTS, reads.ReadObjects(type=3, filter={"user_name": "default"})),
     ),
     (
         "sends the only part",
-        _answer(3, MessageId.OBJECTS_READ, m.ObjectsRead(type=3, total=1, objects=[raw(DEFAULT_PERSON)]), 4711, 0),
+        _answer(3, MessageId.OBJECTS_READ, reads.ObjectsRead(type=3, total=1, objects=[raw(DEFAULT_PERSON)]), 4711, 0),
     ),
-    ("closes the answer", _answer(3, MessageId.OBJECTS_SENT, m.ObjectsSent(total=1), 4711)),
+    ("closes the answer", _answer(3, MessageId.OBJECTS_SENT, reads.ObjectsSent(total=1), 4711)),
     (
         "subscribes to persons from the position of the read",
-        _request(4, MessageId.REGISTER_NOTIFICATION, m.RegisterNotification(object_type=3), at(4711)),
+        _request(4, MessageId.REGISTER_NOTIFICATION, subscriptions.RegisterNotification(object_type=3), at(4711)),
     ),
     ("accepts", _answer(4, MessageId.NOTIFICATION_REGISTERED, None, 4713)),
     (
@@ -319,7 +334,7 @@ SESSION_STEPS: Final[list[tuple[str, Example]]] = [
     ("marks progress: nothing else for this client up to here", unasked(MessageId.PROGRESS_MARK, uen=4790)),
     (
         "says that it ends the connection",
-        unasked(MessageId.DISCONNECTED, m.Disconnected(code=28, description="the server stops"), uen=4790),
+        unasked(MessageId.DISCONNECTED, payload.Disconnected(code=28, description="the server stops"), uen=4790),
     ),
 ]
 """A session from the first byte to the last: (what the sender does, the frame)."""

@@ -23,7 +23,8 @@ from csproxy.errors import (
     TimedOutError,
 )
 from csproxy.transport.upstream import UpstreamSource
-from csproxy.transport.wire.messages import Authenticate, Authenticated, MessageId, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.registration import Authenticate, Authenticated
 
 __all__ = ["MAX_REMEMBERED", "UpstreamAuthenticator"]
 

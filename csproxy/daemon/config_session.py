@@ -16,7 +16,8 @@ from csproxy.daemon.output import progress
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_snapshot import Snapshot
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import ObjectsRead, decode_payload
+from csproxy.transport.wire.messages import decode_payload
+from csproxy.transport.wire.reads import ObjectsRead
 
 __all__ = ["needed_types", "open_client", "read_directory"]
 

@@ -28,7 +28,8 @@ from csproxy.daemon.process import single_error
 from csproxy.errors import AccessDeniedError, CsproxyError
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_subscriptions import ChangeStream
-from csproxy.transport.wire.messages import Digest, MessageId, ReadDigest, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.replication import Digest, ReadDigest
 
 __all__ = ["free_ports", "main"]
 

@@ -15,7 +15,8 @@ from csproxy.daemon.output import compact_json, print_rows, progress, time_text
 from csproxy.daemon.plain import delta_to_json, object_to_json
 from csproxy.daemon.session import open_session, run
 from csproxy.daemon.usage import DONE
-from csproxy.transport.wire.messages import HistoryRecords, MessageId, ReadHistory, decode_payload
+from csproxy.transport.wire.history import HistoryRecords, ReadHistory
+from csproxy.transport.wire.messages import MessageId, decode_payload
 
 __all__ = ["history_document", "run_history"]
 

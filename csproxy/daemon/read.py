@@ -19,7 +19,7 @@ from csproxy.daemon.plain import object_to_json
 from csproxy.daemon.session import object_type, open_session, read_raw, run
 from csproxy.daemon.tables import NUMERIC_COLUMNS, object_columns, object_row, tenant_names
 from csproxy.daemon.usage import DONE, UsageError
-from csproxy.transport.wire.messages import ObjectsRead
+from csproxy.transport.wire.reads import ObjectsRead
 
 __all__ = ["parse_filter", "run_read"]
 

@@ -17,7 +17,9 @@ from csproxy.daemon.usage import UsageError
 from csproxy.errors import ModelError
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
-from csproxy.transport.wire.messages import ClientRegistered, MessageId, ObjectsRead, ReadObjects, RegisterClient
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
+from csproxy.transport.wire.registration import ClientRegistered, RegisterClient
 
 __all__ = ["object_type", "open_session", "read_raw", "run"]
 

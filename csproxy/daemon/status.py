@@ -16,7 +16,8 @@ from csproxy.daemon.output import compact_json, pretty_json, print_pairs, say
 from csproxy.daemon.session import open_session, run
 from csproxy.daemon.usage import DONE, FAILED
 from csproxy.errors import ConnectionLostError, CsproxyError, ServerError, TimedOutError
-from csproxy.transport.wire.messages import MessageId, Status
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import Status
 
 __all__ = ["run_status"]
 

@@ -21,15 +21,11 @@ from csproxy.daemon.session import object_type, open_session, read_raw, run
 from csproxy.daemon.usage import DONE, UsageError
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.connection import Connection
-from csproxy.transport.wire.messages import (
-    CreateObject,
-    DeleteObject,
-    MessageId,
-    ObjectsRead,
-    Payload,
-    UpdateObject,
-)
+from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import decode_change
+from csproxy.transport.wire.payload import Payload
+from csproxy.transport.wire.reads import ObjectsRead
+from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
 
 __all__ = ["run_create", "run_delete", "run_update"]
 

@@ -19,7 +19,7 @@ from csproxy.testing.checker_model import MasterLog
 from csproxy.testing.checker_streams import check_streams
 from csproxy.testing.checker_wires import Violation, check_wires, wrong_objects
 from csproxy.testing.histories import Arrived, Expired, History, Outcome, Reached, Started, WriteRecord
-from csproxy.transport.wire.messages import ReadObjects
+from csproxy.transport.wire.reads import ReadObjects
 
 __all__ = ["TOKEN", "MasterLog", "Violation", "check"]
 

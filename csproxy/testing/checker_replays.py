@@ -14,7 +14,9 @@ from typing import NamedTuple
 from csproxy.core.changes import Position
 from csproxy.core.subscriptions import Interest
 from csproxy.testing.histories import Answered, Asked, Delivered, Ended, Marked, Notified, WireHistory
-from csproxy.transport.wire.messages import Error, MessageId, Subscription
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.payload import Error
+from csproxy.transport.wire.subscriptions import Subscription
 
 __all__ = ["RefusedReplay", "Replayed", "find_replays", "held_interests", "interest_of"]
 

@@ -17,7 +17,8 @@ from csproxy.errors import ErrorCode
 from csproxy.testing.checker_model import FOLDER, LoggedChange, MasterLog, wants
 from csproxy.testing.checker_replays import RefusedReplay, Replayed, find_replays, held_interests
 from csproxy.testing.histories import Answered, Asked, Delivered, Marked, Notified, Reload, WireHistory
-from csproxy.transport.wire.messages import MessageId, ReadObjects
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ReadObjects
 
 __all__ = ["Violation", "check_wires", "missing_from", "wrong_objects"]
 

@@ -47,26 +47,21 @@ from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import (
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.notifications import decode_change
+from csproxy.transport.wire.payload import Empty
+from csproxy.transport.wire.reads import ObjectsSent, ReadObjects, Status
+from csproxy.transport.wire.registration import Authenticate, Authenticated, RegisterClient
+from csproxy.transport.wire.subscriptions import Subscription
+from csproxy.transport.wire.writes import (
     ApplyTransaction,
-    Authenticate,
-    Authenticated,
     CreateObject,
     DeleteObject,
-    Empty,
-    MessageId,
-    ObjectsSent,
-    ReadObjects,
-    RegisterClient,
-    Status,
-    Subscription,
     TransactionApplied,
     UpdateObject,
     WriteOutcome,
     WriteOutcomeRead,
-    decode_payload,
 )
-from csproxy.transport.wire.notifications import decode_change
 
 __all__ = ["ClientState", "ClientStatistics", "ConfigClient", "ReadResult", "TypeRef"]
 

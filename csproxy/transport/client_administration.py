@@ -18,7 +18,9 @@ from csproxy.transport.client_filters import filter_map
 from csproxy.transport.client_link import ClientLink
 from csproxy.transport.wire import administration as wire
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import Empty, MessageId, ReadObjects, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.payload import Empty
+from csproxy.transport.wire.reads import ReadObjects
 
 __all__ = ["ClientAdministration", "ObjectPermissions"]
 

@@ -25,7 +25,8 @@ from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
 from csproxy.transport.exchange import EpochOrder, Exchange
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import MessageId, RegisterClient
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.registration import RegisterClient
 
 __all__ = ["ClientLink", "ClientState"]
 

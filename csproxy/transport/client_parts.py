@@ -15,7 +15,8 @@ from csproxy.errors import ServerError, TimedOutError
 from csproxy.transport.client_link import ClientLink
 from csproxy.transport.exchange import Exchange
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import MessageId, ObjectsRead, ReadObjects, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
 
 __all__ = ["PartReader", "ReadResult"]
 

@@ -17,14 +17,9 @@ from csproxy.errors import ErrorCode, HistoryExpiredError, ServerError
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
-from csproxy.transport.wire.messages import (
-    ClientRegistered,
-    HistoryLog,
-    MessageId,
-    RegisterClient,
-    RestoreSession,
-    ResumeFrom,
-)
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
+from csproxy.transport.wire.subscriptions import HistoryLog, ResumeFrom
 
 __all__ = ["ClientSession", "is_final"]
 

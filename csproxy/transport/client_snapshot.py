@@ -12,7 +12,9 @@ from csproxy.core.changes import Position
 from csproxy.errors import ServerError
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import Empty, MessageId, ReadObjects, SnapshotHandle, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.payload import Empty
+from csproxy.transport.wire.reads import ReadObjects, SnapshotHandle
 
 __all__ = ["Snapshot"]
 

@@ -37,7 +37,8 @@ from csproxy.errors import (
 from csproxy.transport.client_changes import ObjectChange, RawTransaction
 from csproxy.transport.exchange import EpochOrder, Exchange
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import MessageId, RegisterNotification, Subscription, UnregisterNotification
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.subscriptions import RegisterNotification, Subscription, UnregisterNotification
 
 __all__ = ["BUFFER_BYTES", "ChangeStream", "SubscriptionHub"]
 

@@ -33,15 +33,10 @@ from csproxy.transport.turns import now
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, FLAG_HISTORY, HEADER_SIZE, Frame
-from csproxy.transport.wire.messages import (
-    ClientRegistered,
-    Error,
-    MessageId,
-    RegisterClient,
-    RestoreSession,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
+from csproxy.transport.wire.payload import Error
+from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
 
 __all__ = ["MAX_ABANDONED", "Connection", "server_error"]
 

@@ -42,19 +42,18 @@ from csproxy.core.writes import Plan, PlannedChange, WritePlanner
 from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
 from csproxy.transport.blocking import run_blocking
 from csproxy.transport.wire.frames import FLAG_END, Frame
-from csproxy.transport.wire.messages import (
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.notifications import decode_change, encode_notification
+from csproxy.transport.wire.writes import (
     AppliedChange,
     ApplyTransaction,
     CreateObject,
     DeleteObject,
-    MessageId,
     TransactionApplied,
     UpdateObject,
     WriteOutcome,
     WriteOutcomeRead,
-    decode_payload,
 )
-from csproxy.transport.wire.notifications import decode_change, encode_notification
 
 __all__ = ["DatabaseMaster", "MasterStatistics", "WriteRequest"]
 

@@ -26,7 +26,8 @@ from csproxy.core import codec
 from csproxy.core.history import HistoryAction, HistorySettings, SessionRecord, session_entry
 from csproxy.core.sessions import Session
 from csproxy.errors import ConnectionLostError, ErrorCode, RetryableError, ServerError, StoreError, TimedOutError
-from csproxy.transport.wire.messages import HistoryRecords, MessageId, ReadHistory, SessionRecords, decode_payload
+from csproxy.transport.wire.history import HistoryRecords, ReadHistory, SessionRecords
+from csproxy.transport.wire.messages import MessageId, decode_payload
 
 if TYPE_CHECKING:
     from csproxy.core.persistence.store import Store

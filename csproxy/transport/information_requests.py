@@ -29,7 +29,9 @@ from csproxy.transport.wire.administration import (
     SchemaInfo,
 )
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
-from csproxy.transport.wire.messages import MessageId, ObjectsSent, ReadObjects, UpdateObject
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ObjectsSent, ReadObjects
+from csproxy.transport.wire.writes import UpdateObject
 
 if TYPE_CHECKING:
     from csproxy.core.filters import Selection

@@ -15,12 +15,7 @@ from csproxy.core.admission import Admission, AdmissionSettings, Ticket, Turn
 from csproxy.core.changes import Change, Position
 from csproxy.core.sessions import Author
 from csproxy.errors import ErrorCode, ServerError
-from csproxy.transport.wire.messages import (
-    ApplyTransaction,
-    TransactionApplied,
-    WriteOutcome,
-    WriteOutcomeRead,
-)
+from csproxy.transport.wire.writes import ApplyTransaction, TransactionApplied, WriteOutcome, WriteOutcomeRead
 
 if TYPE_CHECKING:
     from csproxy.transport.server import Writer, WriteRequest

@@ -49,8 +49,9 @@ from csproxy.transport.client_snapshot import Snapshot
 from csproxy.transport.client_subscriptions import ChangeStream
 from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import FLAG_END, Frame, FrameReader, with_flags
-from csproxy.transport.wire.messages import ObjectsRead, decode_payload
+from csproxy.transport.wire.messages import decode_payload
 from csproxy.transport.wire.notifications import decode_change, encode_notification
+from csproxy.transport.wire.reads import ObjectsRead
 
 __all__ = ["NearCache", "NearCacheStatistics"]
 

@@ -17,7 +17,8 @@ from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
 from csproxy.errors import ErrorCode, ModelError
 from csproxy.transport.wire.frames import FLAG_END, HEADER, HEADER_SIZE, Frame, encode_frame
-from csproxy.transport.wire.messages import MessageId, ObjectsSent, ReadObjects
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ObjectsSent, ReadObjects
 
 if TYPE_CHECKING:
     from csproxy.core.filters import Part, Selection

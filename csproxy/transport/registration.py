@@ -19,11 +19,11 @@ from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.information_requests import must_change_password, set_password
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import (
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.registration import (
     Authenticate,
     Authenticated,
     ClientRegistered,
-    MessageId,
     RegisterClient,
     RestoreSession,
 )

@@ -25,27 +25,18 @@ from csproxy.transport.registration import authenticate, register_client, restor
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.server_connection import MAX_WRITES, REFUSALS, Handler, ServerConnection
 from csproxy.transport.wire.frames import FLAG_END, HEADER_SIZE, Frame, encode_frame
-from csproxy.transport.wire.messages import (
-    ApplyTransaction,
-    CreateObject,
-    DeleteObject,
-    Digest,
+from csproxy.transport.wire.history import ReadHistory, SessionRecords
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import SnapshotHandle, Status
+from csproxy.transport.wire.replication import Digest, LoadDeferred, LoadGranted, ReadDigest
+from csproxy.transport.wire.subscriptions import (
     HistoryLog,
-    LoadDeferred,
-    LoadGranted,
-    MessageId,
-    ReadDigest,
-    ReadHistory,
     RegisterNotification,
     ResumeFrom,
-    SessionRecords,
-    SnapshotHandle,
-    Status,
     Subscription,
     UnregisterNotification,
-    UpdateObject,
-    WriteOutcome,
 )
+from csproxy.transport.wire.writes import ApplyTransaction, CreateObject, DeleteObject, UpdateObject, WriteOutcome
 
 if TYPE_CHECKING:
     from csproxy.core.cache import View

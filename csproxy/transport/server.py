@@ -35,7 +35,8 @@ from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.turns import call_soon, now, start_soon
-from csproxy.transport.wire.messages import (
+from csproxy.transport.wire.notifications import encode_notification
+from csproxy.transport.wire.writes import (
     ApplyTransaction,
     CreateObject,
     DeleteObject,
@@ -44,7 +45,6 @@ from csproxy.transport.wire.messages import (
     WriteOutcome,
     WriteOutcomeRead,
 )
-from csproxy.transport.wire.notifications import encode_notification
 
 __all__ = [
     "Authenticator",

@@ -26,7 +26,8 @@ from csproxy.errors import ErrorCode, ModelError, RemoteProtocolError, ServerErr
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
-from csproxy.transport.wire.messages import Error, MessageId
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.payload import Error
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 
 if TYPE_CHECKING:

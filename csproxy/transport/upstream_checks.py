@@ -14,14 +14,9 @@ from csproxy.core.model.enumerations import CfgAppType, CfgHAType, CfgObjectType
 from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import (
-    ClientRegistered,
-    MessageId,
-    ObjectsRead,
-    ReadObjects,
-    RegisterClient,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
+from csproxy.transport.wire.registration import ClientRegistered, RegisterClient
 
 __all__ = ["OwnApplication", "check_redundancy", "check_release", "check_role", "read_application", "register"]
 

@@ -20,16 +20,10 @@ from csproxy.errors import ConnectionLostError, CsproxyError, RemoteProtocolErro
 from csproxy.transport.connection import Connection
 from csproxy.transport.upstream_load import read_all_types
 from csproxy.transport.wire.frames import FLAG_END, with_flags
-from csproxy.transport.wire.messages import (
-    LoadBegin,
-    LoadDeferred,
-    LoadGranted,
-    MessageId,
-    ResumeFrom,
-    SnapshotHandle,
-    Subscription,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import SnapshotHandle
+from csproxy.transport.wire.replication import LoadBegin, LoadDeferred, LoadGranted
+from csproxy.transport.wire.subscriptions import ResumeFrom, Subscription
 
 __all__ = ["MasterLink", "UpstreamLimits", "watch_silence"]
 

@@ -15,7 +15,9 @@ from csproxy.core.model import SCHEMA
 from csproxy.errors import CsproxyError, RemoteProtocolError
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import LoadGranted, MessageId, ObjectsRead, ReadObjects, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
+from csproxy.transport.wire.replication import LoadGranted
 
 __all__ = ["TYPES_AT_ONCE", "read_all_types"]
 

@@ -52,7 +52,9 @@ from csproxy.testing.histories import (
 )
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_subscriptions import ChangeStream
-from csproxy.transport.wire.messages import Empty, MessageId, ReadObjects, SnapshotHandle, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.payload import Empty
+from csproxy.transport.wire.reads import ReadObjects, SnapshotHandle
 from tests.simulation.template import CLIENT_TYPE, CODE, DN, FOLDER, GROUP, PERSON, SKILL, SWITCH
 
 INTERESTS = [

@@ -36,22 +36,19 @@ from csproxy.testing.histories import (
     WireHistory,
     WriteRecord,
 )
-from csproxy.transport.wire.messages import (
-    ClientRegistered,
-    Empty,
-    Error,
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.notifications import encode_notification
+from csproxy.transport.wire.payload import Empty, Error
+from csproxy.transport.wire.reads import ObjectsRead, ObjectsSent, ReadObjects
+from csproxy.transport.wire.registration import ClientRegistered
+from csproxy.transport.wire.replication import LoadGranted
+from csproxy.transport.wire.subscriptions import (
     HistoryLog,
-    LoadGranted,
-    MessageId,
-    ObjectsRead,
-    ObjectsSent,
-    ReadObjects,
     RegisterNotification,
     ResumeFrom,
     Subscription,
     UnregisterNotification,
 )
-from csproxy.transport.wire.notifications import encode_notification
 
 SKILL, CODE, FOLDER = 13, 14, 22
 OLD, NEW = 71, 72

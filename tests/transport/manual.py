@@ -23,8 +23,9 @@ from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import HEADER_SIZE, Frame
-from csproxy.transport.wire.messages import MessageId, RegisterClient, RestoreSession
+from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import encode_notification
+from csproxy.transport.wire.registration import RegisterClient, RestoreSession
 
 __all__ = ["EPOCH", "Client", "ManualChannel", "Turns", "application", "change", "manual_server", "transaction"]
 

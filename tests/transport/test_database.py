@@ -28,8 +28,8 @@ from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
 from csproxy.transport.blocking import run_inline
 from csproxy.transport.database import DatabaseMaster
-from csproxy.transport.wire.messages import CreateObject, DeleteObject, UpdateObject
 from csproxy.transport.wire.notifications import encode_notification
+from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
 
 pytestmark = pytest.mark.anyio
 

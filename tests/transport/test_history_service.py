@@ -27,16 +27,10 @@ from csproxy.transport.connection import Connection
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.history import MasterHistory, NoHistory, ProxyHistory
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
-from csproxy.transport.wire.messages import (
-    CreateObject,
-    HistoryRecords,
-    MessageId,
-    ReadHistory,
-    RegisterClient,
-    RestoreSession,
-    SessionRecords,
-    decode_payload,
-)
+from csproxy.transport.wire.history import HistoryRecords, ReadHistory, SessionRecords
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.registration import RegisterClient, RestoreSession
+from csproxy.transport.wire.writes import CreateObject
 
 JANE = Author("jane", "sce", 100)
 OPENED, CLOSED = HistoryAction.SESSION_OPENED, HistoryAction.SESSION_CLOSED

@@ -21,15 +21,11 @@ from csproxy.transport.load_control import MAX_BULK_READERS, SerializedWriter
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.upstream import UpstreamSource
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import (
-    Empty,
-    LoadGranted,
-    MessageId,
-    ReadObjects,
-    RegisterClient,
-    SnapshotHandle,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.payload import Empty
+from csproxy.transport.wire.reads import ReadObjects, SnapshotHandle
+from csproxy.transport.wire.registration import RegisterClient
+from csproxy.transport.wire.replication import LoadGranted
 from tests.transport.client.client_world import PlainWriter
 from tests.transport.upstream.upstream_world import APPLICATION, MASTER, SKILL, Item, Master, Sink, base_objects, skill
 

@@ -38,14 +38,9 @@ from csproxy.transport.upstream import UpstreamSource
 from csproxy.transport.wire import administration as wire
 from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import (
-    MessageId,
-    ReadObjects,
-    RegisterClient,
-    RestoreSession,
-    SnapshotHandle,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import ReadObjects, SnapshotHandle
+from csproxy.transport.wire.registration import RegisterClient, RestoreSession
 
 pytestmark = pytest.mark.anyio
 

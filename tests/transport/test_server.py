@@ -16,23 +16,19 @@ from csproxy.core.model.delta import encode_object
 from csproxy.errors import ErrorCode
 from csproxy.transport.channel import HIGH_WATER_BYTES
 from csproxy.transport.server import ConfigurationServer, ServerSettings
+from csproxy.transport.wire.exchanges import IMPLEMENTED_REQUESTS
 from csproxy.transport.wire.frames import FLAG_END, MAGIC, Frame, FrameReader, encode_frame
-from csproxy.transport.wire.messages import (
-    IMPLEMENTED_REQUESTS,
-    Disconnected,
-    Error,
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.payload import Disconnected, Error
+from csproxy.transport.wire.reads import ObjectsRead, ReadObjects, SnapshotHandle
+from csproxy.transport.wire.registration import RegisterClient
+from csproxy.transport.wire.replication import ReadDigest
+from csproxy.transport.wire.subscriptions import (
     HistoryLog,
-    MessageId,
-    ObjectsRead,
-    ReadDigest,
-    ReadObjects,
-    RegisterClient,
     RegisterNotification,
     ResumeFrom,
-    SnapshotHandle,
     Subscription,
     UnregisterNotification,
-    decode_payload,
 )
 from tests.transport.manual import EPOCH, Client, ManualChannel, Turns, application, manual_server, transaction
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from csproxy.core import codec
 from csproxy.core.changes import Position
+from csproxy.transport.wire.exchanges import IMPLEMENTED_REQUESTS
 from csproxy.transport.wire.frames import Frame, FrameReader, encode_frame
-from csproxy.transport.wire.messages import IMPLEMENTED_REQUESTS, PAYLOADS, MessageId, ReadObjects
+from csproxy.transport.wire.messages import PAYLOADS, MessageId
+from csproxy.transport.wire.reads import ReadObjects
 from tests.transport.manual import EPOCH, Client, application, manual_server
 
 SKILL = 13

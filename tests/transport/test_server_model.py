@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from csproxy.core.changes import Action, Position
 from csproxy.transport.channel import HIGH_WATER_BYTES
 from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY
-from csproxy.transport.wire.messages import (
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.subscriptions import (
     HistoryLog,
-    MessageId,
     RegisterNotification,
     ResumeFrom,
     Subscription,

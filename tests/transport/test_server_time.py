@@ -28,16 +28,11 @@ from csproxy.errors import (
 from csproxy.testing import MemoryNetwork, Simulation, run_simulated
 from csproxy.transport.connection import Connection
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings, Writer
-from csproxy.transport.wire.messages import (
-    Authenticate,
-    CreateObject,
-    DeleteObject,
-    MessageId,
-    ReadObjects,
-    RegisterClient,
-    RegisterNotification,
-    UpdateObject,
-)
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ReadObjects
+from csproxy.transport.wire.registration import Authenticate, RegisterClient
+from csproxy.transport.wire.subscriptions import RegisterNotification
+from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
 from tests.transport.manual import EPOCH, application, transaction
 
 SKILL = 13

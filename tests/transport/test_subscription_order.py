@@ -5,7 +5,8 @@ from __future__ import annotations
 from csproxy.core.changes import Action, Position
 from csproxy.transport.channel import HIGH_WATER_BYTES
 from csproxy.transport.wire.frames import FLAG_HISTORY
-from csproxy.transport.wire.messages import MessageId, RegisterNotification
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.subscriptions import RegisterNotification
 from tests.transport.manual import EPOCH, Client, application, manual_server, transaction
 
 SKILL, CODE = 13, 14

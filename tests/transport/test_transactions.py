@@ -24,7 +24,7 @@ from csproxy.testing.memory import MemoryNetwork
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_writes import CreateWrite, DeleteWrite, UpdateWrite
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
-from csproxy.transport.wire.messages import (
+from csproxy.transport.wire.writes import (
     AppliedChange,
     ApplyTransaction,
     TransactionApplied,
@@ -210,7 +210,7 @@ import anyio
 from test_database import JANE, running
 from test_transactions import new_skill
 from csproxy.core.persistence import store
-from csproxy.transport.wire.messages import ApplyTransaction
+from csproxy.transport.wire.writes import ApplyTransaction
 
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -27,14 +27,9 @@ from csproxy.core.changes import Position
 from csproxy.errors import LocalProtocolError, RemoteProtocolError
 from csproxy.transport.wire.exchanges import ANSWERS, NOT_FROM_CLIENTS, PARTS, REGISTRATIONS, UNASKED, message_name
 from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, MAGIC, Frame, FrameReader, encode_frame
-from csproxy.transport.wire.messages import (
-    PROTOCOL_VERSIONS,
-    Disconnected,
-    MessageId,
-    ProtocolVersion,
-    ProtocolVersionRead,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import PROTOCOL_VERSIONS, MessageId, decode_payload
+from csproxy.transport.wire.payload import Disconnected
+from csproxy.transport.wire.registration import ProtocolVersion, ProtocolVersionRead
 
 __all__ = ["ClientProtocol", "ClientState"]
 

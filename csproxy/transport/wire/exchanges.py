@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.messages import PAYLOADS, MessageId
 
-__all__ = ["ANSWERS", "NOT_FROM_CLIENTS", "PARTS", "REGISTRATIONS", "UNASKED", "message_name"]
+__all__ = ["ANSWERS", "IMPLEMENTED_REQUESTS", "NOT_FROM_CLIENTS", "PARTS", "REGISTRATIONS", "UNASKED", "message_name"]
 
 _M = MessageId
 
@@ -63,6 +63,9 @@ ANSWERS: Final[Mapping[int, frozenset[int]]] = {
     _M.READ_HISTORY: frozenset({_M.HISTORY_RECORDS}),
 }
 """Request → its answers. Error (2) may answer every request and is left out here."""
+
+IMPLEMENTED_REQUESTS: Final[frozenset[int]] = frozenset(ANSWERS.keys() & PAYLOADS.keys())
+"""Requests that a server of this release serves; every other request is answered with error 3 by name."""
 
 PARTS: Final[frozenset[int]] = frozenset({_M.OBJECTS_READ, _M.BRIEF_INFO})
 """Answers that never carry END: another frame of the same answer follows. All other answers carry it."""

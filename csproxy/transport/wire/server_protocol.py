@@ -37,14 +37,9 @@ from csproxy.transport.wire.frames import (
     FrameReader,
     encode_frame,
 )
-from csproxy.transport.wire.messages import (
-    PROTOCOL_VERSIONS,
-    Disconnected,
-    MessageId,
-    ProtocolVersion,
-    ProtocolVersionRead,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import PROTOCOL_VERSIONS, MessageId, decode_payload
+from csproxy.transport.wire.payload import Disconnected
+from csproxy.transport.wire.registration import ProtocolVersion, ProtocolVersionRead
 
 __all__ = ["ServerProtocol", "ServerState"]
 

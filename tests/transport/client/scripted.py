@@ -19,17 +19,11 @@ from csproxy.errors import ConnectionLostError, ErrorCode
 from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel, Receiver
 from csproxy.transport.turns import call_soon
 from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY, Frame, encode_frame
-from csproxy.transport.wire.messages import (
-    PAYLOADS,
-    ClientRegistered,
-    Empty,
-    Error,
-    MessageId,
-    ObjectsRead,
-    ObjectsSent,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import PAYLOADS, MessageId, decode_payload
 from csproxy.transport.wire.notifications import encode_notification
+from csproxy.transport.wire.payload import Empty, Error
+from csproxy.transport.wire.reads import ObjectsRead, ObjectsSent
+from csproxy.transport.wire.registration import ClientRegistered
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 
 EPOCH = 0xE1

@@ -24,15 +24,9 @@ from csproxy.errors import (
 from csproxy.transport.client import ClientState, ConfigClient
 from csproxy.transport.client_changes import ObjectChange
 from csproxy.transport.client_subscriptions import ChangeStream
-from csproxy.transport.wire.messages import (
-    HistoryLog,
-    MessageId,
-    RegisterNotification,
-    RestoreSession,
-    ResumeFrom,
-    UnregisterNotification,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.registration import RestoreSession
+from csproxy.transport.wire.subscriptions import HistoryLog, RegisterNotification, ResumeFrom, UnregisterNotification
 from tests.transport.client.scripted import AT_100, ScriptedConnection, ScriptedServer, at, created, deleted, updated
 from tests.transport.client.test_config_client import calling, connected
 

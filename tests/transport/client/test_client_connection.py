@@ -23,16 +23,11 @@ from csproxy.errors import (
 from csproxy.transport.connection import MAX_ABANDONED, Connection
 from csproxy.transport.exchange import EpochOrder
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
-from csproxy.transport.wire.messages import (
-    Empty,
-    HistoryLog,
-    MessageId,
-    ReadObjects,
-    RegisterClient,
-    RestoreSession,
-    SnapshotHandle,
-    Status,
-)
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.payload import Empty
+from csproxy.transport.wire.reads import ReadObjects, SnapshotHandle, Status
+from csproxy.transport.wire.registration import RegisterClient, RestoreSession
+from csproxy.transport.wire.subscriptions import HistoryLog
 from tests.transport.client.scripted import ScriptedConnection, at, created, updated
 
 pytestmark = pytest.mark.anyio

@@ -28,20 +28,10 @@ from csproxy.errors import (
 )
 from csproxy.transport.client import ClientState, ClientStatistics, ConfigClient
 from csproxy.transport.wire.frames import encode_frame
-from csproxy.transport.wire.messages import (
-    Authenticate,
-    Authenticated,
-    CreateObject,
-    DeleteObject,
-    MessageId,
-    ObjectsRead,
-    ObjectsSent,
-    ReadObjects,
-    RegisterClient,
-    Status,
-    UpdateObject,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import ObjectsRead, ObjectsSent, ReadObjects, Status
+from csproxy.transport.wire.registration import Authenticate, Authenticated, RegisterClient
+from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
 from tests.transport.client.scripted import (
     ScriptedConnection,
     ScriptedServer,

@@ -13,13 +13,10 @@ from csproxy.transport.connection import Connection
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.upstream import UpstreamLimits, UpstreamSource
 from csproxy.transport.wire.frames import Frame, encode_frame
-from csproxy.transport.wire.messages import (
-    MessageId,
-    ReadObjects,
-    RegisterClient,
-    RegisterNotification,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import ReadObjects
+from csproxy.transport.wire.registration import RegisterClient
+from csproxy.transport.wire.subscriptions import RegisterNotification
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,10 @@ from csproxy.errors import ConfigurationError, LocalProtocolError, RetryableErro
 from csproxy.transport.connection import Connection
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
-from csproxy.transport.wire.messages import LoadGranted, MessageId, RegisterClient, Status, decode_payload
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.reads import Status
+from csproxy.transport.wire.registration import RegisterClient
+from csproxy.transport.wire.replication import LoadGranted
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,8 @@ from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.upstream import UpstreamLimits
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import LoadDeferred, MessageId
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.replication import LoadDeferred
 
 SHORT_HISTORY = {"history": WindowLimits(min_changes=1, min_age_s=0.0, max_bytes=1)}
 

@@ -11,7 +11,9 @@ from csproxy.errors import LocalProtocolError, RemoteProtocolError
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.exchanges import ANSWERS, PARTS, REGISTRATIONS, UNASKED, message_name
 from csproxy.transport.wire.frames import FLAG_END, FrameReader, encode_frame
-from csproxy.transport.wire.messages import Error, MessageId, ReadObjects
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.payload import Error
+from csproxy.transport.wire.reads import ReadObjects
 
 S = ClientState
 UNKNOWN = 4711

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from csproxy.transport.wire.exchanges import ANSWERS, NOT_FROM_CLIENTS, PARTS, REGISTRATIONS, UNASKED, message_name
-from csproxy.transport.wire.messages import IMPLEMENTED_REQUESTS, PAYLOADS, MessageId
+from csproxy.transport.wire.exchanges import (
+    ANSWERS,
+    IMPLEMENTED_REQUESTS,
+    NOT_FROM_CLIENTS,
+    PARTS,
+    REGISTRATIONS,
+    UNASKED,
+    message_name,
+)
+from csproxy.transport.wire.messages import PAYLOADS, MessageId
 from csproxy.transport.wire.notifications import NOTIFICATIONS
 
 

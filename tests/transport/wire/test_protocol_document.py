@@ -12,9 +12,11 @@ from wire_vectors import ROOT, load
 from csproxy.core.transactions import RequestedChange
 from csproxy.errors import ErrorCode
 from csproxy.transport.wire.administration import AccessEntry, LocaleSet
-from csproxy.transport.wire.exchanges import ANSWERS, PARTS, UNASKED, message_name
+from csproxy.transport.wire.exchanges import ANSWERS, IMPLEMENTED_REQUESTS, PARTS, UNASKED, message_name
 from csproxy.transport.wire.frames import MAGIC
-from csproxy.transport.wire.messages import IMPLEMENTED_REQUESTS, PAYLOADS, AppliedChange, MessageId, Subscription
+from csproxy.transport.wire.messages import PAYLOADS, MessageId
+from csproxy.transport.wire.subscriptions import Subscription
+from csproxy.transport.wire.writes import AppliedChange
 
 DOCUMENT = (ROOT / "docs" / "protocol.md").read_text("utf-8")
 

@@ -12,12 +12,9 @@ from csproxy.core.changes import Position
 from csproxy.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from csproxy.transport.wire.exchanges import ANSWERS, REGISTRATIONS, UNASKED, message_name
 from csproxy.transport.wire.frames import FLAG_END, MAGIC, UNREGISTERED_MAX_FRAME, FrameReader, encode_frame
-from csproxy.transport.wire.messages import (
-    Disconnected,
-    MessageId,
-    ProtocolVersionRead,
-    decode_payload,
-)
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.payload import Disconnected
+from csproxy.transport.wire.registration import ProtocolVersionRead
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 
 S = ServerState

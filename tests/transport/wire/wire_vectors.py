@@ -12,7 +12,8 @@ from csproxy.core import codec
 from csproxy.errors import ErrorCode, RemoteProtocolError
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.frames import FLAG_END, MAGIC, encode_frame
-from csproxy.transport.wire.messages import ClientRegistered, MessageId, ProtocolVersionRead, RegisterClient
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.registration import ClientRegistered, ProtocolVersionRead, RegisterClient
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 
 ROOT = Path(__file__).parents[3]

@@ -5,68 +5,63 @@ history into a `ReplicaSink`, and is the `csproxy.transport.server.Writer` of th
 
 A write is planned against the cache, committed in a worker thread, then published; one at a time,
 in the order of arrival. From the commit on it cannot be cancelled: what is committed is published.
-If a commit fails in a way that leaves its outcome open, the database is asked before anybody is
-answered.
+What that takes stands apart:
+
+    database_store.py         the open database, and loading it
+    database_transactions.py  what a plan comes to: rows, changes, the answer
+    database_commits.py       committing, and settling a commit of unknown outcome
+    database_outcomes.py      idempotency keys and their answers
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Self, TypeVar, TypeVarTuple
+from typing import Final, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
-import msgspec
 from sqlalchemy import Connection
 
-from csproxy.core import codec
 from csproxy.core.authority import Authority
-from csproxy.core.changes import Action, Change, Epoch, Position
-from csproxy.core.history import HistorySettings, history_batch
-from csproxy.core.loading import CacheBuilder
+from csproxy.core.changes import Change, Position
+from csproxy.core.history import HistorySettings
 from csproxy.core.ownership import ObjectId
-from csproxy.core.persistence.records import Batch, ChangeRecord, CredentialRow, KeepPolicy, ObjectRow, Outcome
+from csproxy.core.persistence.records import KeepPolicy, Outcome
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.rules import PASSWORD_TYPES
 from csproxy.core.sessions import Author
 from csproxy.core.transactions import RequestedChange
-from csproxy.core.writes import Plan, PlannedChange, WritePlanner
-from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
+from csproxy.core.writes import Plan, WritePlanner
+from csproxy.errors import ErrorCode, StoreError
 from csproxy.transport.blocking import run_blocking
-from csproxy.transport.wire.frames import FLAG_END, Frame
-from csproxy.transport.wire.messages import MessageId, decode_payload
-from csproxy.transport.wire.notifications import decode_change, encode_notification
+from csproxy.transport.database_commits import Committer
+from csproxy.transport.database_outcomes import outcome_read, repeated_transaction, repeated_write, scoped_key
+from csproxy.transport.database_store import OpenStore, load
+from csproxy.transport.database_transactions import PendingTransaction, pending_transaction
 from csproxy.transport.wire.writes import (
-    AppliedChange,
     ApplyTransaction,
     CreateObject,
-    DeleteObject,
     TransactionApplied,
     UpdateObject,
     WriteOutcome,
     WriteOutcomeRead,
+    WriteRequest,
 )
 
-__all__ = ["DatabaseMaster", "MasterStatistics", "WriteRequest"]
+__all__ = ["DatabaseMaster", "MasterStatistics"]
 
 log = logging.getLogger("csproxy.master")
-
-WriteRequest = CreateObject | UpdateObject | DeleteObject
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
-_FIRST_RETRY_S: Final = 0.05
 _PLANNED_AT_ONCE: Final = 20
 """Changes of a transaction that are planned before other clients get their turn, about 2 ms."""
-_ACTIONS: Final = {CreateObject: Action.CREATED, UpdateObject: Action.UPDATED, DeleteObject: Action.DELETED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,16 +73,6 @@ class MasterStatistics:
     repeated_keys: int
     failed_commits: int
     head_uen: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pending:
-    """A transaction on its way: what is written, what is published, and which hashes change."""
-
-    batch: Batch
-    changes: list[Change]
-    credentials: Sequence[CredentialRow]
-    applied: TransactionApplied
 
 
 class DatabaseMaster:
@@ -120,15 +105,13 @@ class DatabaseMaster:
         self._hash_password = hash_password
         self._wall_clock = wall_clock
         self._keep = keep
-        self._settle_s = settle_s
         self.history_settings = HistorySettings()
-        self._store: Store | None = None
+        self._store: OpenStore | None = None
+        self._committer = Committer(settle_s=settle_s)
         self._epoch = 0
-        self._epochs: list[Epoch] = []
         self._counters: dict[int, int] = {}
         self._credentials: dict[ObjectId, str] = {}
-        self._unsettled: _Pending | None = None
-        self._transactions = self._changes = self._repeated = self._failed = 0
+        self._transactions = self._changes = self._repeated = 0
         self.admit: Callable[[Author], Authority | None] = lambda author: None
         """Called before a write is planned, when all earlier ones are done: what the author may do (None: everything).
 
@@ -140,14 +123,12 @@ class DatabaseMaster:
 
     async def __aenter__(self) -> Self:
         self._lock = anyio.Lock()
-        self._thread = anyio.CapacityLimiter(1)  # the store serves one thread at a time
         opening = partial(Store.open, self._url, owner=self._owner, keep=self._keep)
-        with anyio.CancelScope(shield=True):  # an opened store must not get lost
-            store = self._store = await self._run(opening)
+        store = self._store = await OpenStore.open(opening)
         try:
             self._epoch = self._random_epoch()
-            self._epochs = await self._run(store.begin_epoch, self._epoch)
-            await self._load(store)
+            epochs = await store.call(lambda store: store.begin_epoch(self._epoch))
+            self._counters, self._credentials = await load(store, self._sink, epochs)
         except BaseException:
             await self._close()
             raise
@@ -164,7 +145,7 @@ class DatabaseMaster:
 
     async def use_store(self, use: Callable[[Store], T]) -> T:
         """Call ``use`` with the open store, in its thread. Raises `StoreError` and what ``use`` raises."""
-        return await self._run(use, self._open_store())
+        return await self._open_store().call(use)
 
     def statistics(self) -> MasterStatistics:
         """A snapshot of the counters."""
@@ -172,7 +153,7 @@ class DatabaseMaster:
             transactions=self._transactions,
             changes=self._changes,
             repeated_keys=self._repeated,
-            failed_commits=self._failed,
+            failed_commits=self._committer.failures,
             head_uen=self._sink.position.uen,
         )
 
@@ -187,7 +168,7 @@ class DatabaseMaster:
         effect before the commit or not at all.
         """
         done = await self._carry_out(request, author)
-        return [_repeated(done, request)] if isinstance(done, Outcome) else done.changes
+        return [repeated_write(done, request)] if isinstance(done, Outcome) else done.changes
 
     async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
         """Carry out a transaction, all of it or nothing; it is committed and published when this returns.
@@ -197,15 +178,12 @@ class DatabaseMaster:
         """
         done = await self._carry_out(request, author)
         if isinstance(done, Outcome):
-            record = done.answer
-            if record.action != MessageId.TRANSACTION_APPLIED:
-                raise _used_before(record)
-            return Position(record.epoch, done.uen), decode_payload(TransactionApplied, record.payload)
-        return done.changes[-1].position, done.applied
+            return repeated_transaction(done)
+        return done.end, done.applied
 
     async def read_beside(self, read: Callable[[Connection], T]) -> T:
         """Read what is stored beside the objects (`csproxy.core.persistence.permissions`). Raises `StoreError`."""
-        return await self._run(self._open_store().read_beside, read)
+        return await self._open_store().call(lambda store: store.read_beside(read))
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[Callable[[Callable[[Connection], None]], Awaitable[None]]]:
@@ -217,7 +195,7 @@ class DatabaseMaster:
             store = self._open_store()
 
             async def write(rows: Callable[[Connection], None]) -> None:
-                await self._run(store.write_beside, rows)
+                await store.call(lambda store: store.write_beside(rows))
 
             with anyio.CancelScope(shield=True):
                 yield write
@@ -229,20 +207,13 @@ class DatabaseMaster:
         """
         async with self._lock:
             with anyio.CancelScope(shield=True):
-                store = self._open_store()
-                if self._unsettled is not None:
-                    await self._settle(store, self._unsettled)
-                found = await self._run(store.find_outcome, _scoped_key(request, author))
-        if found is None:
-            return WriteOutcomeRead()
-        record = found.answer
-        if record.action == MessageId.TRANSACTION_APPLIED:
-            changes = decode_payload(TransactionApplied, record.payload).changes
-        else:
-            changes = [AppliedChange(action=record.action, type=record.type, dbid=record.dbid)]
-        return WriteOutcomeRead(known=True, epoch=record.epoch, uen=found.uen, changes=changes)
+                store = await self._settled_store()
+                found = await store.call(lambda store: store.find_outcome(scoped_key(request, author)))
+        return outcome_read(found)
 
-    async def _carry_out(self, request: WriteRequest | ApplyTransaction, author: Author) -> _Pending | Outcome:
+    async def _carry_out(
+        self, request: WriteRequest | ApplyTransaction, author: Author
+    ) -> PendingTransaction | Outcome:
         """Commit and publish; an `Outcome` if that was done before under the same key."""
         hashes = await self._hash_passwords(request, author)
         async with self._lock:
@@ -252,22 +223,30 @@ class DatabaseMaster:
 
     async def _write(
         self, request: WriteRequest | ApplyTransaction, author: Author, hashes: Sequence[str]
-    ) -> _Pending | Outcome:
-        store = self._open_store()
-        if self._unsettled is not None:
-            await self._settle(store, self._unsettled)
-        key = _scoped_key(request, author)
+    ) -> PendingTransaction | Outcome:
+        store = await self._settled_store()
+        key = scoped_key(request, author)
         if key:
-            outcome = await self._run(store.find_outcome, key)
+            outcome = await store.call(lambda store: store.find_outcome(key))
             if outcome is not None:
                 self._repeated += 1
                 return outcome
         time_ms = int(self._wall_clock() * 1000)
         plan = await self._plan(request, author, time_ms)
-        pending = self._pending(plan, author, hashes, key=key, time_ms=time_ms)
+        pending = pending_transaction(
+            plan,
+            author,
+            hashes,
+            cache=self._sink.cache,
+            first=Position(self._epoch, self._sink.position.uen + 1),
+            key=key,
+            time_ms=time_ms,
+            with_password=self._credentials,
+            history=self.history_settings,
+        )
         if isinstance(request, ApplyTransaction):
-            pending = _answered_as_a_whole(pending)
-        await self._commit(store, pending, time_ms)
+            pending = pending.answered_as_a_whole()
+        await self._committer.commit(store, pending, time_ms=time_ms)
         self._publish(pending)
         return pending
 
@@ -303,99 +282,7 @@ class DatabaseMaster:
             return planner.update(request.type, request.dbid, request.delta)
         return planner.delete(request.type, request.dbid)
 
-    def _pending(self, plan: Plan, author: Author, hashes: Sequence[str], *, key: str, time_ms: int) -> _Pending:
-        first = self._sink.position.uen + 1
-        records, changes = [], []
-        for uen, planned in enumerate(plan.changes, first):
-            last = uen - first == len(plan.changes) - 1
-            record = ChangeRecord(
-                uen,
-                self._epoch,
-                last,
-                time_ms,
-                planned.action,
-                planned.type,
-                planned.dbid,
-                planned.payload,
-                author.user,
-                author.application,
-            )
-            records.append(record)
-            changes.append(_change(planned, record))
-        credentials = [
-            CredentialRow(number, dbid, hash, time_ms)
-            for (number, dbid), hash in zip(plan.passwords, hashes, strict=True)
-        ]
-        credentials += [
-            CredentialRow(planned.type, planned.dbid, None, time_ms)
-            for planned in plan.changes
-            if planned.stored is None and (planned.type, planned.dbid) in self._credentials
-        ]
-        batch = Batch(
-            objects=list(self._rows(plan)),
-            changes=records,
-            counters=plan.counters,
-            credentials=credentials,
-            key=key,
-            answer=records[plan.answers[0]],
-            history=history_batch(self.history_settings, self._sink.cache, plan.changes, changes),
-        )
-        applied = TransactionApplied(
-            changes=[
-                AppliedChange(action=change.action, type=change.type, dbid=change.dbid)
-                for change in (plan.changes[place] for place in plan.answers)
-            ]
-        )
-        return _Pending(batch=batch, changes=changes, credentials=credentials, applied=applied)
-
-    def _rows(self, plan: Plan) -> Iterable[ObjectRow]:
-        """Each object that changes as it is in the end."""
-        rows: dict[ObjectId, ObjectRow] = {}
-        for planned in plan.changes:
-            row = ObjectRow(planned.type, planned.dbid, planned.folder, planned.stored)
-            rows[planned.type, planned.dbid] = row
-            for id in planned.moved:
-                body = rows[id].body if id in rows else self._sink.cache.get(*id)
-                rows[id] = ObjectRow(*id, planned.dbid, body)
-        return rows.values()
-
-    async def _commit(self, store: Store, pending: _Pending, time_ms: int) -> None:
-        try:
-            await self._run(partial(store.commit, pending.batch, time_ms=time_ms))
-        except StoreError as e:
-            self._failed += 1
-            self._unsettled = pending
-            if not await self._was_written(store, pending, e):
-                raise
-
-    async def _was_written(self, store: Store, pending: _Pending, error: StoreError) -> bool:
-        """Ask the database whether the failed commit is in it; settles ``self._unsettled``."""
-        wait_s = _FIRST_RETRY_S
-        deadline = anyio.current_time() + self._settle_s
-        while True:
-            try:
-                head = await self._run(store.read_head)
-            except StoreError:
-                if anyio.current_time() + wait_s > deadline:
-                    raise ServerError.from_code(
-                        ErrorCode.DB_ERROR,
-                        f"it is unknown whether this was written, because the database cannot be reached: {error}",
-                        object_type=pending.changes[-1].type,
-                    ) from error
-                await anyio.sleep(wait_s)
-                wait_s = min(2 * wait_s, 1.0)
-                continue
-            self._unsettled = None
-            return head == pending.changes[-1].position.uen
-
-    async def _settle(self, store: Store, pending: _Pending) -> None:
-        """Find out about a commit whose outcome stayed unknown, before anything new is planned."""
-        head = await self._run(store.read_head)
-        self._unsettled = None
-        if head == pending.changes[-1].position.uen:
-            self._publish(pending)
-
-    def _publish(self, pending: _Pending) -> None:
+    def _publish(self, pending: PendingTransaction) -> None:
         self._counters.update(pending.batch.counters)
         for row in pending.credentials:
             if row.hash is None:
@@ -406,34 +293,15 @@ class DatabaseMaster:
         self._changes += len(pending.changes)
         self._sink.publish(pending.changes)
 
-    async def _load(self, store: Store) -> None:
-        self._counters = await self._run(store.counters)
-        self._credentials = {
-            (row.type, row.dbid): row.hash async for row in self._each(store.credentials()) if row.hash is not None
-        }
-        builder = CacheBuilder(self._sink.cache)
-        objects = store.load()
-        while (part := await self._run(next, objects, None)) is not None:
-            try:
-                builder.add(part.type, part.bodies, part.folders)
-            except ModelError as e:
-                raise StoreError(f"the database holds an object that cannot be read: {e}") from e
-        self._sink.replace(builder, Position(self._epoch, store.head), self._epochs)
-        transactions: list[list[Change]] = [[]]
-        records = _decoded(store.history())
-        while (changes := await self._run(next, records, None)) is not None:
-            for change in changes:
-                transactions[-1].append(change)
-                if change.last:
-                    transactions.append([])
-        self._sink.extend_history(transactions[:-1])
+    async def _settled_store(self) -> OpenStore:
+        """The store, once it is known what became of every commit and all that was written is published."""
+        store = self._open_store()
+        written = await self._committer.settle(store)
+        if written is not None:
+            self._publish(written)
+        return store
 
-    async def _each(self, parts: Iterator[Sequence[T]]) -> AsyncIterator[T]:
-        while (part := await self._run(next, parts, None)) is not None:
-            for item in part:
-                yield item
-
-    def _open_store(self) -> Store:
+    def _open_store(self) -> OpenStore:
         if self._store is None:
             raise StoreError("this master has given up its database", code=ErrorCode.NO_DB_ACCESS)
         return self._store
@@ -441,71 +309,7 @@ class DatabaseMaster:
     async def _close(self) -> None:
         store, self._store = self._store, None
         if store is not None:
-            with anyio.CancelScope(shield=True):
-                await self._run(store.close)
-
-    async def _run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await run_blocking(fn, *args, limiter=self._thread)
-
-
-def _change(planned: PlannedChange, record: ChangeRecord) -> Change:
-    position = Position(record.epoch, record.uen)
-    return Change(
-        action=planned.action,
-        type=planned.type,
-        dbid=planned.dbid,
-        position=position,
-        frame=encode_notification(planned.action, planned.payload, position=position, last=record.last),
-        last=record.last,
-        object=planned.stored if planned.action is Action.CREATED else None,
-        delta=None if planned.delta is None else dict(planned.delta),
-        former=planned.former,
-        folder=planned.new_folder,
-        user=record.user,
-        application=record.application,
-        time_ms=record.time_ms,
-    )
-
-
-def _decoded(parts: Iterator[list[ChangeRecord]]) -> Iterator[list[Change]]:
-    """Change records as changes, made in the thread that reads them."""
-    for records in parts:
-        yield [_recorded(record, uen=record.uen, last=record.last) for record in records]
-
-
-def _recorded(record: ChangeRecord, *, uen: int, last: bool) -> Change:
-    flags = FLAG_END if last else 0
-    return decode_change(Frame(record.action, flags, 0, record.epoch, uen, record.payload))
-
-
-def _repeated(outcome: Outcome, request: WriteRequest) -> Change:
-    """The answer to a request whose key was used before."""
-    record = outcome.answer
-    same = record.action == _ACTIONS[type(request)] and record.type == request.type
-    if not same or (not isinstance(request, CreateObject) and record.dbid != request.dbid):
-        raise _used_before(record)
-    return _recorded(record, uen=outcome.uen, last=True)
-
-
-def _used_before(record: ChangeRecord) -> ServerError:
-    if record.action == MessageId.TRANSACTION_APPLIED:
-        what = "a transaction"
-    else:
-        what = f"{Action(record.action).name} of object {record.dbid} of type {record.type}"
-    return ServerError.from_code(
-        ErrorCode.WRONG_API_PARAMETERS,
-        f"the idempotency key was used before for another request: {what}",
-        object_type=record.type,
-    )
-
-
-def _answered_as_a_whole(pending: _Pending) -> _Pending:
-    """The same transaction; its key leads to the answer for all of its changes."""
-    last = pending.batch.changes[-1]
-    answer = msgspec.structs.replace(
-        last, action=int(MessageId.TRANSACTION_APPLIED), type=0, dbid=0, payload=codec.encode(pending.applied)
-    )
-    return replace(pending, batch=replace(pending.batch, answer=answer))
+            await store.close()
 
 
 def _parts_of(request: WriteRequest | ApplyTransaction) -> Sequence[WriteRequest | RequestedChange]:
@@ -516,11 +320,3 @@ def _has_password(change: WriteRequest | RequestedChange) -> bool:
     if change.type not in PASSWORD_TYPES:
         return False
     return any("password" in getattr(change, part, ()) for part in ("object", "delta"))
-
-
-def _scoped_key(request: WriteRequest | ApplyTransaction | WriteOutcome, author: Author) -> str:
-    """The key as it is stored: nobody can ask for the outcome of somebody else's write."""
-    if not request.key:
-        return ""
-    scope = "\0".join((author.user, author.application, request.key))
-    return hashlib.sha256(scope.encode()).hexdigest()

@@ -15,10 +15,16 @@ from csproxy.core.admission import Admission, AdmissionSettings, Ticket, Turn
 from csproxy.core.changes import Change, Position
 from csproxy.core.sessions import Author
 from csproxy.errors import ErrorCode, ServerError
-from csproxy.transport.wire.writes import ApplyTransaction, TransactionApplied, WriteOutcome, WriteOutcomeRead
+from csproxy.transport.wire.writes import (
+    ApplyTransaction,
+    TransactionApplied,
+    WriteOutcome,
+    WriteOutcomeRead,
+    WriteRequest,
+)
 
 if TYPE_CHECKING:
-    from csproxy.transport.server import Writer, WriteRequest
+    from csproxy.transport.server import Writer
     from csproxy.transport.server_connection import ServerConnection
 
 __all__ = ["MAX_BULK_READERS", "BulkReaders", "LoadControl", "SerializedWriter"]

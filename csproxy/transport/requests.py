@@ -36,7 +36,14 @@ from csproxy.transport.wire.subscriptions import (
     Subscription,
     UnregisterNotification,
 )
-from csproxy.transport.wire.writes import ApplyTransaction, CreateObject, DeleteObject, UpdateObject, WriteOutcome
+from csproxy.transport.wire.writes import (
+    ApplyTransaction,
+    CreateObject,
+    DeleteObject,
+    UpdateObject,
+    WriteOutcome,
+    WriteRequest,
+)
 
 if TYPE_CHECKING:
     from csproxy.core.cache import View
@@ -292,9 +299,7 @@ async def _write_all(connection: ServerConnection) -> None:
         connection.unblock_if_free()
 
 
-def _answer_write(
-    connection: ServerConnection, frame: Frame, request: CreateObject | UpdateObject | DeleteObject, changes: Any
-) -> None:
+def _answer_write(connection: ServerConnection, frame: Frame, request: WriteRequest, changes: Any) -> None:
     """The answer is the notification of the object that the request names, with the request's id."""
     change = next(change for change in changes if _is_answer(change, request))
     connection.send(
@@ -309,7 +314,7 @@ def _answer_write(
     )
 
 
-def _is_answer(change: Change, request: CreateObject | UpdateObject | DeleteObject) -> bool:
+def _is_answer(change: Change, request: WriteRequest) -> bool:
     if change.type != request.type:
         return False
     if isinstance(request, CreateObject):

@@ -38,12 +38,10 @@ from csproxy.transport.turns import call_soon, now, start_soon
 from csproxy.transport.wire.notifications import encode_notification
 from csproxy.transport.wire.writes import (
     ApplyTransaction,
-    CreateObject,
-    DeleteObject,
     TransactionApplied,
-    UpdateObject,
     WriteOutcome,
     WriteOutcomeRead,
+    WriteRequest,
 )
 
 __all__ = [
@@ -52,7 +50,6 @@ __all__ = [
     "ReadOnlyWriter",
     "ServerSettings",
     "ServerStatistics",
-    "WriteRequest",
     "Writer",
 ]
 
@@ -60,8 +57,6 @@ log = logging.getLogger("csproxy.server")
 
 SCHEMA_VERSION: Final = "8.5.1"
 """Release of the published object model that this server speaks."""
-
-WriteRequest = CreateObject | UpdateObject | DeleteObject
 
 
 class Authenticator(Protocol):

@@ -162,15 +162,13 @@ class Master(Process):
                 keep=KEEP_ALL,
             ) as database,
         ):
-            self._disturb(database)
+            await database.use_store(self._disturb)
             server.writer = database
             async with self.listening(server):
                 await stop.wait()
             await server.stop(grace_s=2.0)
 
-    def _disturb(self, database: DatabaseMaster) -> None:
-        store = database._store
-        assert store is not None
+    def _disturb(self, store: Store) -> None:
         commit = store.commit
 
         def failing_commit(*args: Any, **more: Any) -> None:

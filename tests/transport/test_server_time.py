@@ -32,7 +32,7 @@ from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ReadObjects
 from csproxy.transport.wire.registration import Authenticate, RegisterClient
 from csproxy.transport.wire.subscriptions import RegisterNotification
-from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
+from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject, WriteRequest
 from tests.transport.manual import EPOCH, application, transaction
 
 SKILL = 13
@@ -58,7 +58,7 @@ class SlowWriter(ReadOnlyWriter):
         self.server: ConfigurationServer | None = None
         self.authors: list[Author] = []
 
-    async def write(self, request: CreateObject | UpdateObject | DeleteObject, author: Author) -> Sequence[Change]:
+    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
         await anyio.sleep(1.0)
         if isinstance(request, DeleteObject):
             raise StoreError("the disk is full", code=ErrorCode.DB_ERROR)

@@ -10,6 +10,7 @@ from csproxy.core.transactions import RequestedChange
 from csproxy.transport.wire.payload import Payload
 
 __all__ = [
+    "WriteRequest",
     "AppliedChange",
     "ApplyTransaction",
     "CreateObject",
@@ -52,6 +53,10 @@ class DeleteObject(Payload, kw_only=True):
     dbid: int
     key: str = ""
     on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+WriteRequest = CreateObject | UpdateObject | DeleteObject
+"""A request for one change."""
 
 
 class ApplyTransaction(Payload, kw_only=True):

@@ -14,8 +14,8 @@ from csproxy.core.sessions import Author
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.testing import MemoryNetwork
 from csproxy.transport.client import ConfigClient
-from csproxy.transport.server import ReadOnlyWriter, WriteRequest
-from csproxy.transport.wire.writes import CreateObject, UpdateObject
+from csproxy.transport.server import ReadOnlyWriter
+from csproxy.transport.wire.writes import CreateObject, UpdateObject, WriteRequest
 from tests.transport.upstream.upstream_world import Item, Master, base_objects, skill
 
 PERSON, SKILL, FOLDER = 3, 13, 22

@@ -1,0 +1,77 @@
+"""Committing, and finding out what became of a commit that failed.
+
+A failed commit may be in the database all the same, because only its answer was lost. So the
+database is asked before anybody is answered, and before anything new is planned on top of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+
+from csproxy.core.persistence.store import Store
+from csproxy.errors import ErrorCode, ServerError, StoreError
+from csproxy.transport.database_store import OpenStore
+from csproxy.transport.database_transactions import PendingTransaction
+
+__all__ = ["Committer"]
+
+_FIRST_RETRY_S: Final = 0.05
+_LONGEST_RETRY_S: Final = 1.0
+
+
+class Committer:
+    """Writes one transaction after the other. ``settle_s``: how long a commit of unknown outcome is looked into."""
+
+    def __init__(self, *, settle_s: float) -> None:
+        self.failures = 0
+        """Commits that failed, whatever was found out about them then."""
+        self._settle_s = settle_s
+        self._unsettled: PendingTransaction | None = None
+
+    def __repr__(self) -> str:
+        state = "settled" if self._unsettled is None else f"UEN {self._unsettled.end.uen} unsettled"
+        return f"<Committer {state}, {self.failures} failures>"
+
+    async def commit(self, store: OpenStore, pending: PendingTransaction, *, time_ms: int) -> None:
+        """Write ``pending``; it is in the database when this returns.
+
+        Raises `StoreError`: it is not. Raises `ServerError` DB_ERROR: that stays unknown, until `settle`.
+        """
+        try:
+            await store.call(lambda store: store.commit(pending.batch, time_ms=time_ms))
+        except StoreError as e:
+            self.failures += 1
+            self._unsettled = pending
+            if not await self._was_written(store, pending, e):
+                raise
+
+    async def settle(self, store: OpenStore) -> PendingTransaction | None:
+        """The transaction that was written although its commit stayed unknown, and is still to be published.
+
+        Raises `StoreError` if the database cannot be asked: nothing may be planned before it can.
+        """
+        pending = self._unsettled
+        if pending is None:
+            return None
+        head = await store.call(Store.read_head)
+        self._unsettled = None
+        return pending if head == pending.end.uen else None
+
+    async def _was_written(self, store: OpenStore, pending: PendingTransaction, error: StoreError) -> bool:
+        """Ask the database whether the failed commit is in it, for ``settle_s``."""
+        wait_s = _FIRST_RETRY_S
+        deadline = anyio.current_time() + self._settle_s
+        while True:
+            try:
+                return await self.settle(store) is not None
+            except StoreError:
+                if anyio.current_time() + wait_s > deadline:
+                    raise ServerError.from_code(
+                        ErrorCode.DB_ERROR,
+                        f"it is unknown whether this was written, because the database cannot be reached: {error}",
+                        object_type=pending.changes[-1].type,
+                    ) from error
+                await anyio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_RETRY_S)

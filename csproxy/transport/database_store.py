@@ -1,0 +1,106 @@
+"""A master's open database: called in its own thread, and brought into a replica at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import anyio
+
+from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.loading import CacheBuilder
+from csproxy.core.ownership import ObjectId
+from csproxy.core.persistence.records import ChangeRecord
+from csproxy.core.persistence.store import Store
+from csproxy.core.replica import ReplicaSink
+from csproxy.errors import ModelError, StoreError
+from csproxy.transport.blocking import run_blocking
+from csproxy.transport.database_transactions import recorded_change
+
+__all__ = ["LoadedRows", "OpenStore", "load"]
+
+T = TypeVar("T")
+
+
+class LoadedRows(NamedTuple):
+    """What a master keeps of the database beside its replica: last DBIDs per type, and password hashes."""
+
+    counters: dict[int, int]
+    credentials: dict[ObjectId, str]
+
+
+class OpenStore:
+    """A store in use: it serves one thread at a time, and so its calls wait for each other."""
+
+    def __init__(self, store: Store, thread: anyio.CapacityLimiter) -> None:
+        self._store = store
+        self._thread = thread
+
+    def __repr__(self) -> str:
+        return repr(self._store)
+
+    @staticmethod
+    async def open(opening: Callable[[], Store]) -> OpenStore:
+        """Call ``opening`` in the thread. Not cancelled, so that an opened store does not get lost."""
+        thread = anyio.CapacityLimiter(1)
+        with anyio.CancelScope(shield=True):
+            store = await run_blocking(opening, limiter=thread)
+        return OpenStore(store, thread)
+
+    async def call(self, use: Callable[[Store], T]) -> T:
+        """``use(store)`` in the store's thread. Raises `StoreError` and what ``use`` raises."""
+        return await run_blocking(use, self._store, limiter=self._thread)
+
+    async def next_part(self, parts: Iterator[T]) -> T | None:
+        """The next of the parts that an iterator of the store gives, made in the thread; None after the last."""
+        return await run_blocking(next, parts, None, limiter=self._thread)
+
+    async def close(self) -> None:
+        """Give the database up; not cancelled."""
+        with anyio.CancelScope(shield=True):
+            await self.call(Store.close)
+
+
+async def load(store: OpenStore, sink: ReplicaSink, epochs: Sequence[Epoch]) -> LoadedRows:
+    """Bring all objects and the recent history into ``sink``, at the head and in the last of ``epochs``.
+
+    Raises `StoreError`: the database cannot be read, or holds what is no object.
+    """
+    rows = LoadedRows(await store.call(Store.counters), await _credentials(store))
+    builder = CacheBuilder(sink.cache)
+    objects = await store.call(Store.load)
+    while (part := await store.next_part(objects)) is not None:
+        try:
+            builder.add(part.type, part.bodies, part.folders)
+        except ModelError as e:
+            raise StoreError(f"the database holds an object that cannot be read: {e}") from e
+    head = await store.call(lambda store: store.head)
+    sink.replace(builder, Position(epochs[-1].epoch, head), epochs)
+    sink.extend_history(await _history(store))
+    return rows
+
+
+async def _credentials(store: OpenStore) -> dict[ObjectId, str]:
+    hashes: dict[ObjectId, str] = {}
+    parts = await store.call(Store.credentials)
+    while (rows := await store.next_part(parts)) is not None:
+        hashes |= {(row.type, row.dbid): row.hash for row in rows if row.hash is not None}
+    return hashes
+
+
+async def _history(store: OpenStore) -> list[list[Change]]:
+    """The recorded transactions, oldest first."""
+    transactions: list[list[Change]] = [[]]
+    parts = _decoded(await store.call(Store.history))
+    while (changes := await store.next_part(parts)) is not None:
+        for change in changes:
+            transactions[-1].append(change)
+            if change.last:
+                transactions.append([])
+    return transactions[:-1]
+
+
+def _decoded(parts: Iterator[list[ChangeRecord]]) -> Iterator[list[Change]]:
+    """Change records as changes, made in the thread that reads them."""
+    for records in parts:
+        yield [recorded_change(record, uen=record.uen, last=record.last) for record in records]

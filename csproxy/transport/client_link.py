@@ -24,6 +24,7 @@ from csproxy.transport.client_session import ClientSession, is_final
 from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
 from csproxy.transport.exchange import EpochOrder, Exchange
+from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.registration import RegisterClient
@@ -120,14 +121,10 @@ class ClientLink:
         self._set(ClientState.CLOSED, None)
         self._last_error = closed
         self.hub.fail_all(closed)
-        self._tasks.cancel_scope.cancel()
+        self._tasks.cancel_scope.cancel()  # before the connection closes: nothing is to reconnect
         if connection is not None:
             await connection.aclose()
-        if isinstance(exc, anyio.get_cancelled_exc_class()):
-            return await self._tasks.__aexit__(exc_type, exc, traceback)
-        # an error of the user's code must leave the block as it is, not wrapped into a group of the task group
-        await self._tasks.__aexit__(None, None, None)
-        return None
+        return await leave_tasks(self._tasks, exc_type, exc, traceback)
 
     # for observers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import anyio
@@ -14,6 +13,7 @@ from csproxy.core.model.typed import decode_object
 from csproxy.errors import ServerError, TimedOutError
 from csproxy.transport.client_link import ClientLink
 from csproxy.transport.exchange import Exchange
+from csproxy.transport.leaving import Closing
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
@@ -60,7 +60,7 @@ class ReadResult(list[T]):
         self.extend(cast(T, decode_object(kind, bytes(raw))) for raw in part.objects)
 
 
-class PartReader(Generic[T]):
+class PartReader(Closing, Generic[T]):
     """An async iterator over the parts of one read; see `ConfigClient.iterate`.
 
     A server that is too busy to begin is asked again until the request time-out. Nothing is asked before
@@ -136,14 +136,6 @@ class PartReader(Generic[T]):
         request = ReadObjects(type=self._kind.number, filter=self._filter)
         exchange = connection.begin(MessageId.READ_OBJECTS, request, minimum=self._minimum, on_part=arrived)
         return exchange
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Take no more. Idempotent and without waiting."""

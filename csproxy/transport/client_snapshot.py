@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 
 from csproxy.core.changes import Position
 from csproxy.errors import ServerError
 from csproxy.transport.connection import Connection
+from csproxy.transport.leaving import Closing
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.payload import Empty
@@ -19,7 +19,7 @@ from csproxy.transport.wire.reads import ReadObjects, SnapshotHandle
 __all__ = ["Snapshot"]
 
 
-class Snapshot:
+class Snapshot(Closing):
     """``async with Snapshot(connection, timeout_s=30) as snapshot``: opened at the server, and released there.
 
     A server keeps few snapshots for one client, so one whose opening is cancelled is released as
@@ -37,22 +37,12 @@ class Snapshot:
     def __repr__(self) -> str:
         return f"<Snapshot at UEN {self.position.uen}{', released' if self._is_closed else ''}>"
 
-    async def __aenter__(self) -> Self:
-        """Open it. Raises as `Connection.request`."""
+    async def _open(self) -> None:
+        """Raises as `Connection.request`."""
         exchange = self._connection.begin(MessageId.OPEN_SNAPSHOT, Empty(), on_answer=self._opened)
-        try:
-            with anyio.move_on_after(self._timeout_s):
-                await exchange.done.wait()
-            exchange.result(self._timeout_s)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+        with anyio.move_on_after(self._timeout_s):
+            await exchange.done.wait()
+        exchange.result(self._timeout_s)
 
     async def read(
         self, type_number: int, filter: dict[str, Any], *, on_part: Callable[[Frame], object], timeout_s: float

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from enum import Enum, auto
-from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 import anyio
@@ -36,6 +35,7 @@ from csproxy.errors import (
 )
 from csproxy.transport.client_changes import ObjectChange, RawTransaction
 from csproxy.transport.exchange import EpochOrder, Exchange
+from csproxy.transport.leaving import Closing
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.subscriptions import RegisterNotification, Subscription, UnregisterNotification
@@ -77,7 +77,7 @@ class Subscriber(Protocol):
         """Accept an older state from now on."""
 
 
-class ChangeStream:
+class ChangeStream(Closing):
     """The changes of one subscription: ``async with client.subscribe(...) as changes: async for change in changes``.
 
     For one consumer. Delivers every matching change after where it started, in order, each once,
@@ -126,17 +126,10 @@ class ChangeStream:
         """Subscribe. Raises `HistoryExpiredError` when ``since`` is too old, else as `ConfigClient.read`."""
         if self._state is not _State.NEW:
             raise LocalProtocolError("a change stream is entered once: make another with subscribe()")
-        try:
-            await self._hub.add(self)
-        except BaseException:
-            self.close()
-            raise
-        return self
+        return await super().__aenter__()
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    async def _open(self) -> None:
+        await self._hub.add(self)
 
     def close(self) -> None:
         """Unsubscribe; a waiting consumer's iteration ends. Idempotent and without waiting."""

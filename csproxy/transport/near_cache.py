@@ -47,6 +47,7 @@ from csproxy.transport.client_changes import ObjectChange, RawTransaction
 from csproxy.transport.client_filters import filter_map
 from csproxy.transport.client_snapshot import Snapshot
 from csproxy.transport.client_subscriptions import ChangeStream
+from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import FLAG_END, Frame, FrameReader, with_flags
 from csproxy.transport.wire.messages import decode_payload
@@ -136,13 +137,8 @@ class NearCache:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
         self._end()
-        if isinstance(exc, anyio.get_cancelled_exc_class()):
-            return await self._tasks.__aexit__(exc_type, exc, traceback)
-        # an error of the user's code must leave the block as it is, not wrapped into a group of the task group
-        await self._tasks.__aexit__(None, None, None)
-        return None
+        return await leave_tasks(self._tasks, exc_type, exc, traceback)
 
     # local reads
 

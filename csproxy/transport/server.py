@@ -30,6 +30,7 @@ from csproxy.transport.administration import Administration, NoAdministration
 from csproxy.transport.channel import Channel
 from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.history import HistoryLog, NoHistory
+from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.load_control import BulkReaders, LoadControl
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
@@ -230,12 +231,7 @@ class ConfigurationServer:
             connection.channel.close(flush=False)
         with anyio.CancelScope(shield=True):
             await self._wait_until_empty(1.0)
-        self._tasks.cancel_scope.cancel()
-        if isinstance(exc, anyio.get_cancelled_exc_class()):
-            return await self._tasks.__aexit__(exc_type, exc, traceback)
-        # An error of the embedder's code leaves the block as it is, not wrapped by the task group.
-        await self._tasks.__aexit__(None, None, None)
-        return None
+        return await leave_tasks(self._tasks, exc_type, exc, traceback)
 
     async def stop(self, *, grace_s: float = 5.0) -> None:
         """Tell every client where its change stream ends and that the server stops, then wait until they are gone.

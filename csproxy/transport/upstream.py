@@ -37,6 +37,7 @@ from csproxy.errors import (
 from csproxy.transport import turns
 from csproxy.transport.channel import Connector
 from csproxy.transport.connection import Connection
+from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.upstream_checks import check_redundancy, check_release, check_role, read_application, register
 from csproxy.transport.upstream_link import MasterLink, UpstreamLimits, watch_silence
 from csproxy.transport.wire.frames import Frame
@@ -141,11 +142,7 @@ class UpstreamSource:
     ) -> bool | None:
         """End the task and wait for it. An error of the body is raised as it is, not in a group."""
         assert self._tasks is not None
-        self._tasks.cancel_scope.cancel()
-        if isinstance(error, anyio.get_cancelled_exc_class()):
-            return await self._tasks.__aexit__(kind, error, traceback)
-        await self._tasks.__aexit__(None, None, None)
-        return None
+        return await leave_tasks(self._tasks, kind, error, traceback)
 
     # state
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTION_WORDS",
     "DAY_MS",
+    "HISTORY_PAIRS",
     "HistoryAction",
     "HistoryBatch",
     "HistoryFloor",
@@ -49,6 +50,8 @@ __all__ = [
 ]
 
 DAY_MS: Final = 24 * 3600 * 1000
+HISTORY_PAIRS: Final = (("expiration", "audit-expiration"), ("max-records", "audit-max-records"))
+"""Options of which the second must exceed the first."""
 _ABSENT: Final = msgspec.Raw()
 
 
@@ -166,13 +169,13 @@ def history_settings(
     present = present or HistorySettings()
     values = {name: get(name.replace("_", "-")) for name in HistorySettings.__struct_fields__}
     complaints = []
-    for less, more in (("expiration", "audit_expiration"), ("max_records", "audit_max_records")):
-        if values[more] <= values[less]:
-            names = more.replace("_", "-"), less.replace("_", "-")
-            values[less], wrong = getattr(present, less), (values[more], values[less])
-            values[more] = getattr(present, more)
+    for names in HISTORY_PAIRS:
+        less, more = (name.replace("-", "_") for name in names)
+        low, high = values[less], values[more]
+        if high <= low:
+            values[less], values[more] = getattr(present, less), getattr(present, more)
             complaints.append(
-                f"{names[0]}={wrong[0]} of [history-log] must exceed {names[1]}={wrong[1]}: "
+                f"{names[1]}={high} of [history-log] must exceed {names[0]}={low}: "
                 f"the values {values[more]} and {values[less]} stay"
             )
     return HistorySettings(**values), complaints

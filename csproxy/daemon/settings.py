@@ -2,7 +2,7 @@
 
 Environment variables are named by section and option with two underscores between them
 (``CSPROXY_CONFSERV__PORT``, ``CSPROXY_DATABASE__DBNAME``, ``CSPROXY_LOG__VERBOSE``,
-``CSPROXY_CSPROXY__PACKET_SIZE``); ``CSPROXY_CONF`` names the file. The variables of the `csproxy`
+``CSPROXY_HISTORY_LOG__ACTIVE``); ``CSPROXY_CONF`` names the file. The variables of the `csproxy`
 tool (``CSPROXY_HOST``, ``CSPROXY_PORT``, …) are not read here: exported for the tool, they would
 turn a master into a proxy.
 
@@ -27,7 +27,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from csproxy.core.options import OptionValue, close_options, find_option
+from csproxy.core.history import HISTORY_PAIRS
+from csproxy.core.options import APPLICATION_OPTIONS, OptionValue, close_options, find_option
 from csproxy.daemon.arguments import Arguments, parse_arguments
 from csproxy.daemon.conf_file import ConfFile, read_conf
 from csproxy.daemon.usage import UsageError
@@ -38,7 +39,7 @@ __all__ = ["DaemonSettings", "DatabaseSettings", "RuntimeLayers", "UpstreamSetti
 _PREFIX = "CSPROXY_"
 _CONF_NAMES = ("confserv.conf", "confserv.cfg")
 _DATABASE = "dbserver"
-_RUNTIME_SECTIONS = ("csproxy", "log")
+_RUNTIME_SECTIONS = tuple(dict.fromkeys(option.section for option in APPLICATION_OPTIONS))
 _OTHER_ENGINES = ("postgre", "oracle", "mssql", "db2")
 
 
@@ -60,7 +61,7 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeLayers:
-    """Options of [csproxy] and [log] by where they come from, keyed by (section, option).
+    """Options of the sections that the Application object has, too, by where they come from: (section, option).
 
     ``fixed`` is command line and environment, ``file`` is confserv.conf; the Application object
     stands between them (`csproxy.daemon.runtime_options`).
@@ -109,7 +110,19 @@ class _Merged(BaseSettings):
     confserv: dict[str, _Text] = Field(default_factory=dict)
     database: dict[str, _Text] = Field(default_factory=dict)
     csproxy: dict[str, _Text] = Field(default_factory=dict)
+    system: dict[str, _Text] = Field(default_factory=dict)
     log: dict[str, _Text] = Field(default_factory=dict)
+    history_log: dict[str, _Text] = Field(default_factory=dict)
+
+    def texts(self, section: str) -> dict[str, _Text]:
+        """The texts of a section."""
+        found: dict[str, _Text] = getattr(self, _field(section))
+        return found
+
+
+def _field(section: str) -> str:
+    """The field of a section: a field's name cannot have its hyphen."""
+    return section.replace("-", "_")
 
 
 class _Environment(EnvSettingsSource):
@@ -139,7 +152,7 @@ class _Fixed(PydanticBaseSettingsSource):
         return self._values.get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        return dict(self._values)
+        return {_field(section): options for section, options in self._values.items()}
 
 
 def _merge(argv: dict[str, dict[str, _Text]], file: dict[str, dict[str, _Text]]) -> tuple[_Merged, _Merged]:
@@ -187,16 +200,17 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
     server = os.environ.get(f"{_PREFIX}CONFSERV__SERVER", "")
     from_file = {} if conf is None else _file_texts(conf, application, server, is_proxy=is_proxy, warnings=warnings)
     merged, without_file = _merge(from_argv, from_file)
-    fixed = {(section, name) for section in _RUNTIME_SECTIONS for name in getattr(without_file, section)}
+    fixed = {(section, name) for section in _RUNTIME_SECTIONS for name in without_file.texts(section)}
     options = {
         (section, name): _parse(section, name, text)
         for section in _RUNTIME_SECTIONS
-        for name, text in getattr(merged, section).items()
+        for name, text in merged.texts(section).items()
     }
     layers = RuntimeLayers(
         fixed={key: value for key, value in options.items() if key in fixed},
         file={key: value for key, value in options.items() if key not in fixed},
     )
+    _require_fitting_history(options, merged.texts("history-log"))
     own = {name: _parse("confserv", name, text) for name, text in merged.confserv.items()}
     if own.get("encryption"):
         raise ConfigurationError(
@@ -213,6 +227,15 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         options=layers,
         warnings=tuple(warnings),
     )
+
+
+def _require_fitting_history(options: Mapping[tuple[str, str], OptionValue], texts: Mapping[str, _Text]) -> None:
+    """Two options of [history-log] of which one must exceed the other."""
+    for less, more in HISTORY_PAIRS:
+        low, high = (options.get(("history-log", name), _default("history-log", name)) for name in (less, more))
+        if high <= low:  # type: ignore[operator]  # both are numbers
+            text = texts.get(more) or texts[less]
+            raise text.refusal(f"{more}={high} of [history-log] must exceed {less}={low}")
 
 
 def _conf_path(arguments: Arguments, directory: Path) -> Path | None:

@@ -210,6 +210,18 @@ def test_options_of_the_application_object_rule_the_log_and_a_broken_table_fails
         assert last["former_values" if "former_values" in last else "delta"] == {"name": "five"}
 
 
+def test_the_file_rules_the_log_until_the_application_object_says_otherwise(tmp_path: Path) -> None:
+    site = Site(tmp_path, proxies=())
+    with (site.folder / "confserv.conf").open("a", encoding="utf-8") as file:
+        file.write("\n[history-log]\nactive = false\n")
+    with site.master():
+        created = answer("create", "skill", port=site.port, stdin=json.dumps({"name": "one", "tenantDBID": 1}))
+        assert history(site) == []
+        answer("update", "application", "99", "options.history-log.active=true", port=site.port)
+        answer("update", "skill", str(created["dbid"]), "name=two", port=site.port)
+        assert [record["delta"] for record in history(site) if record.get("type") == "CfgSkill"] == [{"name": "two"}]
+
+
 def test_an_old_database_and_a_missing_one_are_told(tmp_path: Path) -> None:
     site = Site(tmp_path, proxies=())
     with sqlite3.connect(site.folder / "config.db") as database:

@@ -187,3 +187,38 @@ def test_a_byte_order_mark_and_indented_options_are_read(tmp_path: Path) -> None
     conf = parse_conf(b"\xef\xbb\xbf[a]\r\none=1\r\n   two = 2 = 3\r\n\r\nTwo=\r\n", Path("f"))
     assert conf.sections == {"a": {"one": "1", "two": "2 = 3", "Two": ""}}
     assert conf.where("a", "two") == "f line 3"
+
+
+def test_the_history_log_and_load_control_have_sections_of_the_file_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CSPROXY_HISTORY_LOG__AUDIT_EXPIRATION", "90")
+    conf = CONF + "[history-log]\nactive = false\naudit-expiration = 20\n[system]\nproxy-load-max = 3\n"
+    settings = load(tmp_path, conf)
+    assert settings.options.file[("history-log", "active")] is False
+    assert settings.options.fixed == {("history-log", "audit-expiration"): 90}
+    assert settings.options.file[("system", "proxy-load-max")] == 3
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("audit-expiration = 20", ("line 14", "audit-expiration=20 of [history-log] must exceed expiration=30")),
+        ("max-records=9\naudit-max-records = 9", ("line 15", "audit-max-records=9", "exceed max-records=9")),
+        ("expiration = 31", ("line 14", "'31' is not valid; valid: 1 to 30 days")),
+        ("active = maybe", ("line 14", "option active of [history-log]", "valid: true, false")),
+    ],
+)
+def test_a_bad_value_of_the_history_log_is_refused_with_its_place(
+    tmp_path: Path, lines: str, words: tuple[str, ...]
+) -> None:
+    sentence = refusal(tmp_path, f"{CONF}[history-log]\n{lines}\n")
+    assert all(word in sentence for word in words), sentence
+
+
+def test_the_option_that_is_set_is_the_one_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSPROXY_HISTORY_LOG__AUDIT_EXPIRATION", "30")
+    assert "AUDIT_EXPIRATION: audit-expiration=30 of [history-log] must exceed expiration=30" in refusal(tmp_path, CONF)
+    monkeypatch.setenv("CSPROXY_HISTORY_LOG__AUDIT_EXPIRATION", "31")
+    assert load(tmp_path, f"{CONF}[history-log]\nexpiration = 29\n").options.file[("history-log", "expiration")] == 29

@@ -158,6 +158,7 @@ def test_the_export_is_well_formed_and_complete(site: Site, master: Running, tmp
 def test_the_export_can_be_of_the_last_days_and_names_what_is_wrong(
     site: Site, master: Running, tmp_path: Path
 ) -> None:
+    answer("create", "skill", port=site.port, stdin=json.dumps({"name": "of today", "tenantDBID": 1}))
     assert export(site, tmp_path / "a.xml", "-last", "1").returncode == 0
     root = ElementTree.parse(tmp_path / "a.xml").getroot()
     assert root.get("since") is not None

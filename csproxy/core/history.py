@@ -1,7 +1,8 @@
 """The history log's records: who did what when, what was there before, and who was connected.
 
-A record is either a change of one object or the begin or end of a client's session. Records of changes
-are made from the plan of a transaction (`history_batch`) and stored with it; how and why is told in
+A record is a change of one object, a change of what is stored beside the objects (permissions, accounts, the
+operational mode; made in `csproxy.core.history_administration`), or the begin or end of a client's session. Records of
+changes are made from the plan of a transaction (`history_batch`) and stored with it; how and why is told in
 `csproxy.core.persistence.history`. Nothing here holds a password: plans, deltas and former objects have none.
 
 Former values of an update are kept as the delta that takes the new object back to the former one: the form is
@@ -13,7 +14,7 @@ Source of the options: the vendor's [history-log] section; ``client-expiration``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTION_WORDS",
+    "AclState",
     "DAY_MS",
     "HISTORY_PAIRS",
     "HistoryAction",
     "HistoryBatch",
     "HistoryFloor",
+    "HistoryKind",
     "HistoryPage",
     "HistoryRecord",
     "HistorySettings",
@@ -55,12 +58,23 @@ HISTORY_PAIRS: Final = (("expiration", "audit-expiration"), ("max-records", "aud
 _ABSENT: Final = msgspec.Raw()
 
 
+class HistoryKind(IntEnum):
+    """What is counted together; of each kind the oldest records give way, so that none pushes another out."""
+
+    CHANGE = 1
+    SESSION = 2
+    ADMINISTRATION = 3
+
+
 class HistoryAction(IntEnum):
-    """What a record tells; those of changes are the numbers of their notifications."""
+    """What a record tells; those of changes are the numbers of their notifications or answers."""
 
     SESSION_OPENED = 1
     SESSION_CLOSED = 2
     DELETED = 16
+    PERMISSIONS = 27
+    ACCOUNT = 33
+    MODE = 37
     CREATED = 74
     UPDATED = 75
 
@@ -69,6 +83,9 @@ ACTION_WORDS: Final[Mapping[int, str]] = {
     HistoryAction.CREATED: "created",
     HistoryAction.UPDATED: "updated",
     HistoryAction.DELETED: "deleted",
+    HistoryAction.PERMISSIONS: "permissions",
+    HistoryAction.ACCOUNT: "account",
+    HistoryAction.MODE: "mode",
     HistoryAction.SESSION_OPENED: "opened",
     HistoryAction.SESSION_CLOSED: "closed",
 }
@@ -76,16 +93,31 @@ ACTION_WORDS: Final[Mapping[int, str]] = {
 
 
 _SESSION_ACTIONS: Final = frozenset({HistoryAction.SESSION_OPENED, HistoryAction.SESSION_CLOSED})
+_KINDS: Final[Mapping[int, HistoryKind]] = {
+    **dict.fromkeys(_SESSION_ACTIONS, HistoryKind.SESSION),
+    HistoryAction.PERMISSIONS: HistoryKind.ADMINISTRATION,
+    HistoryAction.ACCOUNT: HistoryKind.ADMINISTRATION,
+    HistoryAction.MODE: HistoryKind.ADMINISTRATION,
+}
+
+
+class AclState(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
+    """The access control list of an object: its own entries (type, DBID, mask), or that it inherits."""
+
+    inherits: bool = False
+    entries: tuple[tuple[int, int, int], ...] = ()
 
 
 class HistoryRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
     """One record, as stored and as sent.
 
-    ``uen`` is that of the change, for a session that of the server at that moment. Of a creation there is
-    ``object``, of an update ``delta`` and ``former_values`` (the delta back), of a deletion ``former``.
-    ``folder`` is above 0 when the object came into this folder, ``former_folder`` where it was before.
+    ``uen`` is that of the change; for a session or an administrative change that of the server at that moment.
+    Of a creation there is ``object``, of an update ``delta`` and ``former_values`` (the delta back), of a deletion
+    ``former``. ``folder`` is above 0 when the object came into this folder, ``former_folder`` where it was before.
     ``moved_from`` of an update of a folder lists what was moved into it: type, DBID and the folder before.
-    Of a session there is ``host``, the client's address, and ``server``, to which it was connected.
+    ``password`` is true when the change set the object's password. Of permissions there is the list now and before,
+    of an application's account its type and DBID, of the mode its number. Of a session there is ``host``, the
+    client's address, and ``server``, to which it was connected.
     """
 
     action: int
@@ -103,13 +135,25 @@ class HistoryRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=Tru
     former: msgspec.Raw = _ABSENT
     former_values: dict[str, Any] | None = None
     moved_from: list[tuple[int, int, int]] = msgspec.field(default_factory=list)
+    password: bool = False
+    permissions: AclState | None = None
+    former_permissions: AclState | None = None
+    account: tuple[int, int] | None = None
+    former_account: tuple[int, int] | None = None
+    mode: int = 0
+    former_mode: int = 0
     host: str = ""
     server: str = ""
 
     @property
+    def kind(self) -> HistoryKind:
+        """What it is counted with; an action of a newer release counts as a change."""
+        return _KINDS.get(self.action, HistoryKind.CHANGE)
+
+    @property
     def is_session(self) -> bool:
         """Whether it is of a client's session and not of a change."""
-        return self.action in _SESSION_ACTIONS
+        return self.kind is HistoryKind.SESSION
 
 
 class SessionRecord(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True):
@@ -132,7 +176,7 @@ class HistoryPage(NamedTuple):
 
 
 class HistoryFloor(NamedTuple):
-    """Times (ms) before which records of changes and of sessions have expired."""
+    """Times (ms) before which records of changes (administrative ones, too) and of sessions have expired."""
 
     changes_ms: int
     sessions_ms: int
@@ -217,7 +261,7 @@ def session_entry(record: SessionRecord, *, server: str, now_ms: int) -> History
 
 
 class HistoryBatch(NamedTuple):
-    """What the history log gets of one transaction; ``make`` is called in the thread that writes."""
+    """What the history log gets of one transaction, all of one kind; ``make`` is called in the thread that writes."""
 
     make: Callable[[], list[HistoryRecord]]
     max_records: int
@@ -229,14 +273,21 @@ class _Entry(NamedTuple):
     after: bytes | None
     former_folder: int
     moved_from: list[tuple[int, int, int]]
+    password: bool
 
 
 def history_batch(
-    settings: HistorySettings, cache: ConfigurationCache, planned: Sequence[PlannedChange], changes: Sequence[Change]
+    settings: HistorySettings,
+    cache: ConfigurationCache,
+    planned: Sequence[PlannedChange],
+    changes: Sequence[Change],
+    *,
+    passwords: Collection[ObjectId] = (),
 ) -> HistoryBatch | None:
     """The records of a planned transaction, None when the log is not active.
 
-    ``cache`` is the state before it; ``planned`` and ``changes`` are the same changes, in order. Only references
+    ``cache`` is the state before it; ``planned`` and ``changes`` are the same changes, in order. ``passwords`` names
+    the objects whose password it sets; the last change of such an object tells it. Only references
     are taken here: computing former values is for the writing thread.
     """
     if not settings.active:
@@ -245,14 +296,18 @@ def history_batch(
     stored: dict[ObjectId, bytes | None] = {}
     folders: dict[ObjectId, int] = {}
 
+    last = {(plan.type, plan.dbid): place for place, plan in enumerate(planned)}
+
     def folder_of(id: ObjectId) -> int:
         return folders[id] if id in folders else cache.folder_of(*id)
 
-    for plan, change in zip(planned, changes, strict=True):
+    for place, (plan, change) in enumerate(zip(planned, changes, strict=True)):
         id = plan.type, plan.dbid
         before = stored[id] if id in stored else cache.get(*id)
         moved_from = [(*moved, folder_of(moved)) for moved in plan.moved]
-        entries.append(_Entry(change, before, plan.stored, folder_of(id) if before is not None else 0, moved_from))
+        former_folder = folder_of(id) if before is not None else 0
+        sets_password = id in passwords and last[id] == place
+        entries.append(_Entry(change, before, plan.stored, former_folder, moved_from, sets_password))
         stored[id], folders[id] = plan.stored, plan.folder
         folders.update(dict.fromkeys(plan.moved, plan.dbid))
     make = partial(_records, entries, write_former_value=settings.write_former_value)
@@ -289,6 +344,7 @@ def _record(entry: _Entry, *, write_former_value: bool) -> HistoryRecord:
         former=former,
         former_values=former_values,
         moved_from=moved_from,
+        password=entry.password,
     )
 
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from csproxy.core import codec
-from csproxy.core.history import ACTION_WORDS, HistoryRecord
+from csproxy.core.history import ACTION_WORDS, AclState, HistoryAction, HistoryRecord
+from csproxy.core.model.other_enumerations import CfgOperationalMode
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind
 
 __all__ = ["FOOTER", "audit_header", "record_xml", "time_text"]
@@ -23,6 +24,7 @@ __all__ = ["FOOTER", "audit_header", "record_xml", "time_text"]
 FOOTER: Final = "</history-log>\n"
 
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MODES: Final = CfgOperationalMode._value2member_map_
 _LINE_ENDS: Final = {"\r": "&#13;"}
 
 _Attributes = Mapping[str, Attribute]
@@ -59,17 +61,18 @@ def record_xml(number: int, record: HistoryRecord) -> str:
 
 def _change(record: HistoryRecord, common: Mapping[str, str]) -> Iterator[str]:
     kind = SCHEMA.types.get(record.type)
-    names = _named(
-        **common,
-        epoch=str(record.epoch),
-        type=str(record.type) if kind is None else kind.name,
-        dbid=str(record.dbid),
-        user=record.user,
-        application=record.application,
-    )
+    names = _named(**common, epoch=str(record.epoch))
+    if record.action != HistoryAction.MODE:
+        names += _named(type=_type_name(record.type), dbid=str(record.dbid))
+    names += _named(user=record.user, application=record.application)
     for name, folder in (("folder", record.folder), ("former-folder", record.former_folder)):
         if folder:
             names += f' {name}="{folder}"'
+    for name, mode in (("mode", record.mode), ("former-mode", record.former_mode)):
+        if mode:
+            names += f' {name}="{CfgOperationalMode(mode).name if mode in _MODES else mode}"'
+    if record.password:
+        names += ' password="changed"'
     yield f"  <change{names}>\n"
     attributes: _Attributes = {} if kind is None else kind.attributes
     for name, raw in (("object", record.object), ("former", record.former)):
@@ -79,10 +82,26 @@ def _change(record: HistoryRecord, common: Mapping[str, str]) -> Iterator[str]:
         if delta is not None:
             yield from _element(name, attributes, delta)
     for number, dbid, folder in record.moved_from:
-        moved = SCHEMA.types.get(number)
-        name = str(number) if moved is None else moved.name
-        yield f'    <moved{_named(type=name, dbid=str(dbid))} former-folder="{folder}"/>\n'
+        yield f'    <moved{_named(type=_type_name(number), dbid=str(dbid))} former-folder="{folder}"/>\n'
+    for name, account in (("account", record.account), ("former-account", record.former_account)):
+        if account is not None:
+            yield f"    <{name}{_named(type=_type_name(account[0]), dbid=str(account[1]))}/>\n"
+    for name, acl in (("permissions", record.permissions), ("former-permissions", record.former_permissions)):
+        if acl is not None:
+            yield from _permissions(name, acl)
     yield "  </change>\n"
+
+
+def _permissions(name: str, acl: AclState) -> Iterator[str]:
+    yield f'    <{name} inherits="{"true" if acl.inherits else "false"}">\n'
+    for type, dbid, mask in acl.entries:
+        yield f"      <entry{_named(type=_type_name(type), dbid=str(dbid), mask=str(mask))}/>\n"
+    yield f"    </{name}>\n"
+
+
+def _type_name(number: int) -> str:
+    kind = SCHEMA.types.get(number)
+    return str(number) if kind is None else kind.name
 
 
 def _element(name: str, attributes: _Attributes, value: Mapping[str, Any]) -> Iterator[str]:

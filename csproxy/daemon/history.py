@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from csproxy.core import codec
-from csproxy.core.history import ACTION_WORDS, HistoryRecord, decode_record
+from csproxy.core.history import ACTION_WORDS, HistoryAction, HistoryRecord, decode_record
 from csproxy.core.model import SCHEMA
+from csproxy.core.model.other_enumerations import CfgOperationalMode
 from csproxy.daemon.connection_flags import ConnectionFlags, connection_flags
 from csproxy.daemon.output import compact_json, print_rows, progress, time_text
 from csproxy.daemon.plain import delta_to_json, object_to_json
@@ -23,6 +24,8 @@ __all__ = ["history_document", "run_history"]
 _COLUMNS = ("Time", "UEN", "Action", "Object", "What", "User", "Application")
 _SHOWN = 60
 """Characters of a change that the table shows; JSON has all of it."""
+
+_MODES = CfgOperationalMode._value2member_map_
 
 Found = tuple[int, HistoryRecord]
 
@@ -76,11 +79,9 @@ def history_document(number: int, record: HistoryRecord) -> dict[str, Any]:
     if record.is_session:
         return document | {"host": record.host, "server": record.server}
     kind = SCHEMA.types.get(record.type)
-    document |= {
-        "epoch": record.epoch,
-        "type": record.type if kind is None else kind.name,
-        "dbid": record.dbid,
-    }
+    document["epoch"] = record.epoch
+    if record.action != HistoryAction.MODE:
+        document |= {"type": _type_name(record.type), "dbid": record.dbid}
     for key, raw in (("object", record.object), ("former", record.former)):
         if bytes(raw):
             stored = codec.decode_map(bytes(raw))
@@ -93,10 +94,31 @@ def history_document(number: int, record: HistoryRecord) -> dict[str, Any]:
             document[key] = folder
     if record.moved_from:
         document["moved_from"] = [
-            {"type": SCHEMA.types[number].name if number in SCHEMA.types else number, "dbid": dbid, "folder": folder}
-            for number, dbid, folder in record.moved_from
+            {"type": _type_name(number), "dbid": dbid, "folder": folder} for number, dbid, folder in record.moved_from
         ]
+    if record.password:
+        document["password_changed"] = True
+    return document | _administration(record)
+
+
+def _administration(record: HistoryRecord) -> dict[str, Any]:
+    """What a record has of permissions, an account or the mode."""
+    document: dict[str, Any] = {}
+    for key, acl in (("permissions", record.permissions), ("former_permissions", record.former_permissions)):
+        if acl is not None:
+            entries = [{"type": _type_name(type), "dbid": dbid, "mask": mask} for type, dbid, mask in acl.entries]
+            document[key] = {"inherits": acl.inherits, "entries": entries}
+    for key, account in (("account", record.account), ("former_account", record.former_account)):
+        if account is not None:
+            document[key] = {"type": _type_name(account[0]), "dbid": account[1]}
+    for key, mode in (("mode", record.mode), ("former_mode", record.former_mode)):
+        if mode:
+            document[key] = CfgOperationalMode(mode).name if mode in _MODES else mode
     return document
+
+
+def _type_name(number: int) -> str | int:
+    return SCHEMA.types[number].name if number in SCHEMA.types else number
 
 
 def _row(record: HistoryRecord) -> list[str]:
@@ -104,7 +126,8 @@ def _row(record: HistoryRecord) -> list[str]:
     if record.is_session:
         thing, what = "session", f"{record.host} at {record.server}"
     else:
-        thing, what = f"{document['type']} {record.dbid}", ", ".join(_what(record, document))
+        thing = f"{document['type']} {record.dbid}" if "type" in document else "the system"
+        what = ", ".join(_what(record, document))
     if len(what) > _SHOWN:
         what = what[: _SHOWN - 1] + "…"
     return [
@@ -120,6 +143,12 @@ def _row(record: HistoryRecord) -> list[str]:
 
 def _what(record: HistoryRecord, document: Mapping[str, Any]) -> Iterator[str]:
     """What changed, attribute by attribute: ``firstName: Ada → Eve``; the name of what came or went."""
+    for key in ("permissions", "account", "mode"):
+        if key in document:
+            former = document.get(f"former_{key}")
+            yield (f"{_in_words(former)} → " if former is not None else "") + _in_words(document[key])
+    if record.password:
+        yield "password"
     former = document.get("former_values", {})
     for name, value in document.get("delta", {}).items():
         if isinstance(value, dict) or isinstance(former.get(name), dict):
@@ -137,3 +166,14 @@ def _what(record: HistoryRecord, document: Mapping[str, Any]) -> Iterator[str]:
         for step in kind.name_path.split("."):
             value = value.get(step, "") if isinstance(value, dict) else ""
         yield str(value)
+
+
+def _in_words(value: Any) -> str:
+    """Permissions, an account or a mode of a document, for the table."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    if "entries" not in value:
+        return f"{value['type']} {value['dbid']}"
+    if value["inherits"]:
+        return "inherits"
+    return "; ".join(f"{entry['type']} {entry['dbid']}: {entry['mask']}" for entry in value["entries"]) or "nobody"

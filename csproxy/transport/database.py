@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -30,7 +30,7 @@ from sqlalchemy import Connection
 
 from csproxy.core.authority import Authority
 from csproxy.core.changes import Change, Position
-from csproxy.core.history import HistorySettings
+from csproxy.core.history import HistoryBatch, HistorySettings
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import KeepPolicy, Outcome
 from csproxy.core.persistence.store import Store
@@ -73,6 +73,13 @@ class MasterStatistics:
     repeated_keys: int
     failed_commits: int
     head_uen: int
+
+
+class WriteBeside(Protocol):
+    """Writes rows in a transaction of its own, with what the history log gets of it."""
+
+    async def __call__(self, rows: Callable[[Connection], None], history: HistoryBatch | None = None) -> None:
+        """Raises `StoreError`; then nothing was written."""
 
 
 class DatabaseMaster:
@@ -143,6 +150,10 @@ class DatabaseMaster:
         """Password hashes by type number and DBID; always the present ones."""
         return MappingProxyType(self._credentials)
 
+    def now_ms(self) -> int:
+        """The time of its wall clock."""
+        return int(self._wall_clock() * 1000)
+
     async def use_store(self, use: Callable[[Store], T]) -> T:
         """Call ``use`` with the open store, in its thread. Raises `StoreError` and what ``use`` raises."""
         return await self._open_store().call(use)
@@ -186,7 +197,7 @@ class DatabaseMaster:
         return await self._open_store().call(lambda store: store.read_beside(read))
 
     @asynccontextmanager
-    async def beside(self) -> AsyncIterator[Callable[[Callable[[Connection], None]], Awaitable[None]]]:
+    async def beside(self) -> AsyncIterator[WriteBeside]:
         """While no write of objects runs: ``async with database.beside() as write: await write(rows)``.
 
         Each ``write`` is a transaction of its own and raises `StoreError`. The block is not cancelled.
@@ -194,8 +205,8 @@ class DatabaseMaster:
         async with self._lock:
             store = self._open_store()
 
-            async def write(rows: Callable[[Connection], None]) -> None:
-                await store.call(lambda store: store.write_beside(rows))
+            async def write(rows: Callable[[Connection], None], history: HistoryBatch | None = None) -> None:
+                await store.call(lambda store: store.write_beside(rows, history))
 
             with anyio.CancelScope(shield=True):
                 yield write
@@ -231,7 +242,7 @@ class DatabaseMaster:
             if outcome is not None:
                 self._repeated += 1
                 return outcome
-        time_ms = int(self._wall_clock() * 1000)
+        time_ms = self.now_ms()
         plan = await self._plan(request, author, time_ms)
         pending = pending_transaction(
             plan,
@@ -258,7 +269,7 @@ class DatabaseMaster:
         if not any(_has_password(change) for change in _parts_of(request)):
             return ()
         async with self._lock:  # planning a transaction gives way to others, and the cache must stay as it is
-            plan = await self._plan(request, author, int(self._wall_clock() * 1000))
+            plan = await self._plan(request, author, self.now_ms())
         return [await run_blocking(self._hash_password, text) for text in plan.passwords.values()]
 
     async def _plan(self, request: WriteRequest | ApplyTransaction, author: Author, time_ms: int) -> Plan:

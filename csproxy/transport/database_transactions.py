@@ -76,7 +76,7 @@ def pending_transaction(
         credentials=credentials,
         key=key,
         answer=records[plan.answers[0]],
-        history=history_batch(history, cache, plan.changes, changes),
+        history=history_batch(history, cache, plan.changes, changes, passwords=plan.passwords),
     )
     applied = TransactionApplied(
         changes=[

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from csproxy.core.authority import Authority
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.containers import ENVIRONMENT, TENANT
+from csproxy.core.history_administration import Moment, account_changed, mode_changed, permissions_changed
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.model.other_enumerations import CfgOperationalMode
 from csproxy.core.ownership import ObjectId
@@ -63,6 +64,9 @@ class MasterAdministration:
     every write is refused with error 29, in emergency mode every write of anybody but members of
     Super Administrators; the mode itself can always be changed, by who may change the tenant Environment.
     """
+
+    mode: int
+    """The operational mode, a number of CfgOperationalMode."""
 
     def __init__(self, database: DatabaseMaster, cache: Callable[[], ConfigurationCache], stored: Security) -> None:
         self._database = database
@@ -162,7 +166,9 @@ class MasterAdministration:
             for other in changed:
                 authority.require(Permission.CHANGE_PERMISSIONS, other)
             if changed:
-                await write(partial(write_acls, changed=changed))
+                former = {other: self._own_acl(other) for other in changed}
+                history = permissions_changed(self._database.history_settings, self._moment(author), changed, former)
+                await write(partial(write_acls, changed=changed), history)
                 self.permissions.apply(changed)
         removed = len(changed.keys() - {id})
         log.info("permissions of %s changed by %r with %r, %d below it taken away", name, *author[:2], removed)
@@ -193,7 +199,11 @@ class MasterAdministration:
             self._authority(author).require(Permission.CHANGE, (_APPLICATION, request.dbid))
             check_account(self._cache(), account, object_type=_APPLICATION, property_name="account_dbid")
             row = None if account == SYSTEM_ACCOUNT_ID else account
-            await write(partial(write_account, application=request.dbid, account=row))
+            former, history = self.accounts.get(request.dbid, SYSTEM_ACCOUNT_ID), None
+            if account != former:
+                moment = self._moment(author)
+                history = account_changed(self._database.history_settings, moment, request.dbid, account, former)
+            await write(partial(write_account, application=request.dbid, account=row), history)
             self.accounts[request.dbid] = account
         log.info("account of %s changed to %s by %r with %r", name, account, *author[:2])
         return request
@@ -210,7 +220,11 @@ class MasterAdministration:
             )
         async with self._database.beside() as write:
             self._authority(author).require(Permission.CHANGE, (TENANT, ENVIRONMENT))
-            await write(partial(write_mode, mode=request.mode))
+            history = None
+            if request.mode != self.mode:
+                moment = self._moment(author)
+                history = mode_changed(self._database.history_settings, moment, request.mode, self.mode)
+            await write(partial(write_mode, mode=request.mode), history)
             self.mode = request.mode
         log.warning("%s was set by %r with %r", CfgOperationalMode(request.mode).name, *author[:2])
         return OperationalMode(mode=request.mode)
@@ -219,6 +233,14 @@ class MasterAdministration:
         """The account of an application; SYSTEM if it has none, or its own is deleted."""
         account = self.accounts.get(application, SYSTEM_ACCOUNT_ID)
         return account if self._cache().get(*account) is not None else SYSTEM_ACCOUNT_ID
+
+    def _own_acl(self, id: ObjectId) -> Acl | None:
+        """An object's own ACL; None if it inherits."""
+        acl, source = self.permissions.acl_of(self._cache(), id)
+        return acl if source == id else None
+
+    def _moment(self, author: Author) -> Moment:
+        return Moment(author.user, author.application, self._database.now_ms(), self._cache().position)
 
     def _take(self, stored: Security) -> None:
         self.permissions = Permissions(stored.acls)

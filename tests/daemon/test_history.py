@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from csproxy.core.history import HistoryAction, HistoryRecord
 from csproxy.daemon.history import history_document
-from tests.daemon.servers import _ENVIRONMENT, DEADLINE_S, Running, Site, answer, tool
+from csproxy.transport.client import ConfigClient
+from tests.daemon.servers import _ENVIRONMENT, DEADLINE_S, PASSWORD, Running, Site, answer, tool
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +137,11 @@ def test_the_export_is_well_formed_and_complete(site: Site, master: Running, tmp
     assert (root.tag, root.get("version"), root.get("since")) == ("history-log", "1", None)
     assert f"{len(root)} records" in done.stderr
     assert (tmp_path / "audit.xml").stat().st_mode & 0o777 == 0o600
-    listed = [record for record in history(site) if "dbid" in record]
+    listed = [record for record in history(site) if "epoch" in record]
     changes = root.findall("change")
     assert [int(change.get("number", "")) for change in changes] == [record["number"] for record in listed]
-    made, changed = [each for each in changes if each.get("dbid") == str(created["dbid"])]
+    ada = ("CfgPerson", str(created["dbid"]))
+    made, changed = [each for each in changes if (each.get("type"), each.get("dbid")) == ada]
     assert (made.get("action"), made.get("type"), made.get("user")) == ("created", "CfgPerson", "default")
     assert made.findtext("object/value[@name='userName']") == "марія 🌷"
     assert made.findtext("object/value[@name='isAgent']") == "CFGTrue"
@@ -209,6 +212,49 @@ def test_options_of_the_application_object_rule_the_log_and_a_broken_table_fails
         answer("update", "skill", str(first["dbid"]), "name=five", port=site.port)
         last = [record for record in history(site) if record.get("type") == "CfgSkill"][-1]
         assert last["former_values" if "former_values" in last else "delta"] == {"name": "five"}
+
+
+def test_permissions_accounts_the_mode_and_passwords_are_shown_and_exported(
+    site: Site, master: Running, tmp_path: Path
+) -> None:
+    created = answer("create", "person", port=site.port, stdin=person("vera", password="erst geheim"))
+    dbid = int(created["dbid"])
+    answer("update", "person", str(dbid), "password=dann geheim", port=site.port)
+
+    async def administer() -> None:
+        async with ConfigClient(port=site.port, user="default", password=PASSWORD) as client:
+            await client.administration.update_permissions("person", dbid, {(3, dbid): 127})
+            await client.administration.update_permissions("person", dbid, None)
+            await client.administration.set_account(100, (3, dbid))
+            await client.administration.set_operational_mode(2)
+            await client.administration.set_operational_mode(1)
+
+    anyio.run(administer)
+    found = [record for record in history(site) if record["uen"] > created["uen"] and "epoch" in record]
+    changed, given, taken, account, closed, opened = found
+    assert (changed["action"], changed["password_changed"]) == ("updated", True)
+    entries = [{"type": "CfgPerson", "dbid": dbid, "mask": 127}]
+    assert (given["action"], given["permissions"]) == ("permissions", {"inherits": False, "entries": entries})
+    assert given["former_permissions"] == {"inherits": True, "entries": []} == taken["permissions"]
+    assert (account["action"], account["dbid"]) == ("account", 100)
+    assert account["account"] == {"type": "CfgPerson", "dbid": dbid}
+    assert account["former_account"] == {"type": "CfgAccessGroup", "dbid": 98}
+    assert (closed["mode"], closed["former_mode"]) == ("CFGOperationalReadOnlyMode", "CFGOperationalFullMode")
+    assert (opened["action"], opened["mode"], "type" in opened) == ("mode", "CFGOperationalFullMode", False)
+    assert {record["user"] for record in found} == {"default"}
+    table = tool("history", "--since", str(created["uen"]), port=site.port).stdout
+    assert f"inherits → CfgPerson {dbid}: 127" in table
+    assert f"CfgAccessGroup 98 → CfgPerson {dbid}" in table
+    assert "CFGOperationalFullMode → CFGOperationalReadOnlyMode" in table
+    assert "password" in table
+    assert export(site, tmp_path / "a.xml").returncode == 0
+    text = (tmp_path / "a.xml").read_text(encoding="utf-8")
+    root = ElementTree.fromstring(text)
+    assert [change.get("action") for change in root.findall("change")][-6:] == [
+        "updated", "permissions", "permissions", "account", "mode", "mode",
+    ]  # fmt: skip
+    assert root.findall("change")[-6].get("password") == "changed"
+    assert "geheim" not in text + json.dumps(history(site))
 
 
 def test_the_file_rules_the_log_until_the_application_object_says_otherwise(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ import msgspec
 import pytest
 
 from csproxy.core import codec
-from csproxy.core.history import DAY_MS, HistoryAction, HistoryRecord, HistorySettings, SessionRecord, decode_record
+from csproxy.core.history import (
+    DAY_MS,
+    AclState,
+    HistoryAction,
+    HistoryRecord,
+    HistorySettings,
+    SessionRecord,
+    decode_record,
+)
 from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
@@ -26,7 +34,10 @@ from csproxy.transport import history as history_module
 from csproxy.transport.connection import Connection
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.history import MasterHistory, NoHistory, ProxyHistory
+from csproxy.transport.master_administration import MasterAdministration
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
+from csproxy.transport.wire.administration import AccessEntry, OperationalMode, UpdatePermissions
+from csproxy.transport.wire.administration import Account as WireAccount
 from csproxy.transport.wire.history import HistoryRecords, ReadHistory, SessionRecords
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.registration import RegisterClient, RestoreSession
@@ -285,6 +296,49 @@ def test_a_log_that_fails_or_is_not_active_stops_nothing(simulate: Any, caplog: 
         await world.simulation.sleep(2.0)
         assert [record for record in await world.records() if not record.is_session] == []
         assert world.server.cache.count(13) == 2
+
+    simulate(scenario)
+
+
+def test_permissions_accounts_and_the_mode_are_in_the_log_with_their_author(simulate: Any) -> None:
+    async def scenario(world: World) -> None:
+        cache = world.server.cache
+        world.server.administration = await MasterAdministration.open(world.database, lambda: cache)
+        await world.database.write(skill("one"), JANE)
+        dbid = next(iter(cache.dbids(13)))
+        entry = AccessEntry(type=3, dbid=100, mask=127)
+        async with world.client() as client:
+
+            async def ask(message: MessageId, request: Any) -> None:
+                await client.request(message, request)
+
+            await ask(MessageId.UPDATE_PERMISSIONS, UpdatePermissions(type=13, dbid=dbid, entries=[entry]))
+            await ask(MessageId.UPDATE_PERMISSIONS, UpdatePermissions(type=13, dbid=dbid, entries=[entry]))
+            await ask(MessageId.UPDATE_PERMISSIONS, UpdatePermissions(type=7, dbid=1, entries=[entry], recursive=True))
+            await ask(MessageId.UPDATE_ACCOUNT, WireAccount(dbid=100, account_type=3, account_dbid=100))
+            await ask(MessageId.UPDATE_ACCOUNT, WireAccount(dbid=100, account_type=3, account_dbid=100))
+            await ask(MessageId.CHANGE_OPERATIONAL_MODE, OperationalMode(mode=2))
+            await ask(MessageId.CHANGE_OPERATIONAL_MODE, OperationalMode(mode=2))
+        found = [record for record in await world.records(since_uen=1) if record.action in (27, 33, 37)]
+        own, inherits = AclState(entries=((3, 100, 127),)), AclState(inherits=True)
+        assert [(record.action, record.type, record.dbid) for record in found] == [
+            (27, 13, dbid),
+            (27, 7, 1),
+            (27, 13, dbid),
+            (33, 9, 100),
+            (37, 0, 0),
+        ]
+        assert [(record.permissions, record.former_permissions) for record in found[:3]] == [
+            (own, inherits),
+            (own, inherits),
+            (inherits, own),
+        ]
+        assert (found[3].account, found[3].former_account) == ((3, 100), (21, 98))
+        assert (found[4].mode, found[4].former_mode) == (2, 1)
+        assert {(record.user, record.application, record.uen, record.epoch) for record in found} == {
+            ("ada", "default", 1, 7)
+        }
+        assert {record.time_ms // DAY_MS for record in found} == {1_000}
 
     simulate(scenario)
 

@@ -14,7 +14,8 @@ Records of sessions go in transactions of their own, in batches.
 
 How much. Adding beyond the limit deletes the oldest records of the same kind, at most `STEP` more than were added; so
 a lowered limit takes effect over several commits. Sessions count apart from changes, so that clients that
-connect over and over cannot push changes out of an audit. The record with the highest number is never
+connect over and over cannot push changes out of an audit; so do changes of permissions, accounts and the mode,
+which a large import must not push out. The record with the highest number is never
 deleted: numbers would be given twice.
 """
 
@@ -22,13 +23,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from enum import IntEnum
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from csproxy.core.history import HistoryBatch, HistoryFloor, HistoryPage, HistoryRecord, encode_record
+from csproxy.core.history import HistoryBatch, HistoryFloor, HistoryKind, HistoryPage, HistoryRecord, encode_record
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.engine import transaction
 from csproxy.errors import CsproxyError
@@ -41,13 +41,6 @@ STEP: Final = 500
 """Records that are deleted or exported at a time."""
 
 _c = tables.history.c
-
-
-class Kind(IntEnum):
-    """What is counted and expires together."""
-
-    CHANGE = 1
-    SESSION = 2
 
 
 class HistoryWriteError(Exception):
@@ -69,21 +62,23 @@ class HistoryTable:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._last: int | None = None
-        self._counts: dict[int, int] = {}
+        self._counts: dict[HistoryKind, int] = {}
 
     def __repr__(self) -> str:
         return (
-            f"<HistoryTable {self._counts.get(Kind.CHANGE, 0)} changes, {self._counts.get(Kind.SESSION, 0)} sessions>"
+            f"<HistoryTable {self._counts.get(HistoryKind.CHANGE, 0)} changes, "
+            f"{self._counts.get(HistoryKind.ADMINISTRATION, 0)} of administration, "
+            f"{self._counts.get(HistoryKind.SESSION, 0)} sessions>"
         )
 
     def forget(self) -> None:
         """Ask the database for numbers and counts next time: a transaction came to nothing, or another wrote."""
         self._last = None
 
-    def add_changes(self, connection: Connection, batch: HistoryBatch) -> None:
+    def add_batch(self, connection: Connection, batch: HistoryBatch) -> None:
         """Add a transaction's records inside it. Raises `HistoryWriteError`: the transaction must be rolled back."""
         try:
-            self._add(connection, batch.make(), Kind.CHANGE, batch.max_records)
+            self._add(connection, batch.make(), batch.max_records)
         except (SQLAlchemyError, CsproxyError) as e:
             raise HistoryWriteError from e
 
@@ -91,7 +86,7 @@ class HistoryTable:
         """Add records of sessions, in one transaction. Raises `StoreError`; then none was added."""
         try:
             with transaction(self._engine, "writing the history log") as connection:
-                self._add(connection, records, Kind.SESSION, max_records)
+                self._add(connection, records, max_records)
         except BaseException:
             self.forget()
             raise
@@ -99,13 +94,13 @@ class HistoryTable:
     def read(
         self, floor: HistoryFloor, *, after: int = 0, since_uen: int = 0, limit: int = 1000, max_bytes: int = 1 << 20
     ) -> HistoryPage:
-        """Records numbered above ``after``, of changes after UEN ``since_uen`` and sessions from then on.
+        """Records numbered above ``after``, of changes after UEN ``since_uen`` and of everything else from then on.
 
         Oldest first, at most ``limit`` of them; fewer when they exceed ``max_bytes`` together, at least one.
         """
         wanted = [_c.number > after, _unexpired(floor)]
         if since_uen:
-            wanted.append(or_(_c.uen > since_uen, and_(_c.kind == Kind.SESSION, _c.uen == since_uen)))
+            wanted.append(or_(_c.uen > since_uen, and_(_c.kind != HistoryKind.CHANGE, _c.uen == since_uen)))
         query = select(_c.number, _c.body).where(*wanted).order_by(_c.number).limit(limit + 1)
         numbers: list[int] = []
         bodies: list[bytes] = []
@@ -135,7 +130,8 @@ class HistoryTable:
             with transaction(self._engine, "cleaning up the history log") as connection:
                 self._read_state(connection)
                 deleted = 0
-                for kind, before_ms in ((Kind.CHANGE, floor.changes_ms), (Kind.SESSION, floor.sessions_ms)):
+                for kind in HistoryKind:
+                    before_ms = floor.sessions_ms if kind is HistoryKind.SESSION else floor.changes_ms
                     deleted += self._delete(connection, kind, step, before_ms=before_ms)
                     deleted += self._delete(connection, kind, min(step, self._counts[kind] - max_records))
         except BaseException:
@@ -148,13 +144,14 @@ class HistoryTable:
         if self._last is None:
             last = connection.execute(select(func.coalesce(func.max(_c.number), 0))).scalar_one()
             counts = connection.execute(select(_c.kind, func.count()).group_by(_c.kind)).all()
-            self._counts = {Kind.CHANGE: 0, Kind.SESSION: 0} | {int(kind): int(count) for kind, count in counts}
+            self._counts = dict.fromkeys(HistoryKind, 0) | {HistoryKind(kind): int(count) for kind, count in counts}
             self._last = int(last)
         return self._last
 
-    def _add(self, connection: Connection, records: Sequence[HistoryRecord], kind: Kind, max_records: int) -> None:
+    def _add(self, connection: Connection, records: Sequence[HistoryRecord], max_records: int) -> None:
         if not records:
             return
+        kind = records[0].kind
         first = self._read_state(connection) + 1
         rows = [
             {
@@ -171,7 +168,7 @@ class HistoryTable:
         self._counts[kind] += len(rows)
         self._delete(connection, kind, min(len(rows) + STEP, self._counts[kind] - max_records))
 
-    def _delete(self, connection: Connection, kind: Kind, count: int, *, before_ms: int | None = None) -> int:
+    def _delete(self, connection: Connection, kind: HistoryKind, count: int, *, before_ms: int | None = None) -> int:
         """Delete the oldest records of a kind, at most ``count``, those before a time if one is given."""
         if count <= 0:
             return 0
@@ -186,6 +183,6 @@ class HistoryTable:
 
 def _unexpired(floor: HistoryFloor) -> ColumnElement[bool]:
     return or_(
-        and_(_c.kind == int(Kind.CHANGE), _c.time_ms >= floor.changes_ms),
-        and_(_c.kind == int(Kind.SESSION), _c.time_ms >= floor.sessions_ms),
+        and_(_c.kind != int(HistoryKind.SESSION), _c.time_ms >= floor.changes_ms),
+        and_(_c.kind == int(HistoryKind.SESSION), _c.time_ms >= floor.sessions_ms),
     )

@@ -21,6 +21,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 
 from csproxy.core.changes import Epoch
+from csproxy.core.history import HistoryBatch
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.creation import create_database
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_path, transaction
@@ -247,7 +248,7 @@ class Store:
                 connection.execute(insert(tables.idempotency), row)
             kept -= self._trim(connection, kept, head=head, time_ms=time_ms)
             if with_history and batch.history is not None:
-                self.history_log.add_changes(connection, batch.history)
+                self.history_log.add_batch(connection, batch.history)
         self._head = head
         self._kept_bytes = kept
 
@@ -256,14 +257,29 @@ class Store:
         with transaction(self._engine, "reading permissions", reading=True) as connection:
             return read(connection)
 
-    def write_beside(self, write: Callable[[Connection], None]) -> None:
+    def write_beside(self, write: Callable[[Connection], None], history: HistoryBatch | None = None) -> None:
         """Write what is stored beside the objects, in one transaction that only the present master can make.
 
-        It is durable when this returns. Raises `StoreError` as `commit`.
+        ``history`` is what the history log gets of it; as in `commit`, an error of the log fails nothing else. It is
+        durable when this returns. Raises `StoreError` as `commit`.
         """
+        try:
+            self._write_beside(write, history)
+        except HistoryWriteError as e:
+            assert history is not None
+            self.history_log.forget()
+            report_failure(e.__cause__ or e, lost=len(history.make()))
+            self._write_beside(write, None)
+        except BaseException:
+            self.history_log.forget()
+            raise
+
+    def _write_beside(self, write: Callable[[Connection], None], history: HistoryBatch | None) -> None:
         with transaction(self._engine, "writing permissions") as connection:
             self._check_epoch(connection)
             write(connection)
+            if history is not None:
+                self.history_log.add_batch(connection, history)
 
     def _read_state(self, connection: Connection, *, may_migrate: bool) -> None:
         found = schema_version(connection)

@@ -26,6 +26,7 @@ from csproxy.core.history import (
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import apply_delta
 from csproxy.core.options import OPTIONS
+from csproxy.core.transactions import RequestedChange, Verb
 from csproxy.core.writes import Plan
 from csproxy.errors import ModelError
 from tests.core.writes.desk import NOW_MS, Desk, change_of
@@ -43,7 +44,7 @@ def records_of(desk: Desk, plan: Plan, settings: HistorySettings = ALL) -> list[
         msgspec.structs.replace(change_of(planned, Position(1, first + n)), **author)
         for n, planned in enumerate(plan.changes)
     ]
-    batch = history_batch(settings, desk.cache, plan.changes, changes)
+    batch = history_batch(settings, desk.cache, plan.changes, changes, passwords=plan.passwords)
     assert batch is not None
     assert batch.max_records == settings.audit_max_records
     desk.apply(plan)
@@ -275,3 +276,27 @@ def test_records_expire_by_kind_and_later_for_an_audit() -> None:
     now_ms = 100 * DAY_MS
     assert settings.readable(now_ms) == HistoryFloor(98 * DAY_MS, 99 * DAY_MS)
     assert settings.kept(now_ms) == HistoryFloor(91 * DAY_MS, 99 * DAY_MS)
+
+
+def test_that_a_password_was_set_is_told_by_the_last_change_of_the_object() -> None:
+    desk = Desk()
+    planner = desk.planner
+    ada = {"DBID": -1, "tenantDBID": 1, "userName": "ada", "employeeID": "1", "password": "geheimnis"}
+    planner.add(RequestedChange(message=Verb.CREATE, type=3, object=ada))
+    eve = {"tenantDBID": 1, "userName": "eve", "employeeID": "2"}
+    planner.add(RequestedChange(message=Verb.CREATE, type=3, object=eve))
+    planner.add(RequestedChange(message=Verb.UPDATE, type=3, dbid=-1, delta={"firstName": "Ada"}))
+    plan = planner.finish()
+    changes = [change_of(planned, Position(1, 1000 + n)) for n, planned in enumerate(plan.changes)]
+    batch = history_batch(ALL, desk.cache, plan.changes, changes, passwords=plan.passwords)
+    assert batch is not None
+    assert [(record.action, record.password) for record in batch.make()] == [(74, False), (74, False), (75, True)]
+
+
+def test_a_new_password_is_told_and_stands_nowhere() -> None:
+    desk = Desk()
+    dbid = ada(desk)
+    (record,) = records_of(desk, desk.planner.update(3, dbid, {"password": "anders"}))
+    assert (record.password, "anders" in repr(record)) == (True, False)
+    (record,) = records_of(desk, desk.planner.update(3, dbid, {"firstName": "Eve"}))
+    assert record.password is False

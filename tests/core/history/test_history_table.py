@@ -59,7 +59,7 @@ def test_records_come_in_order_and_pages_go_on_where_they_stopped(store: Store) 
     log.add_sessions([], max_records=1)
     for _ in range(4):
         commit(store, count=3)
-    assert repr(log) == "<HistoryTable 12 changes, 0 sessions>"
+    assert repr(log) == "<HistoryTable 12 changes, 0 of administration, 0 sessions>"
     seen: list[int] = []
     more = True
     while more:
@@ -108,7 +108,7 @@ def test_what_has_expired_is_not_read_and_goes_at_the_clean_up(store: Store) -> 
         deleted += step
     assert deleted == 12
     assert log.read(EVER).numbers == expected
-    assert repr(log) == "<HistoryTable 6 changes, 2 sessions>"
+    assert repr(log) == "<HistoryTable 6 changes, 0 of administration, 2 sessions>"
 
 
 def test_numbers_are_never_given_twice(path: Path) -> None:

@@ -5,18 +5,19 @@ Both are async context managers around one task; a server without either (an emb
 
 Sessions are recorded a moment later and never delay or refuse a client: what waits is bounded, and if the master is
 away for so long that the bound is reached, the oldest records are given up and event 21-22138 says how many. A
-batch whose answer was lost is sent again and may then stand in the log twice.
+batch whose answer was lost is sent again as it was, under the same identity, so that the master stores it once.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol, Self
 
 import anyio
 import msgspec
@@ -45,6 +46,11 @@ CLEAN_UP_S: Final = 1800.0
 BATCH: Final = 500
 MAX_WAITING: Final = 20_000
 _LAST_FLUSH_S: Final = 2.0
+_LONGEST_ID: Final = 64
+
+
+def _random_id() -> str:
+    return secrets.token_hex(16)
 
 
 class HistoryLog(Protocol):
@@ -84,11 +90,20 @@ class NoHistory:
         raise ServerError.from_code(ErrorCode.UNKNOWN_MESSAGE, "this server keeps no history log")
 
 
-class _SessionRecorder(ABC):
-    """Collects records of sessions and hands them on in batches; owns the task that does it."""
+class _Batch(NamedTuple):
+    """Records on their way; ``id`` is a random text by which they are known when they are handed on again."""
 
-    def __init__(self, *, wall_clock: Callable[[], float]) -> None:
+    id: str
+    records: Sequence[SessionRecord]
+
+
+class _SessionRecorder(ABC):
+    """Collects records of sessions and hands them on in batches, one after the other; owns the task that does it."""
+
+    def __init__(self, *, wall_clock: Callable[[], float], batch_id: Callable[[], str]) -> None:
         self._wall_clock = wall_clock
+        self._batch_id = batch_id
+        self._batch: _Batch | None = None
         self._waiting: deque[SessionRecord] = deque()
         self._lost = 0
         self._tasks: TaskGroup | None = None
@@ -105,7 +120,8 @@ class _SessionRecorder(ABC):
         await self._tasks.__aexit__(None, None, None)
         with anyio.move_on_after(_LAST_FLUSH_S, shield=True):
             await self._flush()
-        self._lost += len(self._waiting)
+        self._lost += self._count()
+        self._batch = None
         self._waiting.clear()
         self._tell_lost()
 
@@ -141,16 +157,17 @@ class _SessionRecorder(ABC):
             self._tell_lost()
 
     async def _flush(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            done = False
-            try:
-                done = await self._hand_on(batch)
-            finally:
-                if not done:
-                    self._waiting.extendleft(reversed(batch))
-            if not done:
+        """Hand on what waits. A batch of which it is unknown whether it arrived stays what it is, to be repeated."""
+        while self._batch is not None or self._waiting:
+            if self._batch is None:
+                count = min(BATCH, len(self._waiting))
+                self._batch = _Batch(self._batch_id(), [self._waiting.popleft() for _ in range(count)])
+            if not await self._hand_on(self._batch):
                 return
+            self._batch = None
+
+    def _count(self) -> int:
+        return len(self._waiting) + (0 if self._batch is None else len(self._batch.records))
 
     def _tell_lost(self) -> None:
         if self._lost:
@@ -168,23 +185,31 @@ class _SessionRecorder(ABC):
     def _is_active(self) -> bool: ...
 
     @abstractmethod
-    async def _hand_on(self, batch: Sequence[SessionRecord]) -> bool:
+    async def _hand_on(self, batch: _Batch) -> bool:
         """Write or send; False to try again later."""
 
 
 class MasterHistory(_SessionRecorder):
     """The history log of a master: in its database.
 
-    ``name`` is that of the server's Application object; ``settings`` may be set at any time.
+    ``name`` is that of the server's Application object; ``settings`` may be set at any time. ``batch_id`` gives a
+    text of at most 64 characters that is never given twice.
     """
 
-    def __init__(self, database: DatabaseMaster, name: str, *, wall_clock: Callable[[], float] = time.time) -> None:
-        super().__init__(wall_clock=wall_clock)
+    def __init__(
+        self,
+        database: DatabaseMaster,
+        name: str,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        batch_id: Callable[[], str] = _random_id,
+    ) -> None:
+        super().__init__(wall_clock=wall_clock, batch_id=batch_id)
         self._database = database
         self._name = name
 
     def __repr__(self) -> str:
-        return f"<MasterHistory {self.settings}, {len(self._waiting)} sessions waiting>"
+        return f"<MasterHistory {self.settings}, {self._count()} sessions waiting>"
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -221,14 +246,16 @@ class MasterHistory(_SessionRecorder):
         )
 
     async def take_sessions(self, request: SessionRecords, *, server: str) -> None:
-        """Store what a proxy has recorded, unless the log is not active."""
-        now_ms = self._now_ms()
-        records = [session_entry(_session_record(raw), server=server, now_ms=now_ms) for raw in request.records]
-        settings = self.settings
-        if settings.active and records:
-            await self._database.use_store(
-                lambda store: store.history_log.add_sessions(records, max_records=settings.audit_max_records)
+        """Store what a proxy has recorded, unless the log is not active, or this batch of the proxy has been stored."""
+        if len(request.batch) > _LONGEST_ID:
+            raise ServerError.from_code(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"the identity of a batch has at most {_LONGEST_ID} characters, not {len(request.batch)}",
+                property_name="batch",
             )
+        records = [_session_record(raw) for raw in request.records]
+        if self.settings.active and records and not await self._store(_Batch(request.batch, records), server):
+            log.info("a batch of %d session records of %r was sent again; it is stored already", len(records), server)
 
     async def clean_up(self) -> int:
         """Delete what has expired, in steps between which others get their turn; returns how many records went."""
@@ -244,16 +271,21 @@ class MasterHistory(_SessionRecorder):
     def _is_active(self) -> bool:
         return self.settings.active
 
-    async def _hand_on(self, batch: Sequence[SessionRecord]) -> bool:
-        settings, now_ms = self.settings, self._now_ms()
-        records = [session_entry(record, server=self._name, now_ms=now_ms) for record in batch]
+    async def _hand_on(self, batch: _Batch) -> bool:
         try:
-            await self._database.use_store(
-                lambda store: store.history_log.add_sessions(records, max_records=settings.audit_max_records)
-            )
+            await self._store(batch, self._name)
         except StoreError as e:
-            _report(e, lost=len(batch))
+            _report(e, lost=len(batch.records))
         return True
+
+    async def _store(self, batch: _Batch, server: str) -> bool:
+        now_ms, max_records = self._now_ms(), self.settings.audit_max_records
+        records = [session_entry(record, server=server, now_ms=now_ms) for record in batch.records]
+        return await self._database.use_store(
+            lambda store: store.history_log.add_sessions(
+                records, max_records=max_records, server=server, batch=batch.id
+            )
+        )
 
     async def _clean_up_for_ever(self) -> None:
         while True:
@@ -270,15 +302,20 @@ class ProxyHistory(_SessionRecorder):
     """The history log of a proxy: it stands at the master, and ``source`` is the link to it."""
 
     def __init__(
-        self, source: UpstreamSource, *, wall_clock: Callable[[], float] = time.time, timeout_s: float = 30.0
+        self,
+        source: UpstreamSource,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        batch_id: Callable[[], str] = _random_id,
+        timeout_s: float = 30.0,
     ) -> None:
-        super().__init__(wall_clock=wall_clock)
+        super().__init__(wall_clock=wall_clock, batch_id=batch_id)
         self._source = source
         self._timeout_s = timeout_s
         self.settings = HistorySettings()
 
     def __repr__(self) -> str:
-        return f"<ProxyHistory {len(self._waiting)} sessions waiting>"
+        return f"<ProxyHistory {self._count()} sessions waiting>"
 
     async def read(self, request: ReadHistory) -> HistoryRecords:
         """What the master answers. Raises its refusals, and `RetryableError` when it is away."""
@@ -301,15 +338,16 @@ class ProxyHistory(_SessionRecorder):
     def _is_active(self) -> bool:
         return self.settings.active
 
-    async def _hand_on(self, batch: Sequence[SessionRecord]) -> bool:
-        request = SessionRecords(records=[msgspec.Raw(codec.encode(record)) for record in batch])
+    async def _hand_on(self, batch: _Batch) -> bool:
+        records = [msgspec.Raw(codec.encode(record)) for record in batch.records]
+        request = SessionRecords(records=records, batch=batch.id)
         try:
             await self._source.request(MessageId.SESSION_RECORDS, request, timeout_s=self._timeout_s)
         except (ConnectionLostError, TimedOutError, RetryableError) as e:
-            log.debug("%d session records wait for the master: %s", len(batch), e)
+            log.debug("%d session records wait for the master: %s", len(records), e)
             return False
         except ServerError as e:
-            _report(e, lost=len(batch))
+            _report(e, lost=len(records))
         return True
 
 

@@ -27,7 +27,14 @@ from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
 from csproxy.core.sessions import Account, Author
 from csproxy.core.wellknown import well_known_objects
-from csproxy.errors import AccessDeniedError, ModelError, RetryableError, ServerError, UnknownMessageError
+from csproxy.errors import (
+    AccessDeniedError,
+    ConnectionLostError,
+    ModelError,
+    RetryableError,
+    ServerError,
+    UnknownMessageError,
+)
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport import history as history_module
@@ -403,6 +410,66 @@ def test_a_proxy_keeps_its_records_while_the_master_is_away_and_sends_them_in_ba
     simulate(scenario)
 
 
+class LosesAnswers(Source):
+    """The link of a proxy, which is cut each time when the master has done what it was asked and not yet said so."""
+
+    def __init__(self, client: Connection | None) -> None:
+        super().__init__(client)
+        self.identities: list[str] = []
+        self.lost = 2
+
+    async def request(self, message: MessageId, payload: Any, *, timeout_s: float) -> Any:
+        answer = await super().request(message, payload, timeout_s=timeout_s)
+        self.identities.append(payload.batch)
+        if self.lost:
+            self.lost -= 1
+            raise ConnectionLostError("the connection was cut before the answer")
+        return answer
+
+
+def test_a_batch_whose_answer_was_lost_is_sent_again_as_it_was_and_stored_once(
+    simulate: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(world: World) -> None:
+        names = iter("abc")
+        async with world.client("", "proxy1") as link:
+            source: Any = LosesAnswers(link)
+            async with ProxyHistory(
+                source, wall_clock=world.simulation.wall_clock, batch_id=lambda: next(names)
+            ) as proxy:
+                proxy.session_opened(session(world.server, "ada"), peer="h", uen=1)
+                await world.simulation.sleep(1.5)
+                proxy.session_opened(session(world.server, "eve"), peer="h", uen=1)  # waits for the next batch
+                await world.simulation.sleep(3.0)
+                proxy.session_closed(session(world.server, "ada"), peer="h", uen=1)
+                await world.simulation.sleep(1.5)
+            assert source.identities == ["a", "a", "a", "b", "c"]
+            assert source.batches == [1, 1, 1, 1, 1]
+        assert [entry[:2] for entry in await world.sessions() if entry[3] == "proxy1"] == [
+            (OPENED, "ada"),
+            (OPENED, "eve"),
+            (CLOSED, "ada"),
+        ]
+        assert world.sql("SELECT server, batch FROM session_batches WHERE server = 'proxy1'") == [("proxy1", "c")]
+
+    with caplog.at_level(logging.INFO, "csproxy.history"):
+        simulate(scenario)
+    assert caplog.text.count("a batch of 1 session records of 'proxy1' was sent again") == 2
+
+
+def test_a_batch_of_another_proxy_or_without_identity_is_a_new_one(simulate: Any) -> None:
+    async def scenario(world: World) -> None:
+        world.simulation.wall_clock_offset_s = 0.0  # the records are of the first day
+        for server, batch in (("proxy1", "a"), ("proxy2", "a"), ("proxy2", "a"), ("proxy1", ""), ("proxy1", "")):
+            request = msgspec.structs.replace(records(2), batch=batch)
+            await world.history.take_sessions(request, server=server)
+        assert [entry[3] for entry in await world.sessions()] == ["proxy1"] * 2 + ["proxy2"] * 2 + ["proxy1"] * 4
+        with pytest.raises(ServerError, match="at most 64 characters, not 65"):
+            await world.history.take_sessions(SessionRecords(batch="x" * 65), server="proxy1")
+
+    simulate(scenario)
+
+
 def test_records_that_wait_too_long_are_given_up_oldest_first_and_counted(
     simulate: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,7 +483,7 @@ def test_records_that_wait_too_long_are_given_up_oldest_first_and_counted(
                     proxy.session_opened(session(world.server, f"u{n}"), peer="h", uen=n)
                 await world.simulation.sleep(2.0)
                 assert "lacks 3 records of client sessions" in caplog.text
-                assert [record.user for record in proxy._waiting] == [f"u{n}" for n in range(3, 13)]
+                assert repr(proxy) == "<ProxyHistory 10 sessions waiting>"
             assert "lacks 10 records of client sessions" in caplog.text
 
     simulate(scenario)

@@ -10,7 +10,8 @@ missing from the log after kill -9, nothing is in the log that did not happen, a
 *An error of the log never fails the change*: if its statements fail, `Store.commit` rolls the transaction
 back and carries it out again without them, then reports event 21-22138. Doing it anew, and not going back to a
 savepoint, holds for every database: SQLite gives up the whole transaction on a full disk, PostgreSQL after any error.
-Records of sessions go in transactions of their own, in batches.
+Records of sessions go in transactions of their own, in batches; a batch that is sent again because its answer was
+lost is recognised by its identity.
 
 How much. Adding beyond the limit deletes the oldest records of the same kind, at most `STEP` more than were added; so
 a lowered limit takes effect over several commits. Sessions count apart from changes, so that clients that
@@ -82,14 +83,23 @@ class HistoryTable:
         except (SQLAlchemyError, CsproxyError) as e:
             raise HistoryWriteError from e
 
-    def add_sessions(self, records: Sequence[HistoryRecord], *, max_records: int) -> None:
-        """Add records of sessions, in one transaction. Raises `StoreError`; then none was added."""
+    def add_sessions(
+        self, records: Sequence[HistoryRecord], *, max_records: int, server: str = "", batch: str = ""
+    ) -> bool:
+        """Add records of sessions, in one transaction. Raises `StoreError`; then none was added.
+
+        ``batch`` identifies them among those of ``server``, which sends its next batch only after this one has been
+        stored: False, and nothing added, when it is the last one that was.
+        """
         try:
             with transaction(self._engine, "writing the history log") as connection:
+                if batch and not _begin_batch(connection, server, batch):
+                    return False
                 self._add(connection, records, max_records)
         except BaseException:
             self.forget()
             raise
+        return True
 
     def read(
         self, floor: HistoryFloor, *, after: int = 0, since_uen: int = 0, limit: int = 1000, max_bytes: int = 1 << 20
@@ -179,6 +189,17 @@ class HistoryTable:
         deleted = connection.execute(delete(tables.history).where(_c.number.in_(oldest.scalar_subquery()))).rowcount
         self._counts[kind] -= deleted
         return deleted
+
+
+def _begin_batch(connection: Connection, server: str, batch: str) -> bool:
+    """Note that this batch of a server is stored; False if it was."""
+    table = tables.session_batches
+    this = table.c.server == server
+    if connection.execute(select(table.c.batch).where(this)).scalar() == batch:
+        return False
+    connection.execute(delete(table).where(this))
+    connection.execute(insert(table), {"server": server, "batch": batch})
+    return True
 
 
 def _unexpired(floor: HistoryFloor) -> ColumnElement[bool]:

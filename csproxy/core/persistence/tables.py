@@ -25,9 +25,10 @@ __all__ = [
     "meta",
     "metadata",
     "objects",
+    "session_batches",
 ]
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The newest migration; the database holds its own in table ``alembic_version``."""
 
 UEN_COUNTER: Final = 0
@@ -136,4 +137,12 @@ history: Final = Table(
     Column("body", LargeBinary, nullable=False),
     Index("history_kind_time", "kind", "time_ms", "number"),
 )
-"""The history log: ``kind`` 1 a change, 2 a client's session; ``body`` is the record."""
+"""The history log: ``kind`` is a `csproxy.core.history.HistoryKind`; ``body`` is the record."""
+
+session_batches: Final = Table(
+    "session_batches",
+    metadata,
+    Column("server", String(255), primary_key=True),
+    Column("batch", String(64), nullable=False),
+)
+"""The last batch of session records that was stored for each server: a repeated one is not stored again."""

@@ -10,9 +10,13 @@ __all__ = ["HistoryRecords", "ReadHistory", "SessionRecords"]
 
 
 class SessionRecords(Payload, kw_only=True):
-    """1026, request of a proxy: clients that came to it and left it, each as `csproxy.core.history.SessionRecord`."""
+    """1026, request of a proxy: clients that came to it and left it, each as `csproxy.core.history.SessionRecord`.
+
+    ``batch`` identifies them: sent again under the same one, they are not stored again.
+    """
 
     records: list[msgspec.Raw] = msgspec.field(default_factory=list)
+    batch: str = ""
 
 
 class ReadHistory(Payload, kw_only=True):

@@ -111,6 +111,26 @@ def test_what_has_expired_is_not_read_and_goes_at_the_clean_up(store: Store) -> 
     assert repr(log) == "<HistoryTable 6 changes, 0 of administration, 2 sessions>"
 
 
+def test_a_batch_that_comes_again_is_not_stored_again_after_a_restart_either(path: Path) -> None:
+    for added in (True, False):
+        with Store.open(sqlite_url(path), owner="test") as store:
+            store.begin_epoch(7)
+            log = store.history_log
+            assert log.add_sessions([session(1), session(2)], max_records=9, server="p", batch="a") is added
+            assert log.add_sessions([session(3)], max_records=9) is True
+    with Store.open(sqlite_url(path), owner="test") as store:
+        assert store.history_log.add_sessions([session(4)], max_records=9, server="p", batch="b") is True
+        assert len(store.history_log.read(EVER).numbers) == 5
+
+
+def test_a_batch_that_could_not_be_written_may_come_again(store: Store, path: Path) -> None:
+    break_history(path, "ALTER TABLE history RENAME TO gone")
+    with pytest.raises(StoreError):
+        store.history_log.add_sessions([session(1)], max_records=9, server="p", batch="a")
+    break_history(path, "ALTER TABLE gone RENAME TO history")
+    assert store.history_log.add_sessions([session(1)], max_records=9, server="p", batch="a") is True
+
+
 def test_numbers_are_never_given_twice(path: Path) -> None:
     for expected in (3, 4):
         with Store.open(sqlite_url(path), owner="test") as store:

@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.schema import CreateTable
 
 from csproxy.core.changes import Epoch
+from csproxy.core.history import HistoryFloor
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_url, transaction
 from csproxy.core.persistence.initial import create_configuration
@@ -166,6 +167,22 @@ def test_the_migrations_build_the_declared_tables(url: str) -> None:
     with transaction(engine, "comparing", reading=True) as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     engine.dispose()
+
+
+def test_a_database_of_the_schema_before_gets_what_is_new_and_keeps_what_it_has(url: str, tmp_path: Path) -> None:
+    Store.create(url, [ObjectRow(3, 101, 0, b"p")], release="1")
+    with sqlite3.connect(tmp_path / "config.db") as connection:
+        connection.execute("DROP TABLE session_batches")
+        connection.execute("INSERT INTO history VALUES (1, 0, 1, 5, x'80')")
+    connection.close()
+    _set_version(tmp_path, "0003")
+    with Store.open(url, owner="test") as store:
+        assert [part.bodies for part in store.load()] == [[b"p"]]
+        assert store.history_log.read(HistoryFloor(0, 0)).numbers == [1]
+        assert store.history_log.add_sessions([], max_records=1, server="p", batch="a") is True
+    with sqlite3.connect(tmp_path / "config.db") as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(tables.SCHEMA_VERSION,)]
+    connection.close()
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "oracle", "mssql"])

@@ -142,7 +142,7 @@ def write(connection: ServerConnection, frame: Frame) -> None:
     if len(connection.writes) >= MAX_WRITES:
         connection.block()
     if len(connection.writes) == 1:
-        connection.server.spawn(_write_all, connection)
+        connection.server.spawn(_write_all, connection, name=f"writes of {connection!r}")
 
 
 def open_snapshot(connection: ServerConnection, frame: Frame) -> None:

@@ -356,10 +356,10 @@ class ConfigurationServer:
             connection.congested_since_s = self.clock()
         self._congested[connection] = None
 
-    def spawn(self, task: Callable[..., Any], *args: object) -> None:
-        """Run a coroutine function as a task of this server; an exception of it is logged."""
+    def spawn(self, task: Callable[..., Any], *args: object, name: str) -> None:
+        """Run a coroutine function as a task of this server; an exception of it is logged under ``name``."""
         assert self._tasks is not None, "the server is not entered: use 'async with'"
-        start_soon(self._tasks, _guarded, task, args)
+        start_soon(self._tasks, _guarded, name, task, args)
 
     def next_snapshot(self) -> int:
         """A handle for a snapshot, unique in this server."""
@@ -479,9 +479,9 @@ def _older(connections: dict[ServerConnection, None], before_s: float) -> Iterat
         yield connection
 
 
-async def _guarded(task: Callable[..., Any], args: tuple[object, ...]) -> None:
+async def _guarded(name: str, task: Callable[..., Any], args: tuple[object, ...]) -> None:
     """The boundary of a server's task: a mistake in one request must not stop the server."""
     try:
         await task(*args)
     except Exception:
-        log.exception("a task of the server failed: %r", task)
+        log.exception("a task of the server failed: %s", name)

@@ -25,6 +25,7 @@ from csproxy.core.subscriptions import Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, RemoteProtocolError, ServerError, StoreError
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
 from csproxy.transport.replay import Replay, progress_mark
+from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Error
@@ -238,7 +239,8 @@ class ServerConnection:
         """
         self._waiting += 1
         self.block()
-        self.server.spawn(self._wait_for, frame, task, args)
+        name = f"{message_name(frame.message)} of {self!r} in {task.__qualname__}"
+        self.server.spawn(self._wait_for, frame, task, args, name=name)
 
     async def _wait_for(self, frame: Frame, task: Callable[..., Any], args: tuple[object, ...]) -> None:
         try:

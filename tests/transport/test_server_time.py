@@ -182,7 +182,11 @@ def test_a_mistake_in_an_authenticator_costs_one_request(caplog: pytest.LogCaptu
         await client.request(MessageId.PING, timeout_s=5)
 
     simulated(main)
-    assert "a task of the server failed" in caplog.text
+    (failure,) = [
+        record.getMessage() for record in caplog.records if record.name == "csproxy.server" and record.exc_info
+    ]
+    assert failure.startswith("a task of the server failed: Authenticate (69) of <ServerConnection client_0")
+    assert failure.endswith(" in _check")
 
 
 def test_a_server_without_a_complete_data_set_says_come_back() -> None:

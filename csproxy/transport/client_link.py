@@ -76,7 +76,7 @@ class ClientLink:
     ) -> None:
         self.hub = SubscriptionHub(self)
         self.session = ClientSession(
-            request, connector=connector, policy=policy, hub=self.hub, timeout_s=attempt_timeout_s
+            request, connector=connector, policy=policy, hub=self.hub, timeout_s=attempt_timeout_s, clock=clock
         )
         self.state = ClientState.NEW
         self.connection: Connection | None = None

@@ -6,7 +6,7 @@ Waiting, retrying and telling others is `csproxy.transport.client`'s business.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -49,6 +49,7 @@ class ClientSession:
     """Who the client is, where it connects to, and the session it holds.
 
     ``request`` is the registration; a ``new_password`` in it is used once and becomes the password.
+    ``clock`` gives seconds.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ClientSession:
         policy: EndpointPolicy,
         hub: SubscriptionHub,
         timeout_s: float,
+        clock: Callable[[], float],
     ) -> None:
         self.request = request
         self.registered: ClientRegistered | None = None
@@ -74,6 +76,7 @@ class ClientSession:
         self._policy = policy
         self._hub = hub
         self._timeout_s = timeout_s
+        self._clock = clock
 
     def __repr__(self) -> str:
         return f"<ClientSession {self.request.name!r} user {self.request.user!r} at {self._policy.current}>"
@@ -91,7 +94,7 @@ class ClientSession:
         """
         host, port = self._policy.current
         channel = await self._connector(host, port)
-        connection = await Connection.open(channel, self.request.name, timeout_s=self._timeout_s)
+        connection = await Connection.open(channel, self.request.name, timeout_s=self._timeout_s, clock=self._clock)
         self._listen(connection)
         try:
             self.is_restored = await self._restore(connection)

@@ -513,6 +513,18 @@ async def test_cancelling_at_every_await_of_every_call_leaves_the_client_usable(
         assert client.statistics().subscriptions == 0
 
 
+async def test_quiet_is_measured_by_the_clock_that_was_given() -> None:
+    time_s = 5000.0
+    async with connected(clock=lambda: time_s) as (client, peer, _):
+        assert client.last_received_s == 5000.0
+        time_s = 5007.0
+        assert client.statistics().quiet_s == 7.0
+        peer.mark(at(101))
+        assert (client.last_received_s, client.statistics().quiet_s) == (5007.0, 0.0)
+        time_s = 5010.0
+        assert client.statistics().quiet_s == 3.0
+
+
 async def test_a_flood_of_unasked_frames_changes_nothing() -> None:
     async with connected() as (client, peer, _):
         for uen in range(101, 400):

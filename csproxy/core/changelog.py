@@ -145,9 +145,22 @@ class ChangeLog:
         for i in range(first - self._start, min(end, self.end) - self._start):
             yield records[i]
 
-    def transactions_since(self, uen: int) -> list[LogRecord]:
-        """All records with a UEN above ``uen``, for saving the tail of the window."""
-        return self._records[bisect_right(self._records, uen, key=_uen) :]
+    def tail(self, *, min_changes: int, max_bytes: int) -> list[LogRecord]:
+        """The newest whole transactions, for saving: up to ``max_bytes`` of frames, or ``min_changes``.
+
+        Nothing from before a reload, nor its difference: what a reload did not follow cannot be resumed from
+        its changes alone. So the UENs have no gap, and a replay of all is complete from just before the first.
+        """
+        records = self._records
+        least = bisect_right(records, max([self._floor.uen, *(until for _, until in self._gaps)]), key=_uen)
+        first, size = len(records), 0
+        for i in range(len(records) - 1, least - 1, -1):
+            size += len(records[i].frame)
+            if size > max_bytes and len(records) - i > min_changes:
+                break
+            if i == least or (records[i - 1].last and records[i - 1].position.uen < records[i].position.uen):
+                first = i
+        return records[first:]
 
     def statistics(self) -> ChangeLogStatistics:
         """A snapshot of the window's size."""

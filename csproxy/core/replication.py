@@ -7,12 +7,14 @@
     LOADING      all types are being read at one position; the old data set is still served
     LIVE         every change is published as it arrives
     LOST         no connection; the next attempt follows after a back-off
+    FROM_COPY    the same, and all there is to serve is a copy on disk that no master has confirmed yet
     REFUSED      the master does not want this replica, or must not be followed; tried again slowly
     STOPPED      the end, reachable from everywhere
 
 Rules (design, section 5): a resume is tried first whenever there is data; what cannot be resumed is
 loaded; the first load waits for nothing, a reload for ``delay-reload`` (options: [csproxy]); the
-data that is there stays in service until the new data set is complete.
+data that is there stays in service until the new data set is complete. Data from a copy counts as
+a copy's until the replica has been live once, whatever happens in between.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class State(Enum):
     LOADING = "loading"
     LIVE = "live"
     LOST = "lost"
+    FROM_COPY = "from-copy"
     REFUSED = "refused"
     STOPPED = "stopped"
 
@@ -60,6 +63,7 @@ class Event(Enum):
     LOAD = "load"
     COMPLETE = "complete"
     LOSE = "lose"
+    COPY = "copy"
     REFUSE = "refuse"
     STOP = "stop"
 
@@ -83,6 +87,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.LOADING, Event.LOSE): State.LOST,
     (State.LIVE, Event.LOSE): State.LOST,
     (State.LOST, Event.CONNECT): State.CONNECTING,
+    (State.LOST, Event.COPY): State.FROM_COPY,
+    (State.FROM_COPY, Event.CONNECT): State.CONNECTING,
     (State.REFUSED, Event.CONNECT): State.CONNECTING,
     **{(state, Event.STOP): State.STOPPED for state in State if state is not State.STOPPED},
 }
@@ -117,7 +123,7 @@ class Replication:
     of any monotonic clock.
     """
 
-    __slots__ = ("_broken_at", "_reload_due_s", "_trusted", "delay_reload_s", "state")
+    __slots__ = ("_broken_at", "_reload_due_s", "_trusted", "delay_reload_s", "is_unconfirmed", "state")
 
     def __init__(self, *, delay_reload_s: float = 0.0) -> None:
         self.state = State.LOST
@@ -125,6 +131,8 @@ class Replication:
         self._reload_due_s: float | None = None
         self._broken_at: Position | None = None
         self._trusted = True
+        self.is_unconfirmed = False
+        """The data comes from a copy on disk, and no master has brought it up to date since."""
 
     def __repr__(self) -> str:
         return f"<Replication {self.state.value}>"
@@ -138,9 +146,12 @@ class Replication:
             raise LocalProtocolError(
                 f"a replica that is {self.state.value} cannot take {event.value!r}; possible: {', '.join(possible)}"
             ) from None
+        if self.state is State.FROM_COPY:
+            self.is_unconfirmed = True
         if self.state is State.LIVE:
             self._reload_due_s = None
             self._trusted = True
+            self.is_unconfirmed = False
         return self.state
 
     def registered(self, position: Position, epochs: Sequence[Epoch], *, head: Position, now: float) -> Plan:

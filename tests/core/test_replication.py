@@ -41,10 +41,25 @@ def test_a_lost_replica_goes_back_to_live_by_resuming() -> None:
 
 def test_an_impossible_step_is_refused_and_changes_nothing() -> None:
     replication = Replication()
-    with pytest.raises(LocalProtocolError, match=r"lost cannot take 'load'; possible: connect, stop"):
+    with pytest.raises(LocalProtocolError, match=r"lost cannot take 'load'; possible: connect, copy, stop"):
         replication.handle(Event.LOAD)
     assert replication.state is State.LOST
     assert repr(replication) == "<Replication lost>"
+
+
+def test_a_copy_counts_as_a_copy_until_the_replica_was_live_once() -> None:
+    replication = Replication()
+    assert not replication.is_unconfirmed
+    away = (Event.CONNECT, Event.LOSE, Event.COPY)
+    lost_while_loading = (Event.CONNECT, Event.CONNECTED, Event.RESUME, Event.LOAD, Event.LOSE, Event.COPY)
+    for event in (Event.COPY, *away, *lost_while_loading):
+        replication.handle(event)
+        assert replication.is_unconfirmed
+    assert replication.state is State.FROM_COPY
+    for event in (Event.CONNECT, Event.CONNECTED, Event.RESUME, Event.COMPLETE, Event.LOSE):
+        replication.handle(event)
+    assert replication.state is State.LOST
+    assert not replication.is_unconfirmed
 
 
 def test_every_state_but_the_last_can_stop_and_every_state_can_be_reached() -> None:

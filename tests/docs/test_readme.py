@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from csproxy.core.replication import diagram
 from tests.daemon.servers import free_ports
 
 README = Path(__file__).parents[2] / "README.md"
@@ -97,3 +98,8 @@ def test_the_program_works_as_written(text: str, tmp_path: Path, environment: di
 def test_links_lead_somewhere(text: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (README.parent / target).exists(), target
+
+
+def test_the_picture_of_a_proxys_states_is_that_of_the_table() -> None:
+    architecture = (README.parent / "docs" / "architecture.md").read_text("utf-8")
+    assert f"```mermaid\n{diagram()}```" in architecture

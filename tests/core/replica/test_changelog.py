@@ -132,9 +132,49 @@ def test_gaps_that_have_left_the_window_are_forgotten() -> None:
     assert "starts after" in expired(log, Position(9, 5))
 
 
-def test_the_tail_since_a_position_can_be_taken_for_saving() -> None:
+def tail(log: ChangeLog, *, min_changes: int = 0, max_bytes: int = 1 << 30) -> list[int]:
+    return [r.position.uen for r in log.tail(min_changes=min_changes, max_bytes=max_bytes)]
+
+
+def test_the_tail_for_saving_has_as_many_bytes_as_asked_for_or_so_many_changes() -> None:
     log = filled(20, 29)
-    assert [r.position.uen for r in log.transactions_since(27)] == [28, 29]
+    assert tail(log) == list(range(20, 30))
+    assert tail(log, max_bytes=350) == [27, 28, 29]
+    assert tail(log, min_changes=2, max_bytes=0) == [28, 29]
+    assert tail(ChangeLog()) == []
+
+
+def test_the_tail_holds_whole_transactions_only() -> None:
+    log = filled(20, 22)
+    log.append([record(23, last=False), record(24, last=False), record(25)], now_s=0.0)
+    assert tail(log, max_bytes=200) == []
+    assert tail(log, max_bytes=300) == [23, 24, 25]
+    assert tail(log, max_bytes=450) == [22, 23, 24, 25]
+
+
+def test_the_tail_begins_after_the_difference_of_a_reload() -> None:
+    log = filled(20, 22)
+    log.skip(after=22, until=30)
+    log.append([record(30, last=False), record(30)], now_s=0.0)
+    assert tail(log) == []
+    log.append([record(31)], now_s=0.0)
+    assert tail(log) == [31]
+
+
+def test_a_reload_without_a_gap_is_in_the_tail_and_one_at_the_same_place_never_its_beginning() -> None:
+    log = filled(20, 22)
+    log.append([record(23, last=False), record(23)], now_s=0.0)
+    assert tail(log) == [20, 21, 22, 23, 23]
+    log.append([record(23)], now_s=0.0)
+    assert tail(log, max_bytes=150) == []
+    assert tail(log, max_bytes=350) == [23, 23, 23]
+
+
+def test_the_tail_of_a_new_history_begins_after_its_difference() -> None:
+    log = filled(20, 22)
+    log.begin(Position(9, 5))
+    log.append([record(5)], now_s=0.0)
+    assert tail(log) == []
 
 
 def test_statistics_of_an_empty_log_give_the_floor() -> None:

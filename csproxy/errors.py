@@ -9,6 +9,7 @@
     ├── ConnectionLostError       the connection ended before the answer arrived
     ├── TimedOutError             the peer did not answer within the deadline
     ├── StoreError                the database could not be read or written
+    ├── LocalCopyError            the local copy on disk is damaged, foreign, or cannot be read
     └── ServerError               an Error answer: ``code``, ``object_type``, ``property_name``
         ├── LoginIncorrectError, AccessDeniedError, ObjectNotFoundError,
         ├── UniquenessViolationError, DependentObjectsError, IncompleteObjectError,
@@ -131,6 +132,10 @@ class StoreError(CsproxyError):
     def __init__(self, message: str, *, code: ErrorCode = ErrorCode.DB_ERROR) -> None:
         super().__init__(message)
         self.code = code
+
+
+class LocalCopyError(CsproxyError):
+    """The local copy on disk is damaged, another's, or cannot be read; it must not be served."""
 
 
 class ServerError(CsproxyError):

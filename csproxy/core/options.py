@@ -206,6 +206,17 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="proxy-snapshot",
+        default=True,
+        valid="on, off",
+        parse=_boolean,
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="Whether a proxy keeps a local copy of its data on disk, and may start from it. Off removes nothing, "
+        "but the copy is not used at the next start.",
+    ),
+    Option(
+        section="csproxy",
         name="packet-size",
         default=65536,
         valid="1024 to 16777216 bytes",

@@ -28,6 +28,8 @@ class ApplicationWatch:
         self._on_change = on_change
         self._dbid = 0
         self._seen: bytes | None = None
+        self.application: dict[str, Any] = {}
+        """The object in plain form as last seen; empty before."""
 
     def __repr__(self) -> str:
         return f"<ApplicationWatch {self._name!r} DBID {self._dbid}>"
@@ -75,4 +77,5 @@ class ApplicationWatch:
         self._seen = stored
         plain = cache.stored(_APPLICATION, self._dbid)
         if plain is not None:
+            self.application = plain
             self._on_change(plain)

@@ -8,6 +8,7 @@ import platform
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -20,8 +21,10 @@ from csproxy.core.failover import Endpoint
 from csproxy.core.history import history_settings
 from csproxy.core.options import LOG_OUTPUT_LEVELS
 from csproxy.core.persistence.engine import sqlite_url
+from csproxy.core.replication import State
 from csproxy.core.sessions import Account
 from csproxy.daemon.application_watch import ApplicationWatch
+from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
 from csproxy.daemon.ports import ListeningPort, application_ports
 from csproxy.daemon.process import freeze_heap
@@ -35,6 +38,7 @@ from csproxy.transport.dial import connect_tcp
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener, ListenPort
 from csproxy.transport.load_control import SerializedWriter
+from csproxy.transport.local_copy import LocalCopy
 from csproxy.transport.master_administration import MasterAdministration
 from csproxy.transport.server import Authenticator, ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
@@ -63,6 +67,7 @@ class Daemon:
         self._server: ConfigurationServer | None = None
         self._source: UpstreamSource | None = None
         self._history: MasterHistory | ProxyHistory | None = None
+        self._copy: LocalCopy | None = None
 
     def __repr__(self) -> str:
         role = "master" if self._settings.upstream is None else "proxy"
@@ -116,8 +121,11 @@ class Daemon:
         master = Endpoint(settings.upstream.host, settings.upstream.port)
         async with self._make_server("proxy", self._upstream_status) as server:
             sink = ApplicationWatch(server, settings.application, self._application_changed)
+            self._copy = copy = self._make_copy(sink, server)
+            from_copy = copy.is_enabled and await copy.load()
             async with (
-                UpstreamSource(sink, connect_tcp, [master], settings.application) as source,
+                copy,
+                UpstreamSource(copy, connect_tcp, [master], settings.application, from_copy=from_copy) as source,
                 ProxyHistory(source) as history,
             ):
                 self._source = source
@@ -127,9 +135,11 @@ class Daemon:
                 server.writer = ReadOnlyWriter(_READ_ONLY.format(master=master))
                 server.authenticator = _EmptyPasswordRule(UpstreamAuthenticator(source, server), self._options)
                 # nothing listens before there is a complete state to serve
-                if not await self._shutdown.unless_requested(source.wait_live):
+                if not await self._shutdown.unless_requested(source.wait_data):
                     return
-                ports, warnings = application_ports(source.application_object or {})
+                if source.serves_copy:
+                    announce_copy(copy, source, server.statistics().objects)
+                ports, warnings = application_ports(source.application_object or sink.application)
                 for warning in warnings:
                     _log.warning("%s", warning)
                 await self._serve(server, ports, f"proxy {settings.application} of {master}")
@@ -159,11 +169,24 @@ class Daemon:
         )
         return self._server
 
+    def _make_copy(self, sink: ApplicationWatch, server: ConfigurationServer) -> LocalCopy:
+        copy = LocalCopy(
+            sink,
+            server.replica,
+            Path.cwd(),
+            self._settings.application,
+            is_current=lambda: self._source is not None and self._source.state is State.LIVE,
+            random_bytes=secrets.token_bytes,
+        )
+        copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
+        return copy
+
     def _upstream_status(self) -> dict[str, Any]:
-        if self._source is None:
+        if self._source is None or self._copy is None:
             return {}
         now = self._source.statistics()
         return {
+            **copy_status(self._copy, self._source),
             "upstream": {
                 "state": now.state,
                 "endpoint": now.endpoint,
@@ -172,7 +195,7 @@ class Daemon:
                 "loads": now.loads,
                 "resumes": now.resumes,
                 "last_error": now.last_error,
-            }
+            },
         }
 
     # options
@@ -189,6 +212,8 @@ class Daemon:
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
             self._apply_delay_reload()
+            if self._copy is not None:
+                self._copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
         if "system" in changed:
             self._apply_load_control()
         if "history-log" in changed:

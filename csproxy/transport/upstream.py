@@ -49,6 +49,8 @@ log = logging.getLogger("csproxy.upstream")
 
 _NONE = Position(0, 0)
 _AWAY_RETRY_S = 5.0
+_HAS_DATA = frozenset({State.LIVE, State.WAITING, State.LOADING})
+"""With a copy at hand: it is current, or serves until the new data set is complete."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class UpstreamSource:
     ``attempts`` is that of the Connection object: tries on one server before the other. ``release``
     is this side's, for the check against the master's. ``random`` gives floats in [0, 1),
     ``clock`` seconds. With data in the sink before the start, a refusal is logged and tried again;
-    without, it ends the source and `wait_live` raises it.
+    without, it ends the source and `wait_live` raises it. ``from_copy`` says that the data in the sink
+    comes from a copy on disk: it does not count as a master's before the source has been live, and
+    until `wait_data` lets it be served, a refusal that does not pass by itself ends the source.
 
     Leaving the context ends the task and closes the connection; the sink keeps its data.
     """
@@ -103,6 +107,7 @@ class UpstreamSource:
         release: str = csproxy.__version__,
         random: Callable[[], float] = random_module.random,
         clock: Callable[[], float] = turns.now,
+        from_copy: bool = False,
     ) -> None:
         self._sink = sink
         self._connector = connector
@@ -121,6 +126,10 @@ class UpstreamSource:
         self._refusal: ConfigurationError | None = None
         self._live_since_s: float | None = None
         self._last_error = ""
+        self._attempt_failed = False
+        self._is_served = not from_copy
+        if from_copy:
+            self._replication.handle(Event.COPY)
         self.application_object: dict[str, Any] | None = None
         """The own Application object in plain form, as last read at registration; None before."""
 
@@ -172,6 +181,28 @@ class UpstreamSource:
             if self.state is State.STOPPED:
                 raise LocalProtocolError("the UpstreamSource has been stopped")
             await self._changed.wait()
+
+    @property
+    def serves_copy(self) -> bool:
+        """The data comes from a copy on disk and no master has confirmed it yet."""
+        return self._replication.is_unconfirmed
+
+    async def wait_data(self) -> None:
+        """Wait until there is something to serve: current data, or a copy after the first attempt.
+
+        The attempt has failed, found that everything must be read anew, or takes longer than
+        ``limits.copy_wait_s``. Raises as `wait_live`.
+        """
+        if not self.serves_copy:
+            await self.wait_live()
+        with anyio.move_on_after(self._limits.copy_wait_s):
+            while self.state not in _HAS_DATA and not self._attempt_failed:
+                if self._refusal is not None:
+                    raise self._refusal
+                if self.state is State.STOPPED:
+                    raise LocalProtocolError("the UpstreamSource has been stopped")
+                await self._changed.wait()
+        self._is_served = True
 
     def statistics(self) -> UpstreamStatistics:
         """A snapshot of the counters."""
@@ -345,19 +376,21 @@ class UpstreamSource:
         log.warning("%s", error, extra={"event": 4502})
         self._last_error = str(error)
         self._policy.failed()
-        self._handle(Event.LOSE)
+        self._lose()
         return self._backoff.next_delay_s()
 
     def _refused(self, error: ConfigurationError) -> float:
         self._ended_links.refusals += 1
         self._last_error = str(error)
-        self._handle(Event.REFUSE)
-        if self._sink.position == _NONE:
+        hint_s = getattr(error.__cause__, "retry_after_s", 0.0)
+        if self._sink.position == _NONE or not (self._is_served or hint_s):
             self._refusal = error
+            self._handle(Event.REFUSE)
             return 0.0
+        self._attempt_failed = True
+        self._handle(Event.REFUSE)
         log.warning("cannot follow %s: %s", self._policy.current, error, extra={"event": 4502})
         self._policy.failed()
-        hint_s = getattr(error.__cause__, "retry_after_s", 0.0)
         return self._backoff.next_delay_s(at_least_s=hint_s or self._limits.refused_retry_s)
 
     def _lost(self, error: CsproxyError, *, hint_s: float) -> float:
@@ -375,8 +408,14 @@ class UpstreamSource:
             self._policy.lost()
         self._live_since_s = None
         self._backoff.lost(self._clock())
-        self._handle(Event.LOSE)
+        self._lose()
         return self._backoff.next_delay_s(at_least_s=hint_s)
+
+    def _lose(self) -> None:
+        self._attempt_failed = True
+        self._handle(Event.LOSE)
+        if self.serves_copy:
+            self._handle(Event.COPY)
 
     def _forget_link(self) -> None:
         link, self._link = self._link, None

@@ -35,7 +35,8 @@ class UpstreamLimits(NamedTuple):
     load slot back after 600 s by default ([system] proxy-load-timeout). ``silence_s`` without a
     byte makes the proxy ask (PING); nothing within the same time again, and the master counts as
     lost. ``refused_retry_s`` is the least time before a refusal is tried again. ``kept_back_bytes``
-    bounds the changes that arrive during a load; more of them end the attempt.
+    bounds the changes that arrive during a load; more of them end the attempt. ``copy_wait_s`` is how
+    long a proxy that has a copy on disk waits for its first attempt before it serves from the copy.
     """
 
     connect_s: float = 10.0
@@ -44,6 +45,7 @@ class UpstreamLimits(NamedTuple):
     silence_s: float = 30.0
     refused_retry_s: float = 15.0
     kept_back_bytes: int = 64 * 1024 * 1024
+    copy_wait_s: float = 3.0
 
 
 class MasterLink:

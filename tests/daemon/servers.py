@@ -135,7 +135,8 @@ class Site:
 
     def proxy(self, name: str = "CSProxy_1", *words: str, wait: bool = True) -> Running:
         """Start a proxy and wait until it is ready."""
-        running = Running("confserv", "-host", "127.0.0.1", "-port", str(self.port), "-app", name, *words)
+        words = ("-host", "127.0.0.1", "-port", str(self.port), "-app", name, *words)
+        running = Running("confserv", *words, cwd=self.folder)
         return _until_ready(running) if wait else running
 
 

@@ -33,6 +33,7 @@ class RunPlan:
     commit_errors: float
     ping_interval_s: float
     clients_per_turn: int
+    local_copies: bool
 
     @staticmethod
     def draw(rng: random.Random) -> RunPlan:
@@ -59,4 +60,5 @@ class RunPlan:
             commit_errors=rng.choice([0.0, 0.0, 0.05]),
             ping_interval_s=rng.choice([2.0, 6.0]),
             clients_per_turn=rng.choice([1, 128]),
+            local_copies=rng.random() < 0.5,
         )

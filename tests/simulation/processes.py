@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,6 +17,8 @@ from csproxy.core.failover import Endpoint
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.persistence.records import KeepPolicy
 from csproxy.core.persistence.store import Store
+from csproxy.core.replica import ReplicaSink
+from csproxy.core.replication import State
 from csproxy.core.sessions import Account
 from csproxy.errors import CsproxyError, ErrorCode, ServerError, StoreError
 from csproxy.testing.histories import Reload
@@ -23,6 +26,7 @@ from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation
 from csproxy.transport.channel import Connector
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.local_copy import CopyLimits, LocalCopy
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamLimits, UpstreamSource
 from tests.simulation.plan import RunPlan
@@ -30,6 +34,7 @@ from tests.simulation.plan import RunPlan
 PORT = 2020
 KEEP_ALL = KeepPolicy(max_bytes=1 << 40)
 LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, silence_s=6.0, refused_retry_s=2.0)
+COPY_LIMITS = CopyLimits(block_bytes=2000, bytes_per_s=50_000, least_journal_changes=20, history_changes=30)
 MAX_DETACHED = 6
 MAX_OUTPUT_BYTES = 64 * 1024
 
@@ -184,10 +189,14 @@ class Master(Process):
 
 
 class Proxy(Process):
-    """A proxy that follows the master."""
+    """A proxy that follows the master; with ``folder`` it keeps a local copy there and starts from it."""
 
-    def __init__(self, host: str, connector: Connector, on_reload: Callable[[Reload], None], *args: Any) -> None:
+    def __init__(
+        self, host: str, connector: Connector, on_reload: Callable[[Reload], None], folder: Path | None, *args: Any
+    ) -> None:
         super().__init__(host, *args)
+        self._folder = folder
+        self.starts_from_copy = 0
         self._connector = connector
         self._on_reload = on_reload
         self.source: UpstreamSource | None = None
@@ -196,7 +205,21 @@ class Proxy(Process):
 
     async def run(self, stop: anyio.Event) -> None:
         async with self.make_server("proxy") as server:
-            sink = WatchedSink(server, self.host, self._on_reload)
+            sink: ReplicaSink = WatchedSink(server, self.host, self._on_reload)
+            copy: LocalCopy | None = None
+            if self._folder is not None:
+                sink = copy = LocalCopy(
+                    sink,
+                    server.replica,
+                    self._folder,
+                    self.host,
+                    is_current=lambda: source.state is State.LIVE,
+                    random_bytes=self.rng.randbytes,
+                    wall_clock=self.sim.wall_clock,
+                    limits=COPY_LIMITS,
+                )
+            from_copy = copy is not None and await copy.load()
+            self.starts_from_copy += from_copy
             source = UpstreamSource(
                 sink,
                 self._connector,
@@ -205,14 +228,15 @@ class Proxy(Process):
                 delay_reload_s=self.plan.delay_reload_s,
                 limits=LIMITS,
                 random=self.rng.random,
+                from_copy=from_copy,
             )
             try:
-                async with source:
+                async with copy or nullcontext(), source:
                     self.source = source
                     if not self.plan.proxies_listen_early:
-                        await source.wait_live()
+                        await source.wait_data()
                     async with self.listening(server):
-                        await source.wait_live()
+                        await source.wait_data()
                         await stop.wait()
                     await server.stop(grace_s=2.0)
             finally:

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -131,7 +132,8 @@ class World:
         common = (self.sim, self.network, tasks, self.plan)
         self.processes.append(Master(self._url, *common))
         for host in PROXIES:
-            self.processes.append(Proxy(host, self.connector(host), self.history.reloads.append, *common))
+            folder = Path(self._url.removeprefix("sqlite:///")).parent if self.plan.local_copies else None
+            self.processes.append(Proxy(host, self.connector(host), self.history.reloads.append, folder, *common))
             self.links.append((host, "master"))
         self.hosts += [process.host for process in self.processes]
         for process in self.processes:
@@ -278,6 +280,7 @@ class World:
             "resumes": sum(proxy.resumes for proxy in proxies),
             "reloads": len(history.reloads),
             "parked": self.parkings,
+            "starts from a copy": sum(proxy.starts_from_copy for proxy in proxies),
             "starts": sum(process.starts for process in self.processes),
         }
 

@@ -36,8 +36,8 @@ class RunPlan:
     local_copies: bool
 
     @staticmethod
-    def draw(rng: random.Random) -> RunPlan:
-        """Draw all parameters."""
+    def draw(rng: random.Random, *, local_copies: bool) -> RunPlan:
+        """Draw all other parameters."""
         small_window = rng.random() < 0.6
         step_s = rng.choice([0.0, 0.0, 0.02, 0.1])
         return RunPlan(
@@ -60,5 +60,5 @@ class RunPlan:
             commit_errors=rng.choice([0.0, 0.0, 0.05]),
             ping_interval_s=rng.choice([2.0, 6.0]),
             clients_per_turn=rng.choice([1, 128]),
-            local_copies=rng.random() < 0.5,
+            local_copies=local_copies,
         )

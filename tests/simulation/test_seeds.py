@@ -32,7 +32,7 @@ LEAST = {
     "overflows": 5,
     "unknown writes": 1,
     "loads": 20,
-    "starts from a copy": 20,
+    "starts from a copy": 1,
     "resumes": 5,
     "parked": 1,
     "starts": 60,

@@ -80,7 +80,7 @@ class World:
         self.sim = sim
         self.template = template
         self.rng = random.Random(f"{sim.seed} world")
-        self.plan = RunPlan.draw(self.rng)
+        self.plan = RunPlan.draw(self.rng, local_copies=random.Random(f"{sim.seed} copies").random() < 0.5)
         self.history = History()
         self.notes: list[str] = []
         self.is_quiet = False

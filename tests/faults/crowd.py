@@ -32,8 +32,9 @@ from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_snapshot import Snapshot
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.wire.frames import FLAG_END, Frame
-from csproxy.transport.wire.messages import ObjectsRead, decode_payload
+from csproxy.transport.wire.messages import decode_payload
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
+from csproxy.transport.wire.reads import ObjectsRead
 from tests.daemon.servers import Running
 from tests.simulation.actors import SimulatedClient, Subscriber, WriterClient
 from tests.simulation.processes import read_database

@@ -15,7 +15,7 @@ from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changelog import ChangeLog, LogRecord, WindowLimits
 from csproxy.core.changes import Action, Change, Epoch, ObjectCreated, ObjectDeleted, ObjectUpdated, Position
 from csproxy.core.loading import CacheBuilder, Difference
-from csproxy.core.tenants import tenants_of
+from csproxy.core.tenants import tenants_through
 from csproxy.errors import LocalProtocolError
 
 __all__ = ["FrameEncoder", "Replica", "ReplicaSink"]
@@ -134,13 +134,9 @@ class Replica:
     def extend_history(self, transactions: Sequence[Sequence[Change]]) -> None:
         """Log changes up to the present position that the data set contains already, oldest first.
 
-        Only right after the first `replace`: the log must be empty.
+        Only right after the first `replace`: the log must be empty. It begins later than ``transactions``
+        where one of them does not tell which tenant lost the object: a replay from before it would be wrong.
         """
-        if not transactions:
-            return
-        first = transactions[0][0].position
-        self.log.begin(Position(first.epoch, first.uen - 1))
-        now_s = self._clock()
         # What is gone shows in its deletion, which is in the history if any change of it is. Its earlier changes,
         # and those of what belonged to it, concern the same tenants.
         gone = {
@@ -153,24 +149,19 @@ class Replica:
         def lookup(type_number: int, dbid: int) -> bytes | None:
             return self.cache.get(type_number, dbid) or gone.get((type_number, dbid))
 
-        for transaction in transactions:
-            self.log.append(
-                [
-                    LogRecord(
-                        change.position,
-                        change.type,
-                        change.dbid,
-                        tenants_of(change.type, change.dbid, lookup),
-                        0,
-                        0,
-                        change.frame,
-                        change.last,
-                        now_s,
-                    )
-                    for change in transaction
-                ],
-                now_s=now_s,
-            )
+        concerned = tenants_through(transactions, lookup)
+        if not concerned:
+            return
+        known = transactions[-len(concerned) :]
+        first = known[0][0].position
+        self.log.begin(Position(first.epoch, first.uen - 1))
+        now_s = self._clock()
+        for transaction, each in zip(known, concerned, strict=True):
+            records = [
+                LogRecord(change.position, change.type, change.dbid, tenants, 0, 0, change.frame, change.last, now_s)
+                for change, tenants in zip(transaction, each, strict=True)
+            ]
+            self.log.append(records, now_s=now_s)
 
     def _difference(
         self, differences: Sequence[Difference], before: ConfigurationCache, position: Position

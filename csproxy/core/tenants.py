@@ -3,18 +3,24 @@
 An object with a tenant attribute belongs to that tenant (an Application to all that it lists); a
 folder belongs where its owner does; a tenant belongs to itself. Everything else is Environment's,
 the tenant with DBID 1.
+
+What belongs to one tenant stays there; only objects that tenants share (Applications, Services) move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
 
+from csproxy.core import codec
+from csproxy.core.changes import Action, Change
+from csproxy.core.containers import is_in_tenants
 from csproxy.core.folders import FOLDER_TYPE
 from csproxy.core.model import SCHEMA
+from csproxy.core.model.schema import AttributeKind
 from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
 
-__all__ = ["ENVIRONMENT", "tenants_of"]
+__all__ = ["ENVIRONMENT", "tenants_of", "tenants_through"]
 
 ENVIRONMENT: Final = (1,)
 _TENANT_TYPE: Final = 7
@@ -46,6 +52,56 @@ def tenants_of(type_number: int, dbid: int, lookup: Lookup) -> tuple[int, ...]:
         return ENVIRONMENT
     container = TYPE_NUMBERS[str(object_type.attributes[object_type.container].target)]
     return tenants_of(container, wanted.columns[1].read(record), lookup)
+
+
+def tenants_through(transactions: Sequence[Sequence[Change]], lookup: Lookup) -> list[list[tuple[int, ...]]]:
+    """The tenants that each change of a history concerned: those of its object before it and after it.
+
+    ``transactions`` are oldest first; ``lookup`` gives objects as they are after the last of them, and
+    those that are gone as they were in the end. Of the latest transactions only, when an earlier one
+    does not tell to which tenant its object belonged before.
+    """
+    shared: dict[tuple[int, int], set[int]] = {}
+
+    def undo(change: Change) -> tuple[int, ...] | None:
+        kind = SCHEMA.types[change.type]
+        if kind.tenant_path is None or is_in_tenants(kind):
+            return tenants_of(change.type, change.dbid, lookup)
+        key = change.type, change.dbid
+        after = shared[key] if key in shared else _shared_by(kind.tenant_path, lookup(*key))
+        before = _before(change, kind.tenant_path, after)
+        if before is None:
+            return None
+        shared[key] = before
+        return tuple(sorted({*(after or ENVIRONMENT), *(before or ENVIRONMENT)}))
+
+    found: list[list[tuple[int, ...]]] = []
+    for transaction in reversed(transactions):
+        tenants = [undo(change) for change in reversed(transaction)]
+        if None in tenants:
+            break
+        found.append(cast("list[tuple[int, ...]]", tenants[::-1]))
+    return found[::-1]
+
+
+def _shared_by(path: str, stored: bytes | None) -> set[int]:
+    """What a shared object's tenant attribute holds: one DBID or a list of them."""
+    value = codec.decode_map(stored).get(path) if stored is not None else None
+    return set(value) if isinstance(value, list) else {value} if value else set()
+
+
+def _before(change: Change, path: str, after: set[int]) -> set[int] | None:
+    """A shared object's tenants before a change that left it to ``after``; None if the change does not tell."""
+    if change.action is not Action.UPDATED:
+        return after
+    if change.delta is None:
+        return None
+    if path not in change.delta:
+        return after
+    if SCHEMA.types[change.type].attributes[path].kind is not AttributeKind.LINK_LIST:
+        return None  # a delta holds the new value alone
+    parts: dict[str, Any] = change.delta[path]
+    return (after - set(parts.get("added", ()))) | set(parts.get("deleted", ()))
 
 
 def _of_folder(stored: bytes, lookup: Lookup) -> tuple[int, ...]:

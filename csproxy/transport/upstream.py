@@ -12,7 +12,7 @@ import random as random_module
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.abc
@@ -43,12 +43,18 @@ from csproxy.transport.upstream_link import MasterLink, UpstreamLimits, watch_si
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 
-__all__ = ["UpstreamLimits", "UpstreamSource", "UpstreamStatistics"]
+__all__ = ["PASSES_WITHIN_S", "UpstreamLimits", "UpstreamSource", "UpstreamStatistics"]
 
 log = logging.getLogger("csproxy.upstream")
 
 _NONE = Position(0, 0)
 _AWAY_RETRY_S = 5.0
+PASSES_WITHIN_S: Final = 60.0
+"""How long a proxy without data comes back after a refusal that may pass by itself.
+
+A proxy whose machine lost power finds its own session still connected. The master notices within 30 s
+(`csproxy.transport.sockets.notice_dead_peers`); twice as long, and somebody else uses the name.
+"""
 _HAS_DATA = frozenset({State.LIVE, State.WAITING, State.LOADING})
 """With a copy at hand: it is current, or serves until the new data set is complete."""
 
@@ -86,7 +92,8 @@ class UpstreamSource:
     ``attempts`` is that of the Connection object: tries on one server before the other. ``release``
     is this side's, for the check against the master's. ``random`` gives floats in [0, 1),
     ``clock`` seconds. With data in the sink before the start, a refusal is logged and tried again;
-    without, it ends the source and `wait_live` raises it. ``from_copy`` says that the data in the sink
+    without, it ends the source and `wait_live` raises it, after `PASSES_WITHIN_S` if the master said
+    when to come back. ``from_copy`` says that the data in the sink
     comes from a copy on disk: it does not count as a master's before the source has been live, and
     until `wait_data` lets it be served, a refusal that does not pass by itself ends the source.
 
@@ -127,6 +134,7 @@ class UpstreamSource:
         self._live_since_s: float | None = None
         self._last_error = ""
         self._attempt_failed = False
+        self._refused_since_s: float | None = None
         self._is_served = not from_copy
         if from_copy:
             self._replication.handle(Event.COPY)
@@ -315,6 +323,7 @@ class UpstreamSource:
             release=self._release,
             timeout_s=self._limits.answer_s,
         )
+        self._refused_since_s = None
         check_role(registered.role, connection.peer)
         warning = check_release(registered.release or connection.server_release, self._release, connection.peer)
         if warning:
@@ -383,15 +392,39 @@ class UpstreamSource:
         self._ended_links.refusals += 1
         self._last_error = str(error)
         hint_s = getattr(error.__cause__, "retry_after_s", 0.0)
+        if self._sink.position == _NONE and hint_s:
+            return self._refused_without_data(error, hint_s)
         if self._sink.position == _NONE or not (self._is_served or hint_s):
-            self._refusal = error
-            self._handle(Event.REFUSE)
-            return 0.0
+            return self._give_up(error)
         self._attempt_failed = True
         self._handle(Event.REFUSE)
         log.warning("cannot follow %s: %s", self._policy.current, error, extra={"event": 4502})
         self._policy.failed()
         return self._backoff.next_delay_s(at_least_s=hint_s or self._limits.refused_retry_s)
+
+    def _refused_without_data(self, error: ConfigurationError, hint_s: float) -> float:
+        """A refusal that may pass by itself is waited for, but not for ever: nobody is served meanwhile."""
+        now_s = self._clock()
+        if self._refused_since_s is None:
+            self._refused_since_s = now_s
+            log.warning("%s; trying again for %g s", error, PASSES_WITHIN_S, extra={"event": 4502})
+        left_s = self._refused_since_s + PASSES_WITHIN_S - now_s
+        if left_s <= 0:
+            persistent = ConfigurationError(
+                f"{error}, for {PASSES_WITHIN_S:g} s now: longer than a master takes to notice that a client is gone, "
+                f"so another proxy seems to run as {self._application!r}"
+            )
+            persistent.__cause__ = error
+            return self._give_up(persistent)
+        self._handle(Event.REFUSE)
+        self._policy.failed()
+        return min(self._backoff.next_delay_s(at_least_s=hint_s), left_s)
+
+    def _give_up(self, error: ConfigurationError) -> float:
+        self._refusal = error
+        self._last_error = str(error)
+        self._handle(Event.REFUSE)
+        return 0.0
 
     def _lost(self, error: CsproxyError, *, hint_s: float) -> float:
         if isinstance(error, ModelError):

@@ -22,7 +22,6 @@ from csproxy.core.changes import Action, Position
 from csproxy.core.failover import Endpoint
 from csproxy.core.replication import State
 from csproxy.errors import ConfigurationError, LocalProtocolError, RetryableError
-from csproxy.transport.connection import Connection
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
@@ -137,15 +136,6 @@ async def test_an_unknown_application_is_an_error_of_the_first_start() -> None:
 async def test_an_application_of_another_type_is_an_error_of_the_first_start() -> None:
     async with make_world(base_objects(type=1)) as world:
         assert "CFGTServer" in await refusal_of(world)
-
-
-async def test_a_second_proxy_of_the_same_name_is_an_error_of_the_first_start() -> None:
-    async with make_world() as world:
-        channel = await world.network.connector("elsewhere")("master", 2020)
-        first = await Connection.open(channel, "first")
-        await first.register(RegisterClient(type=21, name="proxy1"))
-        assert "connected already" in await refusal_of(world)
-        first.close()
 
 
 async def test_a_proxy_of_a_proxy_is_an_error_of_the_first_start() -> None:

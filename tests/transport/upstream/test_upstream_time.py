@@ -13,12 +13,15 @@ from upstream_world import BACKUP, MASTER, SKILL, Master, World, assert_same, ma
 from csproxy.core.changelog import WindowLimits
 from csproxy.core.changes import Action
 from csproxy.core.replication import State
+from csproxy.errors import ConfigurationError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
+from csproxy.transport.connection import Connection
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.upstream import UpstreamLimits
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.registration import RegisterClient
 from csproxy.transport.wire.replication import LoadDeferred
 
 SHORT_HISTORY = {"history": WindowLimits(min_changes=1, min_age_s=0.0, max_bytes=1)}
@@ -228,6 +231,75 @@ def test_a_refusal_says_when_to_come_back() -> None:
             await wait_state(source, State.REFUSED, limit_s=100)
             world.network.cut("master")
             await wait_state(source, State.LIVE, limit_s=100)
+
+    simulate(scenario)
+
+
+async def register_elsewhere(world: World) -> Connection:
+    """The session that a proxy of the same name holds, on another machine."""
+    channel = await world.network.connector("elsewhere")("master", 2020)
+    connection = await Connection.open(channel, "first")
+    await connection.register(RegisterClient(type=21, name="proxy1"))
+    return connection
+
+
+def test_an_empty_proxy_waits_until_the_master_notices_that_its_old_session_is_dead(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(simulation: Simulation, world: World) -> None:
+        old = await register_elsewhere(world)
+        async with world.source(limits=UpstreamLimits(), random=simulation.rng.random) as source:
+            await simulation.sleep(30)
+            assert world.sink.calls == []
+            refusals = source.statistics().refusals
+            assert 3 < refusals < 15
+            old.close()
+            await source.wait_live()
+            assert simulation.now() < 60
+            assert_same(world.master, world.sink)
+
+    simulate(scenario)
+    (warning,) = [r for r in caplog.records if r.name == "csproxy.upstream" and r.levelname == "WARNING"]
+    assert "connected already, from elsewhere" in warning.message
+    assert "trying again for 60 s" in warning.message
+    assert warning.event == 4502  # type: ignore[attr-defined]
+
+
+def test_a_second_proxy_of_the_same_name_gives_up_after_a_while() -> None:
+    async def scenario(simulation: Simulation, world: World) -> None:
+        first = await register_elsewhere(world)
+        async with world.source(limits=UpstreamLimits(), random=simulation.rng.random) as source:
+            with pytest.raises(ConfigurationError, match="another proxy seems to run as 'proxy1'") as caught:
+                await source.wait_live()
+            assert 60 <= simulation.now() < 62
+        assert "connected already" in str(caught.value)
+        assert "another proxy" in source.statistics().last_error
+        assert (source.state, world.sink.calls) == (State.STOPPED, [])
+        first.close()
+
+    simulate(scenario)
+
+
+def test_time_to_be_noticed_starts_anew_with_each_session() -> None:
+    async def scenario(simulation: Simulation, world: World) -> None:
+        first = await register_elsewhere(world)
+
+        def hang(connection: ServerConnection, frame: Frame) -> bool:
+            world.network.half_open("master")  # the master sees a session that stands
+            return False
+
+        world.master.before_first(MessageId.LOAD_BEGIN, hang)
+        async with world.source(limits=UpstreamLimits(), random=simulation.rng.random) as source:
+            await simulation.sleep(50)
+            first.close()
+            await simulation.sleep(50)
+            assert source.statistics().connects == 1
+            with anyio.fail_after(60):
+                while source.state is not State.REFUSED:  # noqa: ASYNC110 - time is simulated
+                    await anyio.sleep(0.1)
+            await simulation.sleep(10)
+            world.network.cut("master")
+            await source.wait_live()
 
     simulate(scenario)
 

@@ -126,7 +126,9 @@ def _absent(work: Workspace, each: FileObject) -> list[Key]:
         keys.add(each.folder)
     nobody = tenant_key("")
     absent = [key for key in keys if nobody not in (key, key.parts[0]) and not work.exists(_top(key))]
-    return sorted({_top(key) for key in absent}, key=full_text)
+    # the top of an owner is a place for an object, and no folder that something could refer to
+    nowhere = {key for key in each.keys if key.type == FOLDER and not key.parts[2]}
+    return sorted(nowhere | {_top(key) for key in absent}, key=full_text)
 
 
 def _top(key: Key) -> Key:

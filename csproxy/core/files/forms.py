@@ -325,7 +325,11 @@ def _write_member(item: Mapping[str, Any], context: WriteContext) -> Any:
     key = context.key(target, item["DBID"])
     if target == _PERSON and key.parts[0] == context.tenant:
         return write_reference(key, tenant=context.tenant)
-    return {"type": _type_word(target), **write_reference(key, tenant=context.tenant, explicit=True)}
+    return {"type": _type_word(target), **_as_object(write_reference(key, tenant=context.tenant, explicit=True))}
+
+
+def _as_object(written: Any) -> dict[str, Any]:
+    return written if isinstance(written, dict) else {"name": written}
 
 
 def _type_word(number: int) -> str:
@@ -345,4 +349,4 @@ def _read_group(target: dict[str, Any], value: Any, context: ReadContext) -> Non
 def _write_group(obj: Mapping[str, Any], context: WriteContext) -> Any:
     target = obj.get("groupType", 5)
     written = write_reference(context.key(target, obj["groupDBID"]), tenant=context.tenant)
-    return {"groupType": _type_word(target), **(written if isinstance(written, dict) else {"name": written})}
+    return {"groupType": _type_word(target), **_as_object(written)}

@@ -9,12 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from csproxy.core.containers import FOLDER, TENANT
+from csproxy.core.containers import ENVIRONMENT, FOLDER, TENANT
 from csproxy.core.files.kinds import KeyPart, key_parts
 from csproxy.core.files.words import word_of
 from csproxy.core.model import SCHEMA, AttributeKind
 
-__all__ = ["Directory", "Key", "display_type", "full_text", "key_text", "keys_in", "tenant_key", "tenant_of_key"]
+__all__ = [
+    "Directory",
+    "Key",
+    "Unnamed",
+    "display_type",
+    "full_text",
+    "is_unnamed",
+    "key_text",
+    "keys_in",
+    "path_from_top",
+    "tenant_key",
+    "tenant_of_key",
+]
 
 _DN: Final = 2
 _DN_NAME: Final = 4
@@ -34,6 +46,17 @@ class Key(NamedTuple):
     parts: tuple[Any, ...]
 
 
+class Unnamed(str):
+    """``#101``: stands in a key for the name of an object of which only the DBID is known. No text equals it."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unnamed) and str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
 def keys_in(value: Any) -> list[Key]:
     """Every key in a value, those inside other keys not included."""
     found: list[Key] = []
@@ -51,6 +74,22 @@ def _collect(value: Any, found: list[Key]) -> None:
     elif isinstance(value, list):
         for item in value:
             _collect(item, found)
+
+
+def is_unnamed(key: Key) -> bool:
+    """Whether the key holds a DBID in place of a name."""
+    last = key.parts[-1]
+    return isinstance(last[-1] if isinstance(last, tuple) and last else last, Unnamed)
+
+
+def path_from_top(path: tuple[str, ...], held: int) -> tuple[str, ...]:
+    """The path of a folder whose first step stands at the top and holds type ``held``.
+
+    At the top stand default folders and folders of anything: others are in the default folder of their type.
+    """
+    if held == FOLDER or held not in SCHEMA.types or path[0] == SCHEMA.types[held].folder_name:
+        return path
+    return (SCHEMA.types[held].folder_name, *path)
 
 
 def tenant_key(name: str) -> Key:
@@ -80,9 +119,11 @@ def full_text(key: Key) -> str:
 
 def key_text(key: Key) -> str:
     """The text of a reference without its type: ``Environment/ada``, ``number: '1', switch: 'a', ...``."""
+    if is_unnamed(key):
+        return str(key.parts[-1][-1]) if key.type == FOLDER else str(key.parts[-1])
     if key.type == FOLDER:
         owner, held, path = key.parts
-        holder = f"{display_type(owner.type)}/{key_text(owner)}" if isinstance(owner, Key) else "?"
+        holder = f"{display_type(owner.type)}/{key_text(owner)}"
         return f"type: '{_type_word(held)}', owner: '{holder}', path: '{'/'.join(path)}'"
     parts = key_parts(key.type)
     if _is_simple(parts):
@@ -124,13 +165,6 @@ def _type_word(held: int) -> str:
     return display_type(held) if held in SCHEMA.types else str(held)
 
 
-def _unknown(type_number: int, dbid: int) -> Key:
-    text = f"#{dbid}"
-    if type_number == FOLDER:
-        return Key(FOLDER, (None, FOLDER, (text,)))
-    return Key(type_number, (text,) * len(key_parts(type_number)))
-
-
 class Directory:
     """The objects of a configuration, by DBID and by key. Types that were not added are unknown to it."""
 
@@ -169,7 +203,7 @@ class Directory:
         if found is None:
             obj = self._objects.get(type_number, {}).get(dbid)
             if obj is None:
-                found = _unknown(type_number, dbid)
+                found = self._unnamed(type_number, dbid)
             elif type_number == FOLDER:
                 found = self._folder_key(obj)
             else:
@@ -211,15 +245,29 @@ class Directory:
                 values.append(part.default if value is None else value)
         return Key(type_number, tuple(values))
 
+    def _unnamed(self, type_number: int, dbid: int) -> Key:
+        name = Unnamed(f"#{dbid}")
+        if type_number == FOLDER:
+            return Key(FOLDER, (self._environment(), FOLDER, (name,)))
+        return Key(type_number, (name,) * len(key_parts(type_number)))
+
+    def _environment(self) -> Key:
+        """The tenant to which everything belongs that does not say to whom it belongs."""
+        known = self.objects(TENANT).get(ENVIRONMENT)
+        return tenant_key("Environment") if known is None else self.key(TENANT, ENVIRONMENT)
+
     def _folder_key(self, folder: Mapping[str, Any]) -> Key:
-        owner = folder.get("ownerID") or {}
+        owner: Mapping[str, Any] = {}
         path: list[str] = []
         seen: set[int] = set()
+        held = FOLDER
         step: Mapping[str, Any] | None = folder
         while step is not None and step["DBID"] not in seen:
             seen.add(step["DBID"])
             path.append(step.get("name", ""))
+            held = step.get("type", FOLDER)
+            owner = owner or step.get("ownerID") or {}
             parent = step.get("parentID") or {}
             step = self._objects[FOLDER].get(parent.get("DBID", 0)) if parent.get("type") == FOLDER else None
-        holder = self.key(owner["type"], owner["DBID"]) if owner.get("DBID") else None
-        return Key(FOLDER, (holder, folder.get("type", FOLDER), tuple(path[::-1])))
+        holder = self.key(owner["type"], owner["DBID"]) if owner.get("DBID") else self._environment()
+        return Key(FOLDER, (holder, folder.get("type", FOLDER), path_from_top(tuple(path[::-1]), held)))

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, TENANT
 from csproxy.core.files.forms import ReadContext, read_property
-from csproxy.core.files.keys import Key, full_text, keys_in, tenant_key
+from csproxy.core.files.keys import Key, full_text, keys_in, path_from_top, tenant_key
 from csproxy.core.files.kind_rows import FORMAT_NAME, FORMAT_VERSION
 from csproxy.core.files.kinds import KeyPart, Kind, key_parts, kind_named
 from csproxy.core.files.references import read_folder
-from csproxy.core.model import SCHEMA, AttributeKind
+from csproxy.core.model import AttributeKind
 from csproxy.errors import ConfigurationError
 
 __all__ = ["FileObject", "read_file"]
@@ -185,9 +185,8 @@ def _read_folder(
         raise ConfigurationError(f"{where} has no {'folder' if name else 'name'}: it cannot be told which folder it is")
     holder, held, path = parent.parts
     held = values.get("type") or held
-    if not path and held != FOLDER and held in SCHEMA.types and name != SCHEMA.types[held].folder_name:
-        # at the top stand default folders and folders of anything: others are in the default folder of their type
-        path = (SCHEMA.types[held].folder_name,)
+    if not path:
+        path = path_from_top((name,), held)[:-1]
         parent = Key(FOLDER, (holder, held, path))
     values = {**values, "type": held, "ownerID": {"DBID": holder, "type": holder.type}}
     if path:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, TENANT
-from csproxy.core.files.keys import Key, display_type, tenant_key, tenant_of_key
+from csproxy.core.files.keys import Key, display_type, is_unnamed, key_text, tenant_key, tenant_of_key
 from csproxy.core.files.kinds import KeyPart, key_parts
 from csproxy.core.files.words import number_of, word_of
 from csproxy.core.model import SCHEMA, AttributeKind, ObjectType
@@ -64,9 +64,14 @@ def _read_part(part: KeyPart, value: Mapping[str, Any], tenant: Key | None, wher
 
 
 def write_reference(key: Key, *, tenant: Key | None, explicit: bool = False) -> Any:
-    """A reference to ``key`` in an object of ``tenant``; ``explicit`` writes the tenant in any case."""
+    """A reference to ``key`` in an object of ``tenant``; ``explicit`` writes the tenant in any case.
+
+    What has no name is written by its number, which no import takes for anything.
+    """
     if key.type == FOLDER:
         return write_folder(key, tenant=tenant)
+    if is_unnamed(key):
+        return key_text(key)
     leaves = [(part, key.parts[index]) for index, part in _leaves(key.type)]
     mine = tenant_of_key(key)
     foreign = key.type != TENANT and mine is not None and (explicit or mine != tenant)
@@ -83,7 +88,7 @@ def write_reference(key: Key, *, tenant: Key | None, explicit: bool = False) -> 
         else:
             result[_last(part)] = value
     if foreign and mine is not None:
-        result[_TENANT] = mine.parts[0]
+        result[_TENANT] = str(mine.parts[0])
     return result
 
 
@@ -115,13 +120,11 @@ def read_folder(value: Any, *, tenant: Key | None, where: str) -> Key:
 def write_folder(key: Key, *, tenant: Key | None = None) -> dict[str, Any]:
     """A folder as ``{type, owner, path}``; the tenant of an owner that has one is always told."""
     holder, held, path = key.parts
-    owner: dict[str, Any] = {}
-    if isinstance(holder, Key):
-        owner = {"type": display_type(holder.type), "name": holder.parts[-1]}
-        mine = tenant_of_key(holder)
-        if holder.type != TENANT and mine is not None:
-            owner[_TENANT] = mine.parts[0]
-    return {"type": display_type(held), "owner": owner, "path": list(path)}
+    owner = {"type": display_type(holder.type), "name": str(holder.parts[-1])}
+    mine = tenant_of_key(holder)
+    if holder.type != TENANT and mine is not None:
+        owner[_TENANT] = str(mine.parts[0])
+    return {"type": display_type(held), "owner": owner, "path": [str(name) for name in path]}
 
 
 def read_type(value: Any, *, where: str) -> ObjectType:

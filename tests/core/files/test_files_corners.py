@@ -112,8 +112,8 @@ def test_a_directory_knows_the_types_that_were_added() -> None:
 
 def test_what_is_not_in_a_directory_is_named_by_its_number(bench: Bench) -> None:
     directory = bench.directory()
-    assert full_text(directory.key(4, 999)) == "place [#999/#999]"
-    assert full_text(directory.key(FOLDER, 777)) == "folder [type: 'folder', owner: '?', path: '#777']"
+    assert full_text(directory.key(4, 999)) == "place [#999]"
+    assert full_text(directory.key(FOLDER, 777)) == "folder [#777]"
     assert not directory.find(directory.key(4, 999))
 
 
@@ -125,3 +125,12 @@ def test_links_to_what_cannot_be_read_are_written_by_number(bench: Bench) -> Non
     (found,) = (each for each in written["persons"] if each["employeeId"] == "e")
     assert found["agentInfo"] == {"place": "#999"}
     assert found["folder"]["path"] == ["#777"]
+
+
+def test_no_object_is_called_as_one_that_is_known_by_its_number(bench: Bench) -> None:
+    bench.create("host", {"name": "#999", "type": 1, "LCAPort": "1"})
+    directory = bench.directory()
+    number = directory.key(10, 999)
+    assert full_text(number) == full_text(Key(10, ("#999",))) == "host [#999]"
+    assert number != Key(10, ("#999",))
+    assert not directory.find(number)

@@ -16,6 +16,7 @@ from tests.core.files.bench import Bench
 
 T = "Environment"
 HERE = tenant_key(T)
+STRAY = {"type": FOLDER, "DBID": 101}
 EAST = {"type": "switch", "name": "east", "tenant": T}
 
 
@@ -98,12 +99,38 @@ def test_a_value_or_reference_of_another_kind_is_refused_saying_where(document: 
 # writing
 
 
-def test_a_folder_that_has_no_owner_is_written_without_one() -> None:
+def test_a_folder_that_has_no_owner_is_written_as_one_of_environment_and_can_be_imported() -> None:
     directory = Directory()
-    directory.add(FOLDER, [{"DBID": 101, "name": "stray"}], [0])
-    (folder,) = json.loads("".join(write_file(directory)))["folders"]
-    assert folder["name"] == "stray"
-    assert folder["folder"] == {"type": "folder", "owner": {}, "path": []}
+    kept = {"type": FOLDER, "state": 1, "folderClass": 1}
+    stray, inner = {"DBID": 101, "name": "stray"}, {"DBID": 102, "name": "in", "parentID": STRAY}
+    directory.add(FOLDER, [{**kept, **stray}, {**kept, **inner}], [0, 101])
+    text = "".join(write_file(directory))
+    stray, inner = json.loads(text)["folders"]
+    assert stray["folder"] == {"type": "folder", "owner": {"type": "tenant", "name": T}, "path": []}
+    assert inner["folder"]["path"] == ["stray"]
+    bench = Bench()
+    bench.bring(text)
+    assert not bench.bring(text).operations
+    assert json.loads(bench.export())["folders"] == json.loads(text)["folders"]
+
+
+def test_a_folder_belongs_to_the_owner_of_the_folder_that_it_is_in() -> None:
+    directory = Directory()
+    directory.add(7, [{"DBID": 1, "name": "Home"}, {"DBID": 101, "name": "Sub"}], [0, 0])
+    owned = {"DBID": 101, "name": "stray", "ownerID": {"type": 7, "DBID": 101}}
+    inner = {"DBID": 102, "name": "in", "parentID": STRAY}
+    directory.add(FOLDER, [owned, inner, {"DBID": 103, "name": "x"}], [0, 101, 0])
+    assert directory.key(FOLDER, 102) == Key(FOLDER, (tenant_key("Sub"), FOLDER, ("stray", "in")))
+    assert directory.key(FOLDER, 103) == Key(FOLDER, (tenant_key("Home"), FOLDER, ("x",)))
+
+
+def test_a_member_that_cannot_be_read_is_written_by_its_number() -> None:
+    directory = Bench().directory()
+    members = [{"type": 3, "DBID": 998}, {"type": 21, "DBID": 999}]
+    directory.add(21, [{"DBID": 500, "groupInfo": {"name": "g", "tenantDBID": 1}, "memberIDs": members}], [0])
+    groups = json.loads("".join(write_file(directory)))["accessGroups"]
+    (written,) = (each["members"] for each in groups if each["group"]["name"] == "g")
+    assert written == [{"type": "accessgroup", "name": "#999"}, {"type": "person", "name": "#998"}]
 
 
 def test_an_object_that_is_in_a_file_only_is_written_as_it_was_given() -> None:

@@ -97,6 +97,15 @@ def test_what_is_referred_to_must_exist_or_be_in_the_file(bench: Bench) -> None:
     assert nobody.missing_dependencies == {"skill [Nowhere/s]": ["tenant [Nowhere]"]}
 
 
+def test_a_site_is_a_folder_and_not_the_top_of_its_owner(bench: Bench) -> None:
+    owner = {"type": "tenant", "name": T}
+    nowhere = {**PLACE, "site": {"type": "folder", "owner": owner, "path": []}}
+    found = bench.findings({**SITE, "places": [nowhere]})
+    assert found.missing_dependencies == {
+        "place [Environment/desk]": ["folder [type: 'folder', owner: 'tenant/Environment', path: '']"]
+    }
+
+
 # create, update, skip
 
 

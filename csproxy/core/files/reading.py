@@ -22,9 +22,9 @@ from csproxy.core.files.references import read_folder
 from csproxy.core.model import AttributeKind
 from csproxy.errors import ConfigurationError
 
-__all__ = ["FileObject", "read_file"]
+__all__ = ["METADATA", "FileObject", "read_file", "utf8_text"]
 
-_METADATA: Final = "__metadata__"
+METADATA: Final = "__metadata__"
 _VARIABLE: Final = re.compile(r"\$\{([^{}\s]+)\}")
 _IGNORED: Final = {("roles", "members")}
 """Properties that are written on export and not read."""
@@ -62,12 +62,12 @@ def read_file(data: bytes, environment: Mapping[str, str]) -> tuple[list[FileObj
     Raises `ConfigurationError` saying where: not UTF-8 (with the byte), not JSON, another format, a
     variable that the environment does not have, a value that cannot be what it stands for.
     """
-    document = _document(_text(data), environment)
+    document = _document(utf8_text(data), environment)
     _check_format(document)
     warnings: list[str] = []
     objects: dict[Key, FileObject] = {}
     for name, items in document.items():
-        if name == _METADATA:
+        if name == METADATA:
             continue
         kind = kind_named(name)
         if kind is None:
@@ -84,7 +84,8 @@ def read_file(data: bytes, environment: Mapping[str, str]) -> tuple[list[FileObj
     return list(objects.values()), warnings
 
 
-def _text(data: bytes) -> str:
+def utf8_text(data: bytes) -> str:
+    """The text of a file. Raises `ConfigurationError` with the byte that is not UTF-8."""
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as e:
@@ -101,7 +102,7 @@ def _document(text: str, environment: Mapping[str, str]) -> dict[str, Any]:
 
     try:
         document = json.loads(_VARIABLE.sub(value, text))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ConfigurationError(f"the file is not JSON: {e}") from e
     if not isinstance(document, dict):
         raise ConfigurationError("the file is not a JSON object of kinds")
@@ -109,9 +110,9 @@ def _document(text: str, environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check_format(document: Mapping[str, Any]) -> None:
-    metadata = document.get(_METADATA, {})
+    metadata = document.get(METADATA, {})
     if not isinstance(metadata, dict):
-        raise ConfigurationError(f"{_METADATA} is not an object")
+        raise ConfigurationError(f"{METADATA} is not an object")
     name, version = metadata.get("formatName", FORMAT_NAME), str(metadata.get("formatVersion", FORMAT_VERSION))
     if name != FORMAT_NAME or version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
         raise ConfigurationError(

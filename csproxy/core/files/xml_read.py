@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 from xml.parsers import expat
 
-from csproxy.core.files.xml_build import BuildError, Frame, RootFrame, StartFrame
+from csproxy.core.files.frames import BuildError, Frame, RootFrame, StartFrame
 from csproxy.core.files.xml_decoding import Readable, decoded
 from csproxy.core.files.xml_format import XmlObject
 from csproxy.errors import ErrorCode, ModelError

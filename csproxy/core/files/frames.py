@@ -1,7 +1,8 @@
-"""From XML elements to objects: what may stand where, as one class per sort of element.
+"""From elements to objects: what may stand where, as one class per sort of element.
 
 Each open element has a frame; a frame knows what its child elements may be and makes their frames.
 As every name is checked when its element begins, nesting is never deeper than the object model.
+The XML reader feeds frames from a parser, the RAW reader from JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from csproxy.core.files.xml_format import (
 )
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 
-__all__ = ["BuildError", "Frame", "RootFrame", "StartFrame"]
+__all__ = ["BuildError", "Frame", "PassedOver", "RootFrame", "StartFrame"]
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _SHORT: Final = 19
@@ -78,18 +79,20 @@ class StartFrame:
 class RootFrame:
     """``ConfData``: its children are objects.
 
-    ``begun`` holds the objects whose elements have begun; who fetches them takes them out.
+    ``begun`` holds the objects whose elements have begun; who fetches them takes them out. With ``is_lenient``
+    an attribute that this release does not know is kept: as text, or None if it is no single value.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_lenient: bool = False) -> None:
         self.begun: list[XmlObject] = []
+        self._is_lenient = is_lenient
 
     def child(self, name: str, attributes: Attributes) -> Frame:
         """An object."""
         kind = _TYPES_BY_NAME.get(name)
         if kind is None:
             raise BuildError(f"{_shown(name)} is no object type{_hint(name, _TYPES_BY_NAME)}")
-        place = _Place(kind, attributes.get("DBID", ""), "")
+        place = _Place(kind, attributes.get("DBID", ""), "", self._is_lenient)
         folder = _integer(place.at("folder"), attributes.pop(_FOLDER, "0"))
         values: dict[str, Any] = {}
         self.begun.append(XmlObject(kind.number, values, folder))
@@ -99,15 +102,16 @@ class RootFrame:
 class _Place:
     """Which attribute of which object, for messages."""
 
-    __slots__ = ("dbid", "kind", "path")
+    __slots__ = ("dbid", "is_lenient", "kind", "path")
 
-    def __init__(self, kind: ObjectType, dbid: str, path: str) -> None:
+    def __init__(self, kind: ObjectType, dbid: str, path: str, is_lenient: bool) -> None:
         self.kind = kind
         self.dbid = dbid
         self.path = path
+        self.is_lenient = is_lenient
 
     def at(self, name: str) -> _Place:
-        return _Place(self.kind, self.dbid, f"{self.path}.{name}" if self.path else name)
+        return _Place(self.kind, self.dbid, f"{self.path}.{name}" if self.path else name, self.is_lenient)
 
     def error(self, message: str) -> BuildError:
         named = f"{self.kind.name} {self.dbid}".rstrip()
@@ -126,15 +130,19 @@ class _HolderFrame:
         for name, text in _texts(place, attributes).items():
             attribute = known.get(name)
             if attribute is None:
-                raise place.at(name).error(f"there is no such attribute{_hint(name, known)}")
-            values[name] = _scalar(place, attribute, text)
+                self._check_lenient(name)
+                values[name] = text
+            else:
+                values[name] = _scalar(place, attribute, text)
 
     def child(self, name: str, attributes: Attributes) -> Frame:
         if name == _UNKNOWN:
             return self._unknown(attributes)
         attribute = self._known.get(name)
         if attribute is None:
-            raise self._place.at(name).error(f"there is no such attribute{_hint(name, self._known)}")
+            self._check_lenient(name)
+            self._values[name] = None
+            return PassedOver()
         place = self._place.at(name)
         if attribute.kind not in NESTED:
             raise place.error("it is written as an XML attribute, not as an element")
@@ -155,6 +163,10 @@ class _HolderFrame:
         if target is None:
             return _LinksFrame(place, items)
         return _ItemsFrame(place, target.name, target.attributes, items)
+
+    def _check_lenient(self, name: str) -> None:
+        if not self._place.is_lenient:
+            raise self._place.at(name).error(f"there is no such attribute{_hint(name, self._known)}")
 
     def _unknown(self, attributes: Attributes) -> Frame:
         texts = dict(_texts(self._place, attributes))
@@ -257,6 +269,15 @@ class _LeafFrame:
     def child(self, name: str, attributes: Attributes) -> Frame:
         del attributes
         raise self._place.error(f"there may be no element {_shown(name)} here")
+
+
+class PassedOver:
+    """An element that means nothing here."""
+
+    def child(self, name: str, attributes: Attributes) -> Frame:
+        """Nothing either."""
+        del name, attributes
+        return self
 
 
 def _texts(place: _Place, attributes: Attributes) -> Attributes:

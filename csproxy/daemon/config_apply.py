@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from csproxy.core.containers import FOLDER
-from csproxy.core.files.batches import Creation, Numbering, Update, batches, size_of
-from csproxy.core.files.keys import Directory
-from csproxy.core.files.operations import UPDATE, Operation, delta_of
+from csproxy.core.files.batches import Creation, Numbering, Update, batches, known_before, size_of
+from csproxy.core.files.keys import Directory, full_text
+from csproxy.core.files.operations import CREATE, UPDATE, Operation, delta_of
 from csproxy.core.files.planning import Plan, Workspace, changing
 from csproxy.core.files.reading import FileObject
 from csproxy.core.rules import MAX_CHANGES
@@ -32,6 +32,13 @@ def check_atomic(plan: Plan) -> None:
             "this import changes default folders of objects that it creates; these exist only afterwards, "
             "so that it cannot be one transaction: leave --atomic out"
         )
+    created = {operation.key for operation in plan.operations if operation.action == CREATE}
+    for operation in plan.operations:
+        for key in created.intersection(known_before(operation)):
+            raise ConfigurationError(
+                f"{full_text(operation.key)} has the member {full_text(key)}, which must exist before it, "
+                "so that this import cannot be one transaction: leave --atomic out"
+            )
 
 
 async def apply_plan(

@@ -2,22 +2,25 @@
 
 A transaction makes at most `MAX_CHANGES` changes, those included that the server makes itself: a new tenant
 or switch brings its default folders, and a change of state reaches what the object owns, so that it stands
-alone.
+alone. Members of a role are numbers without a type: no placeholder can stand for them, so that they are
+created in a transaction before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from csproxy.core.containers import FOLDER, held_types
-from csproxy.core.files.keys import Key
+from csproxy.core.files.keys import Key, keys_in
 from csproxy.core.files.operations import CREATE, Operation, delta_of, materialise
 from csproxy.core.files.planning import Workspace
 from csproxy.core.rules import MAX_CHANGES, state_path
 from csproxy.errors import ConfigurationError
 
-__all__ = ["Creation", "Numbering", "Update", "batches", "size_of"]
+__all__ = ["Creation", "Numbering", "Update", "batches", "known_before", "size_of"]
+
+_ROLE: Final = 43
 
 
 class Creation(NamedTuple):
@@ -47,18 +50,25 @@ def batches(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
     """The operations in order, in lists that fit into one transaction each."""
     batch: list[Operation] = []
     size = 0
+    created: set[Key] = set()
     for operation in operations:
         own, alone = size_of(operation), _changes_state(operation)
-        if batch and (alone or size + own > MAX_CHANGES):
+        if batch and (alone or size + own > MAX_CHANGES or not created.isdisjoint(known_before(operation))):
             yield batch
-            batch, size = [], 0
+            batch, size, created = [], 0, set()
         batch.append(operation)
+        created.add(operation.key)
         size += own
         if alone:
             yield batch
-            batch, size = [], 0
+            batch, size, created = [], 0, set()
     if batch:
         yield batch
+
+
+def known_before(operation: Operation) -> list[Key]:
+    """The keys of what must exist before the transaction of an operation begins."""
+    return keys_in(operation.values.get("members")) if operation.key.type == _ROLE else []
 
 
 def _changes_state(operation: Operation) -> bool:

@@ -6,12 +6,12 @@ there; what is referred to must exist for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from csproxy.core.containers import FOLDER
-from csproxy.core.files.keys import Key, full_text, tenant_key
+from csproxy.core.files.keys import Key, full_text, is_unnamed, tenant_key
 from csproxy.core.files.kinds import Property
 from csproxy.core.files.planning import Workspace
 from csproxy.core.files.reading import FileObject
@@ -51,10 +51,10 @@ def check(work: Workspace) -> Findings:
         text = full_text(each.key)
         dbid = work.dbids[each.key]
         if not dbid and not work.comes_by_itself(each.key):
-            _note(findings.missing_properties, text, _missing(work, each))
+            _note(findings.missing_properties, text, [*each.lacks, *_missing(work, each)])
         if dbid:
             _note(findings.unchangeable_properties, text, _changed(work, each, dbid))
-        _note(findings.missing_dependencies, text, [full_text(key) for key in _absent(work, each)])
+        _note(findings.missing_dependencies, text, [_told(key, each) for key in _absent(work, each)])
     return findings
 
 
@@ -129,6 +129,24 @@ def _absent(work: Workspace, each: FileObject) -> list[Key]:
     # the top of an owner is a place for an object, and no folder that something could refer to
     nowhere = {key for key in each.keys if key.type == FOLDER and not key.parts[2]}
     return sorted(nowhere | {_top(key) for key in absent}, key=full_text)
+
+
+def _told(key: Key, each: FileObject) -> str:
+    """The text of a key; what has no name is told with the attribute that refers to it."""
+    if not is_unnamed(key):
+        return full_text(key)
+    path = "folder" if key == each.folder else next(_paths_to(key, each.values))
+    return f"{full_text(key)} ({path})"
+
+
+def _paths_to(key: Key, value: Any) -> Iterator[str]:
+    """The dotted paths of the attributes that hold the key."""
+    for name, item in value.items():
+        for each in item if isinstance(item, list) else [item]:
+            if each == key:
+                yield name
+            elif isinstance(each, dict):
+                yield from (f"{name}.{inner}" for inner in _paths_to(key, each))
 
 
 def _top(key: Key) -> Key:

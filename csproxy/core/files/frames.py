@@ -142,7 +142,7 @@ class _HolderFrame:
         if attribute is None:
             self._check_lenient(name)
             self._values[name] = None
-            return PassedOver()
+            return PassedOver(self._place)
         place = self._place.at(name)
         if attribute.kind not in NESTED:
             raise place.error("it is written as an XML attribute, not as an element")
@@ -271,13 +271,8 @@ class _LeafFrame:
         raise self._place.error(f"there may be no element {_shown(name)} here")
 
 
-class PassedOver:
-    """An element that means nothing here."""
-
-    def child(self, name: str, attributes: Attributes) -> Frame:
-        """Nothing either."""
-        del name, attributes
-        return self
+class PassedOver(_LeafFrame):
+    """An element that means nothing here: what is in it is not looked at."""
 
 
 def _texts(place: _Place, attributes: Attributes) -> Attributes:

@@ -17,6 +17,7 @@ from csproxy.core.model import SCHEMA, AttributeKind
 __all__ = [
     "Directory",
     "Key",
+    "OPEN_PARTS",
     "Unnamed",
     "display_type",
     "full_text",
@@ -30,7 +31,10 @@ __all__ = [
 
 _DN: Final = 2
 _DN_NAME: Final = 4
+OPEN_PARTS: Final = frozenset({(2, "name"), (31, "switch")})
+"""Parts of keys that an object can do without: the name of a DN, the switch of a voice prompt."""
 _SIMPLE: Final = (1, 2)
+_SAID: Final = frozenset({AttributeKind.LINK, AttributeKind.TEXT})
 _CONTAINED: Final = frozenset({15, 36, 38})
 """Agent logins, enumerator values, campaign groups: their text names the container with its tenant."""
 
@@ -165,10 +169,21 @@ def _type_word(held: int) -> str:
     return display_type(held) if held in SCHEMA.types else str(held)
 
 
-class Directory:
-    """The objects of a configuration, by DBID and by key. Types that were not added are unknown to it."""
+def _at(obj: Mapping[str, Any], path: Iterable[str]) -> Any:
+    value: Any = obj
+    for step in path:
+        value = (value or {}).get(step)
+    return value
 
-    def __init__(self) -> None:
+
+class Directory:
+    """The objects of a configuration, by DBID and by key. Types that were not added are unknown to it.
+
+    With ``names_completely`` an object that lacks a part of its key is one whose name is not known.
+    """
+
+    def __init__(self, *, names_completely: bool = False) -> None:
+        self._names_completely = names_completely
         self._objects: dict[int, dict[int, Mapping[str, Any]]] = {}
         self._folders: dict[int, dict[int, int]] = {}
         self._keys: dict[tuple[int, int], Key] = {}
@@ -202,7 +217,7 @@ class Directory:
         found = self._keys.get(id)
         if found is None:
             obj = self._objects.get(type_number, {}).get(dbid)
-            if obj is None:
+            if obj is None or (self._names_completely and self.lacking(type_number, dbid)):
                 found = self._unnamed(type_number, dbid)
             elif type_number == FOLDER:
                 found = self._folder_key(obj)
@@ -210,6 +225,17 @@ class Directory:
                 found = self._key_of(type_number, obj)
             self._keys[id] = found
         return found
+
+    def lacking(self, type_number: int, dbid: int) -> list[str]:
+        """The names of the parts of its key that an object that is here does not have."""
+        obj = self._objects[type_number][dbid]
+        if type_number == FOLDER:
+            return [] if obj.get("name") else ["name"]
+        return [
+            part.name
+            for part in key_parts(type_number)
+            if part.attribute.kind in _SAID and (type_number, part.name) not in OPEN_PARTS and not _at(obj, part.path)
+        ]
 
     def find(self, key: Key) -> int:
         """DBID of the object with this key, 0 if there is none."""
@@ -235,9 +261,7 @@ class Directory:
     def _key_of(self, type_number: int, obj: Mapping[str, Any]) -> Key:
         values: list[Any] = []
         for part in key_parts(type_number):
-            value: Any = obj
-            for step in part.path:
-                value = (value or {}).get(step)
+            value = _at(obj, part.path)
             if part.attribute.kind is AttributeKind.LINK:
                 target = SCHEMA.object_type(str(part.attribute.target)).number
                 values.append(self.key(target, value) if value else None)

@@ -7,7 +7,8 @@ change, and that everything that is referred to is there or in the file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, held_types
@@ -15,7 +16,7 @@ from csproxy.core.files.keys import Directory, Key
 from csproxy.core.files.operations import CREATE, UPDATE, Operation, delta_of, materialise
 from csproxy.core.files.ordering import Step, in_order
 from csproxy.core.files.reading import FileObject
-from csproxy.core.model import SCHEMA
+from csproxy.core.model import SCHEMA, ObjectType
 
 __all__ = ["Plan", "Workspace", "changing", "make_plan"]
 
@@ -23,6 +24,7 @@ _DN: Final = 2
 _DN_NAME: Final = 4
 _NEVER_COMPARED: Final = frozenset({"name", "type", "ownerID", "parentID"})
 """Attributes of a folder that its key says already."""
+_OF_PASSWORDS: Final = frozenset({"passwordHashAlgorithm", "PasswordUpdatingDate"})
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Workspace:
         if not any(key.type == _DN and key.parts[_DN_NAME] is None for key in (each.key, *each.keys)):
             return each
         key, values = self._settle(each.key), materialise(each.values, self._settle)
-        return FileObject(each.kind, key, values, each.given, each.folder, each.where)
+        return replace(each, key=key, values=values)
 
     def _settle(self, key: Key) -> Key:
         """The key without open parts: a DN given without a name means the only one of its number and type."""
@@ -116,9 +118,19 @@ def make_plan(work: Workspace) -> Plan:
 
 def changing(each: FileObject) -> Mapping[str, Any]:
     """The attributes that an update of an object that is there may set."""
-    if each.key.type != FOLDER:
+    if each.key.type == FOLDER:
+        held = _NEVER_COMPARED
+    elif each.is_numbered:
+        held = _set_by_servers(each.kind.type)
+    else:
         return each.values
-    return {name: value for name, value in each.values.items() if name not in _NEVER_COMPARED}
+    return {name: value for name, value in each.values.items() if name not in held}
+
+
+@cache
+def _set_by_servers(kind: ObjectType) -> frozenset[str]:
+    """What a full copy of an object says of itself and cannot say of another: how it came to be, and its password."""
+    return _OF_PASSWORDS | {name for name, attribute in kind.attributes.items() if attribute.read_only}
 
 
 def _needs(work: Workspace, each: FileObject) -> frozenset[Key]:

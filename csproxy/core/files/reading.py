@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, TENANT
 from csproxy.core.files.forms import ReadContext, read_property
-from csproxy.core.files.keys import Key, full_text, keys_in, path_from_top, tenant_key
+from csproxy.core.files.keys import OPEN_PARTS, Key, full_text, keys_in, path_from_top, tenant_key
 from csproxy.core.files.kind_rows import FORMAT_NAME, FORMAT_VERSION
 from csproxy.core.files.kinds import KeyPart, Kind, key_parts, kind_named
 from csproxy.core.files.references import read_folder
@@ -28,8 +28,6 @@ METADATA: Final = "__metadata__"
 _VARIABLE: Final = re.compile(r"\$\{([^{}\s]+)\}")
 _IGNORED: Final = {("roles", "members")}
 """Properties that are written on export and not read."""
-_OPEN: Final = frozenset({(2, "name"), (31, "switch")})
-"""Parts of keys that need not be given: the name of a DN, the switch of a voice prompt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +35,8 @@ class FileObject:
     """One object of a file: its key, its attributes with keys for links, and the properties as they were given.
 
     ``folder`` is the folder that the file puts it in, None if it does not say. Of a folder it is the
-    parent; a parent with an empty path is the top.
+    parent; a parent with an empty path is the top. ``lacks`` are the parts of its key that an object
+    ``is_numbered`` (it comes with DBIDs from elsewhere, see `csproxy.core.files.numbered`) does not have.
     """
 
     kind: Kind
@@ -46,6 +45,8 @@ class FileObject:
     given: Mapping[str, Any]
     folder: Key | None = None
     where: str = field(default="", compare=False)
+    lacks: tuple[str, ...] = ()
+    is_numbered: bool = False
 
     @cached_property
     def keys(self) -> frozenset[Key]:
@@ -170,7 +171,7 @@ def _part(kind: Kind, part: KeyPart, values: Mapping[str, Any], where: str) -> A
         value = (value or {}).get(step)
     if value is not None:
         return value
-    if (kind.type.number, part.name) in _OPEN or part.name in kind.required:
+    if (kind.type.number, part.name) in OPEN_PARTS or part.name in kind.required:
         return None
     if part.attribute.kind is AttributeKind.ENUM:
         return part.default

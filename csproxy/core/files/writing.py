@@ -22,7 +22,7 @@ from csproxy.core.files.kinds import KINDS, Kind
 from csproxy.core.files.references import write_folder
 from csproxy.core.model import SCHEMA, AttributeKind
 
-__all__ = ["repetitions", "write_file", "write_object"]
+__all__ = ["is_untouched_default", "repetitions", "write_file", "write_object"]
 
 _NOT_WRITTEN: Final = frozenset({("roles", "members"), ("persons", "password"), ("applications", "password")})
 _DEFAULTS: Final[Mapping[AttributeKind, Any]] = {
@@ -104,11 +104,11 @@ def _rows(kind: Kind, directory: Directory) -> list[tuple[Key, int]]:
     rows = [(directory.key(number, dbid), dbid) for dbid in directory.objects(number)]
     if number == FOLDER:
         folders = directory.objects(FOLDER)
-        rows = [(key, dbid) for key, dbid in rows if not _comes_by_itself(folders[dbid])]
+        rows = [(key, dbid) for key, dbid in rows if not is_untouched_default(folders[dbid])]
     return sorted(rows, key=lambda row: key_text(row[0]))
 
 
-def _comes_by_itself(folder: Mapping[str, Any]) -> bool:
+def is_untouched_default(folder: Mapping[str, Any]) -> bool:
     """Whether this is a default folder as a server makes it."""
     held = folder.get("type", FOLDER)
     if folder.get("parentID") or held not in SCHEMA.types or folder.get("name") != SCHEMA.types[held].folder_name:

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from csproxy.core.changes import Position
+from csproxy.core.files.any_form import read_form, write_form
 from csproxy.core.files.batches import Creation, Numbering, batches
 from csproxy.core.files.checks import Findings, check
 from csproxy.core.files.keys import Directory
 from csproxy.core.files.kinds import KINDS
 from csproxy.core.files.operations import Operation
 from csproxy.core.files.planning import Plan, Workspace, make_plan
-from csproxy.core.files.reading import read_file
-from csproxy.core.files.writing import write_file
+from csproxy.core.files.reading import FileObject
 from csproxy.core.transactions import RequestedChange, Verb
 from tests.core.writes.desk import Desk, change_of
+
+Document = Mapping[str, Any] | str | bytes
 
 TENANT = {"tenant": "Environment"}
 
@@ -33,9 +35,13 @@ class Bench(Desk):
             directory.add(number, objects, [self.cache.folder_of(number, dbid) for dbid in dbids])
         return directory
 
-    def work(self, document: Mapping[str, Any] | str, environment: Mapping[str, str] | None = None) -> Workspace:
-        text = document if isinstance(document, str) else json.dumps(document)
-        objects, _ = read_file(text.encode(), environment or {})
+    def work(
+        self, document: Mapping[str, Any] | str | bytes, environment: Mapping[str, str] | None = None
+    ) -> Workspace:
+        """A document of the JSON form, or a file in any form."""
+        if isinstance(document, Mapping):
+            document = json.dumps(document)
+        objects, _ = read_form(document.encode() if isinstance(document, str) else document, environment or {})
         return Workspace(objects, self.directory())
 
     def findings(self, document: Mapping[str, Any]) -> Findings:
@@ -44,18 +50,25 @@ class Bench(Desk):
     def plan(self, document: Mapping[str, Any]) -> Plan:
         return make_plan(self.work(document))
 
-    def bring(self, document: Mapping[str, Any] | str) -> Plan:
+    def bring(self, document: Document) -> Plan:
         """Import the document, which must have nothing against it."""
-        work = self.work(document)
-        assert not check(work)
+        return self.carry_out(self.work(document))
+
+    def bring_objects(self, objects: list[FileObject]) -> Plan:
+        """Import objects, which must have nothing against them."""
+        return self.carry_out(Workspace(objects, self.directory()))
+
+    def carry_out(self, work: Workspace) -> Plan:
+        findings = check(work)
+        assert not findings, findings.sentences()
         plan = make_plan(work)
         numbering = Numbering(work)
         for batch in batches(plan.operations):
             numbering.done(batch, self._send(numbering.requests(batch)))
         return plan
 
-    def export(self) -> str:
-        return "".join(write_file(self.directory()))
+    def export(self, form: str = "json") -> str:
+        return b"".join(write_form(self.directory(), form)).decode()
 
     def _send(self, requests: list[Any]) -> list[int]:
         changes = []

@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     delete.add_argument("dbid", metavar="DBID", type=_dbid)
     for sub in (create, update, delete):
         _add_output(sub)
-    _add_config(command("config", "config:run_config", "the configuration as a file: import, validate, diff, export"))
+    _add_config(command("config", "config:run_config", "the configuration as a file, and a vendor's database"))
     return parser
 
 
@@ -145,7 +145,13 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="configuration file (standard input or output)")
     parser.add_argument("--yes", action="store_true", help="import without asking")
     parser.add_argument("--atomic", action="store_true", help="import all in one transaction, or nothing")
-    parser.add_argument("--format", choices=("json",), default="json", help="form of the file (json)")
+    parser.add_argument(
+        "--format", choices=("json", "raw", "xml"), help="form of the file (export: json; else told by its content)"
+    )
+    parser.add_argument("--encoding", metavar="NAME", help="text encoding of XML (UTF-8)")
+    parser.add_argument("--db", metavar="URL", help="import from a vendor's database instead of a file")
+    parser.add_argument("--mapping", metavar="FILE", help="with --db: completes the shipped mapping of tables")
+    parser.add_argument("--report", metavar="FILE", help="with --db: file for what was not read (standard error)")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="form of the answer (text)")
 
 

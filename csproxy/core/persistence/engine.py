@@ -45,13 +45,20 @@ _NO_ACCESS: Final = frozenset(
 
 
 def parse_url(url: str) -> URL:
-    """Read a database URL (``sqlite:////path/config.db``); raises `ConfigurationError` naming what is valid."""
+    """Read a database URL (``sqlite:////path/config.db``); raises `ConfigurationError` naming what is valid.
+
+    The error does not show the URL, which may hold a password.
+    """
     try:
-        return make_url(url)
-    except ArgumentError as e:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as e:  # ValueError: a port that is no number
         raise ConfigurationError(
-            f"database URL {url!r} cannot be read: valid is for example sqlite:////path/config.db"
+            "the database URL cannot be read: valid are for example sqlite:////path/config.db and "
+            "postgresql://user@host:5432/name"
         ) from e
+    if "@" in (parsed.host or ""):
+        raise ConfigurationError("the database URL has more than one @: in a user name or password it is written %40")
+    return parsed
 
 
 def sqlite_url(path: Path) -> str:

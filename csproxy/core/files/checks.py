@@ -151,6 +151,4 @@ def _paths_to(key: Key, value: Any) -> Iterator[str]:
 
 def _top(key: Key) -> Key:
     """An empty path means the top of the owner: then it is the owner that must exist."""
-    if key.type == FOLDER and not key.parts[2] and isinstance(key.parts[0], Key):
-        return key.parts[0]
-    return key
+    return key.parts[0] if key.type == FOLDER and not key.parts[2] else key

@@ -63,8 +63,7 @@ class Workspace:
             return False
         holder, held, path = key.parts
         return (
-            isinstance(holder, Key)
-            and self.is_new(holder)
+            self.is_new(holder)
             and held in SCHEMA.types
             and SCHEMA.types[held] in held_types(SCHEMA.types[holder.type])
             and path == (SCHEMA.types[held].folder_name,)
@@ -139,7 +138,7 @@ def _needs(work: Workspace, each: FileObject) -> frozenset[Key]:
     if each.folder is not None:
         needed.add(each.folder)
     for key in list(needed):
-        if key.type == FOLDER and isinstance(key.parts[0], Key):
+        if key.type == FOLDER:
             needed.add(key.parts[0])
     return frozenset(key for key in needed if work.is_new(key) and not work.comes_by_itself(key))
 

@@ -620,8 +620,12 @@ def test_databases_that_cannot_be_opened_are_named(tmp_path: Path, default: Vend
         adapt("sqlite://", default)
     with pytest.raises(ConfigurationError, match="csproxy\\[postgresql\\]"):
         adapt("klingon://x", default)
-    with pytest.raises(ConfigurationError, match="cannot be read"):
-        adapt("no url", default)
+    for unreadable in ("no url", "postgresql://u:swordfish@h:port/x"):
+        with pytest.raises(ConfigurationError, match="cannot be read") as refused:
+            adapt(unreadable, default)
+        assert unreadable not in str(refused.value), "it may hold a password"
+    with pytest.raises(ConfigurationError, match="more than one @"):
+        adapt("postgresql://u:sword@fish@h/x", default)
     with pytest.raises(StoreError, match="connecting") as caught:
         adapt(f"postgresql://u@/x?host={tmp_path}&connect_timeout=2", default)
     assert caught.value.code is ErrorCode.NO_DB_ACCESS

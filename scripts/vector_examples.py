@@ -14,7 +14,16 @@ from msgspec import Raw
 from csproxy.core import codec
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated, Position
 from csproxy.core.transactions import RequestedChange
-from csproxy.transport.wire import history, payload, reads, registration, replication, subscriptions, writes
+from csproxy.transport.wire import (
+    history,
+    payload,
+    reads,
+    registration,
+    replication,
+    subscriptions,
+    verification,
+    writes,
+)
 from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY
 from csproxy.transport.wire.messages import MessageId
 
@@ -112,6 +121,7 @@ AUTHOR: Final = {"user": "default", "application": "default", "time_ms": NOW_MS}
 CREATED: Final = ObjectCreated(type=3, object=raw(AGENT), folder=102, **AUTHOR)  # type: ignore[arg-type]
 UPDATED: Final = ObjectUpdated(type=3, dbid=100, delta=DELTA, **AUTHOR)  # type: ignore[arg-type]
 RELOADED: Final = ObjectUpdated(type=3, dbid=101, object=raw(AGENT), folder=103)
+CORRECTED: Final = ObjectUpdated(type=3, dbid=101, object=raw(AGENT), correction=True)
 DELETED: Final = ObjectDeleted(type=3, dbid=101, former=raw(AGENT), **AUTHOR)  # type: ignore[arg-type]
 REGISTER: Final = registration.RegisterClient(
     type=19, name="default", user="default", password="secret", release="1.0.0"
@@ -221,6 +231,7 @@ MESSAGES: Final[dict[str, Example]] = {
     "ObjectUpdated, from the history": unasked(
         MessageId.OBJECT_UPDATED, UPDATED, uen=4713, flags=FLAG_END | FLAG_HISTORY
     ),
+    "ObjectUpdated, a correction": unasked(MessageId.OBJECT_UPDATED, CORRECTED, uen=4713),
     "ObjectUpdated, after a reload": unasked(MessageId.OBJECT_UPDATED, RELOADED, uen=4800, flags=0),
     "ObjectDeleted, notification": unasked(MessageId.OBJECT_DELETED, DELETED, uen=4714),
     "ReadObjects": ask(
@@ -228,6 +239,9 @@ MESSAGES: Final[dict[str, Example]] = {
     ),
     "ReadObjects, not older than": ask(
         MessageId.READ_OBJECTS, reads.ReadObjects(type=3, filter={"dbid": 100}), minimum=at(4711)
+    ),
+    "ReadObjects, as new as the master": ask(
+        MessageId.READ_OBJECTS, reads.ReadObjects(type=3, filter={"dbid": 100}, consistent=True)
     ),
     "ReadObjects, from a snapshot": ask(
         MessageId.READ_OBJECTS, reads.ReadObjects(type=3, filter={"read_folder_dbid": 1}, snapshot=5)
@@ -276,6 +290,17 @@ MESSAGES: Final[dict[str, Example]] = {
     "SnapshotClosed": answer(MessageId.SNAPSHOT_CLOSED),
     "ReadDigest": ask(MessageId.READ_DIGEST, replication.ReadDigest(types=[3])),
     "Digest": answer(MessageId.DIGEST, replication.Digest(digests={3: "00112233445566778899aabbccddeeff"})),
+    "Verify": ask(MessageId.VERIFY),
+    "Verified": answer(
+        MessageId.VERIFIED,
+        verification.Verified(
+            compared_with="the master 192.0.2.1:2020",
+            types=[
+                verification.VerifiedType(type=3, objects=1000),
+                verification.VerifiedType(type=13, objects=50, state="healed"),
+            ],
+        ),
+    ),
     "ReadStatus": ask(MessageId.READ_STATUS),
     "Status": answer(MessageId.STATUS, reads.Status(status={"role": "master", "uen": 4711, "clients": 3})),
     "SessionRecords": ask(

@@ -74,7 +74,9 @@ class TransactionPlan:
                 object_type=change.type,
             )
         tenants = () if change.action is Action.CREATED else self._tenants(change)
-        if change.action is Action.CREATED:
+        if change.correction:
+            self._correct(change)
+        elif change.action is Action.CREATED:
             self._create(change)
         elif change.action is Action.UPDATED:
             self._update(change)
@@ -113,6 +115,16 @@ class TransactionPlan:
         if delta:
             stored = encode_object(object_type, apply_delta(object_type, codec.decode_map(stored), delta))
         self._put(change, stored, folder)
+
+    def _correct(self, change: Change) -> None:
+        """The object is what the change says, whether or not it was so before."""
+        before = self._state(change.type, change.dbid)
+        if change.action is not Action.DELETED:
+            if change.object is None:
+                raise _misfit(change, ErrorCode.INCOMPLETE_OBJECT_DATA, "corrects an object without saying what it is")
+            self._put(change, change.object, change.folder or (before.folder if before else 0))
+        else:
+            self._now[change.type, change.dbid] = None
 
     def _delete(self, change: Change) -> None:
         self._existing(change)

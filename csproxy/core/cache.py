@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from csproxy.core import codec
 from csproxy.core.applying import Footprint, PlannedChange, TransactionPlan
@@ -78,6 +78,21 @@ class ConfigurationCache:
         cache._tables = {number: tables.get(number) or Table() for number in SCHEMA.types}
         cache._indexes = indexes
         cache._membership = membership
+        cache._views = {}
+        cache._wire()
+        return cache
+
+    def renewed(self, tables: Mapping[int, Table], indexes: Mapping[int, TypeIndexes], membership: Membership) -> Self:
+        """A cache with other tables, indexes and memberships for some types, at the same position.
+
+        It takes over what this one holds of all other types, so this one must not be changed any more.
+        """
+        cache = type(self).__new__(type(self))
+        cache.position = self.position
+        cache._generation = self._generation + 1  # views of this cache share the segments
+        cache._tables = {**self._tables, **tables}
+        cache._indexes = {**self._indexes, **indexes}
+        cache._membership = self._membership.renewed(membership, tables)
         cache._views = {}
         cache._wire()
         return cache
@@ -299,6 +314,10 @@ class ConfigurationCache:
         The first digest of a type costs 1.5 µs an object, later ones nothing; `digest_steps` spreads it.
         """
         return self._digests.hexadecimal(SCHEMA.object_type(type_number).number)
+
+    def forget_digest(self, type_number: int) -> None:
+        """Let the next digest of a type be computed from its objects, not carried forward from change to change."""
+        self._digests.forget(type_number)
 
     def digest_steps(self, type_number: int) -> Iterator[None]:
         """The work of the first digest in steps of about 1.5 ms; changes may be applied between them."""

@@ -26,7 +26,8 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     """One change as the log keeps it: where it belongs, who may see it, and its frame.
 
     ``tenants`` are those of the object before and after the change; ``acl_before`` and
-    ``acl_after`` the ids of its access control list. ``last`` ends the transaction.
+    ``acl_after`` the ids of its access control list. ``last`` ends the transaction. ``correction``: see
+    `csproxy.core.changes.Change`.
     """
 
     position: Position
@@ -38,6 +39,7 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     frame: bytes
     last: bool
     time_s: float
+    correction: bool = False
 
 
 class WindowLimits(NamedTuple):
@@ -70,6 +72,7 @@ class ChangeLog:
         self._start = 0
         self._bytes = 0
         self._floor = Position(0, 0)
+        self._is_floor_corrected = False
         self._gaps: list[tuple[int, int]] = []
 
     def __repr__(self) -> str:
@@ -104,6 +107,7 @@ class ChangeLog:
         self._gaps.clear()
         self._bytes = 0
         self._floor = position
+        self._is_floor_corrected = False
 
     def skip(self, *, after: int, until: int) -> None:
         """Note that nothing is known of the changes between UEN ``after`` and ``until``, both exclusive.
@@ -121,18 +125,24 @@ class ChangeLog:
         when the changes since then are not all known: the epoch is not listed, its successor began
         at or before ``position``, or the window no longer reaches back so far. A position of the
         newest epoch beyond the head is the caller's affair (it may wait).
+
+        A correction at ``position`` itself counts as a change after it: nobody can tell whether the
+        client has seen it.
         """
         index = next((i for i, epoch in enumerate(epochs) if epoch.epoch == position.epoch), None)
         if index is None:
             raise _expired(position, "its epoch is not known to this server")
         if index + 1 < len(epochs) and position.uen >= epochs[index + 1].first_uen:
             raise _expired(position, f"epoch {epochs[index + 1].epoch} took over at UEN {epochs[index + 1].first_uen}")
-        if position.uen < self._floor.uen:
+        if position.uen < self._floor.uen or (self._is_floor_corrected and position.uen == self._floor.uen):
             raise _expired(position, f"the history starts after UEN {self._floor.uen}")
         for after, until in self._gaps:
             if after < position.uen < until:
                 raise _expired(position, f"the changes between UEN {after} and {until} were not followed")
-        return self._start + bisect_right(self._records, position.uen, key=_uen)
+        first = bisect_right(self._records, position.uen, key=_uen)
+        while first and self._records[first - 1].correction and self._records[first - 1].position.uen == position.uen:
+            first -= 1
+        return self._start + first
 
     def records(self, first: int, end: int) -> Iterator[LogRecord]:
         """The records with ordinals from ``first`` up to, not including, ``end``.
@@ -184,6 +194,7 @@ class ChangeLog:
             drop = end
         if drop:
             self._floor = records[drop - 1].position
+            self._is_floor_corrected = records[drop - 1].correction
             del records[:drop]
             self._start += drop
             del self._gaps[: bisect_right(self._gaps, self._floor.uen, key=lambda gap: gap[1])]

@@ -47,7 +47,7 @@ class ObjectCreated(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Payload of message 74: the complete object, its folder and who made it.
 
     ``object`` is the stored form: a map by published attribute names, defaults left out, canonical.
-    ``time_ms`` counts milliseconds since 1970-01-01 UTC.
+    ``time_ms`` counts milliseconds since 1970-01-01 UTC. ``correction`` is explained at `Change`.
     """
 
     type: int
@@ -56,6 +56,7 @@ class ObjectCreated(msgspec.Struct, omit_defaults=True, kw_only=True):
     user: str = ""
     application: str = ""
     time_ms: int = 0
+    correction: bool = False
 
 
 class ObjectUpdated(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -72,6 +73,7 @@ class ObjectUpdated(msgspec.Struct, omit_defaults=True, kw_only=True):
     user: str = ""
     application: str = ""
     time_ms: int = 0
+    correction: bool = False
 
 
 class ObjectDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -83,6 +85,7 @@ class ObjectDeleted(msgspec.Struct, omit_defaults=True, kw_only=True):
     user: str = ""
     application: str = ""
     time_ms: int = 0
+    correction: bool = False
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +96,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     is the whole notification frame (header included, request id 0, no history flag): fan-out and
     replay send these bytes and encode nothing again. ``last`` is true for the last change of its
     transaction.
+
+    ``correction``: the server's data had differed from its master's and was put right, at a position
+    that had been reached before. Such a change says what the object is (or that there is none), whatever
+    the receiver holds, and counts although its position is not new.
     """
 
     action: Action
@@ -108,6 +115,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     application: str = ""
     time_ms: int = 0
+    correction: bool = False
 
 
 Transaction = Sequence[Change]

@@ -53,6 +53,11 @@ class Digests:
                 return
             yield
 
+    def forget(self, type_number: int) -> None:
+        """Compute the type's digest anew when it is asked for next."""
+        self._sums.pop(type_number, None)
+        self._unfinished.pop(type_number, None)
+
     def hexadecimal(self, type_number: int) -> str:
         """The digest as 32 hexadecimal digits; finishes the work of `steps` if necessary."""
         for _ in self.steps(type_number):

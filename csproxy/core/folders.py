@@ -56,6 +56,12 @@ class Membership:
         """Load objects in bulk; `settle` must follow."""
         self._by_type[type_number].extend(folders, dbids)
 
+    def renewed(self, other: Membership, types: Iterable[int]) -> Membership:
+        """The places that ``other`` knows for objects of ``types``, and those known here for all others, shared."""
+        membership = Membership()
+        membership._by_type = {**self._by_type, **{number: other._by_type[number] for number in types}}
+        return membership
+
     def settle(self) -> None:
         """Finish `extend`."""
         for index in self._by_type.values():

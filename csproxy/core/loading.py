@@ -8,7 +8,7 @@ that the difference is found by identity.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from csproxy.core.applying import MAX_DBID
@@ -61,12 +61,16 @@ class _Arriving:
 class CacheBuilder:
     """Builds a `ConfigurationCache` from parts, in any order of types and objects.
 
-    ``previous`` is the data set that will be replaced, if there is one.
+    ``previous`` is the data set that will be replaced, if there is one. With ``types``, only these are
+    built anew; the others are taken over from ``previous`` as they are, without a look at their objects.
     """
 
-    def __init__(self, previous: ConfigurationCache | None = None) -> None:
+    def __init__(
+        self, previous: ConfigurationCache | None = None, *, types: Collection[int] = tuple(SCHEMA.types)
+    ) -> None:
         self._previous = previous
-        self._arriving = {number: _Arriving(object_type) for number, object_type in SCHEMA.types.items()}
+        self._types = sorted(types)
+        self._arriving = {number: _Arriving(SCHEMA.types[number]) for number in self._types}
         self._membership = Membership()
         self._finished: ConfigurationCache | None = None
 
@@ -79,10 +83,12 @@ class CacheBuilder:
         An event loop should be given a turn every 500 objects. Folders may come composed.
 
         Raises `ModelError` for an unknown type, bytes that are no object of the type, or a DBID that
-        came before; the builder cannot be used any more.
+        came before; the builder cannot be used any more. `LocalProtocolError` for a type that is not built.
         """
         object_type = SCHEMA.types.get(type_number) or SCHEMA.object_type(type_number)
-        arriving = self._arriving[object_type.number]
+        arriving = self._arriving.get(object_type.number)
+        if arriving is None:
+            raise LocalProtocolError(f"this builder builds the types {self._types}, not {type_number}")
         if type_number == FOLDER_TYPE:
             objects = [without_members(stored) for stored in objects]
         records = arriving.indexes.decode_many(objects)
@@ -106,18 +112,24 @@ class CacheBuilder:
         self._membership.extend(type_number, folders, dbids)
 
     def finish(self, position: Position) -> ConfigurationCache:
-        """The cache of everything that was added, at ``position``. Only once."""
+        """The cache of everything that was added, at ``position``. Only once.
+
+        Some types alone can be put beside the others only where those stand: ``position`` is then
+        that of the previous data set, which must not be changed any more.
+        """
         if self._finished is not None:
             raise LocalProtocolError("a CacheBuilder makes one cache; start a new one for the next load")
         for arriving in self._arriving.values():
             arriving.indexes.settle()
         self._membership.settle()
-        self._finished = ConfigurationCache.assembled(
-            {number: arriving.table() for number, arriving in self._arriving.items()},
-            {number: arriving.indexes for number, arriving in self._arriving.items()},
-            self._membership,
-            position=position,
-        )
+        tables = {number: arriving.table() for number, arriving in self._arriving.items()}
+        indexes = {number: arriving.indexes for number, arriving in self._arriving.items()}
+        if len(tables) == len(SCHEMA.types):
+            self._finished = ConfigurationCache.assembled(tables, indexes, self._membership, position=position)
+        elif self._previous is None or self._previous.position != position:
+            raise LocalProtocolError(f"types {self._types} at UEN {position.uen} do not fit {self._previous!r}")
+        else:
+            self._finished = self._previous.renewed(tables, indexes, self._membership)
         self._arriving.clear()
         return self._finished
 
@@ -129,7 +141,7 @@ class CacheBuilder:
         if self._finished is None:
             raise LocalProtocolError("the difference is known when the builder has finished")
         before = self._previous or ConfigurationCache()
-        found = [difference for number in SCHEMA.types for difference in _compare(number, before, self._finished)]
+        found = [difference for number in self._types for difference in _compare(number, before, self._finished)]
         order = {Action.DELETED: 0, Action.CREATED: 1, Action.UPDATED: 2}
         return sorted(found, key=lambda difference: order[difference.action])
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from msgspec import Raw
+
 from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changelog import ChangeLog, LogRecord, WindowLimits
@@ -99,6 +101,7 @@ class Replica:
                 change.frame,
                 change.last,
                 now_s,
+                change.correction,
             )
             for change, footprint in zip(transaction, footprints, strict=True)
         ]
@@ -112,7 +115,8 @@ class Replica:
 
         Returns the log records of the difference, all at ``position``, and whether the history goes
         on: False means that the new data set belongs to another history (or is the first), so that
-        nothing can be resumed from before it.
+        nothing can be resumed from before it. Where the position has been reached before, the
+        difference consists of corrections (see `csproxy.core.changes.Change`).
         """
         before = self.cache
         old_position = before.position
@@ -123,7 +127,8 @@ class Replica:
             self.complete = True
             self.log.begin(position)
             return [], False
-        records = self._difference(builder.difference(), before, position)
+        is_correction = continued and position.uen == old_position.uen
+        records = self._difference(builder.difference(), before, position, is_correction=is_correction)
         if continued:
             self.log.skip(after=old_position.uen, until=position.uen)
         else:
@@ -153,18 +158,35 @@ class Replica:
         if not concerned:
             return
         known = transactions[-len(concerned) :]
-        first = known[0][0].position
-        self.log.begin(Position(first.epoch, first.uen - 1))
+        first = known[0][0]
+        # a correction comes after the transaction of its position, which is not in the history then
+        self.log.begin(first.position if first.correction else Position(first.position.epoch, first.position.uen - 1))
         now_s = self._clock()
         for transaction, each in zip(known, concerned, strict=True):
             records = [
-                LogRecord(change.position, change.type, change.dbid, tenants, 0, 0, change.frame, change.last, now_s)
+                LogRecord(
+                    change.position,
+                    change.type,
+                    change.dbid,
+                    tenants,
+                    0,
+                    0,
+                    change.frame,
+                    change.last,
+                    now_s,
+                    change.correction,
+                )
                 for change, tenants in zip(transaction, each, strict=True)
             ]
             self.log.append(records, now_s=now_s)
 
     def _difference(
-        self, differences: Sequence[Difference], before: ConfigurationCache, position: Position
+        self,
+        differences: Sequence[Difference],
+        before: ConfigurationCache,
+        position: Position,
+        *,
+        is_correction: bool,
     ) -> list[LogRecord]:
         now_s = self._clock()
         records = []
@@ -172,8 +194,9 @@ class Replica:
             last = index == len(differences) - 1
             kind, dbid = difference.type, difference.dbid
             tenants = dict.fromkeys(before.tenants_of(kind, dbid) + self.cache.tenants_of(kind, dbid))
-            frame = self._encode(difference.action, _payload(difference), position=position, last=last)
-            records.append(LogRecord(position, kind, dbid, tuple(tenants), 0, 0, frame, last, now_s))
+            payload = codec.encode(_payload(difference, is_correction=is_correction))
+            frame = self._encode(difference.action, payload, position=position, last=last)
+            records.append(LogRecord(position, kind, dbid, tuple(tenants), 0, 0, frame, last, now_s, is_correction))
         return records
 
 
@@ -186,16 +209,13 @@ def _continues(old: Position, new: Position, epochs: Sequence[Epoch]) -> bool:
     return False
 
 
-def _payload(difference: Difference) -> bytes:
+def _payload(difference: Difference, *, is_correction: bool) -> ObjectCreated | ObjectUpdated | ObjectDeleted:
     """The notification payload of one object that a reload found changed; a reload knows no author."""
-    from msgspec import Raw
-
+    kind, dbid = difference.type, difference.dbid
     if difference.action is Action.DELETED:
         former = None if difference.former is None else Raw(difference.former)
-        return codec.encode(ObjectDeleted(type=difference.type, dbid=difference.dbid, former=former))
+        return ObjectDeleted(type=kind, dbid=dbid, former=former, correction=is_correction)
     stored = Raw(difference.object or b"\x80")
     if difference.action is Action.CREATED:
-        return codec.encode(ObjectCreated(type=difference.type, object=stored, folder=difference.folder))
-    return codec.encode(
-        ObjectUpdated(type=difference.type, dbid=difference.dbid, object=stored, folder=difference.folder)
-    )
+        return ObjectCreated(type=kind, object=stored, folder=difference.folder, correction=is_correction)
+    return ObjectUpdated(type=kind, dbid=dbid, object=stored, folder=difference.folder, correction=is_correction)

@@ -235,17 +235,23 @@ class ConfigClient:
 
     # reads
 
-    async def read(self, object_type: type[T], /, **filter: Any) -> ReadResult[T]:
+    async def read(self, object_type: type[T], /, *, consistent: bool = False, **filter: Any) -> ReadResult[T]:
         """All readable objects of a type that fit the filter; without a filter, all of them.
 
         Filter keys are the published ones (``user_name="x"``, ``is_agent=True``,
         ``state=CfgObjectState.CFGEnabled``); one with the value None is left out. Raises
         `WrongParametersError` for a key or value that cannot be, naming what can. `iterate` suits
-        answers that are large.
+        answers that are large. ``consistent``: a proxy first catches up with where its master stands now.
         """
         kind = SCHEMA.object_type(object_type)
         result: ReadResult[T] = ReadResult()
-        await self._read(kind, filter_map(filter), on_part=lambda frame: result.add(frame, kind), restart=result.reset)
+        await self._read(
+            kind,
+            filter_map(filter),
+            consistent=consistent,
+            on_part=lambda frame: result.add(frame, kind),
+            restart=result.reset,
+        )
         return result
 
     def iterate(self, object_type: type[T], /, **filter: Any) -> PartReader[T]:
@@ -417,7 +423,7 @@ class ConfigClient:
 
         Reads again if the server's history has moved on before the subscription stood.
         """
-        filter = {key: value for key, value in (("tenant_dbid", tenant_dbid), ("dbid", dbid)) if value}
+        filter: dict[str, Any] = {key: value for key, value in (("tenant_dbid", tenant_dbid), ("dbid", dbid)) if value}
         while True:
             objects = await self.read(object_type, **filter)
             stream = self.subscribe(object_type, tenant_dbid=tenant_dbid, dbid=dbid, since=objects.position)
@@ -448,12 +454,13 @@ class ConfigClient:
         kind: ObjectType,
         filter: dict[str, Any],
         *,
+        consistent: bool = False,
         on_part: Callable[[Frame], object] | None = None,
         restart: Callable[[], object] = lambda: None,
     ) -> Frame:
         return await self._link.repeatable(
             MessageId.READ_OBJECTS,
-            ReadObjects(type=kind.number, filter=filter),
+            ReadObjects(type=kind.number, filter=filter, consistent=consistent),
             minimum=self._minimum,
             on_part=on_part,
             restart=restart,

@@ -73,6 +73,11 @@ class RawTransaction(NamedTuple):
         """Bytes of its frames, what it counts for in a buffer."""
         return sum(len(change.frame) for change in self.changes)
 
+    @property
+    def is_correction(self) -> bool:
+        """Whether a server put its data right with it, see `csproxy.core.changes.Change`."""
+        return bool(self.changes) and all(change.correction for change in self.changes)
+
     def typed(self) -> tuple[ObjectChange, ...]:
         """All changes in their typed form; the last of them has ``last``."""
         final = len(self.changes) - 1

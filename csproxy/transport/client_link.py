@@ -18,7 +18,14 @@ from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Position
 from csproxy.core.failover import Backoff, EndpointPolicy
-from csproxy.errors import ConnectionLostError, CsproxyError, LocalProtocolError, ServerError, TimedOutError
+from csproxy.errors import (
+    ConnectionLostError,
+    CsproxyError,
+    HistoryExpiredError,
+    LocalProtocolError,
+    ServerError,
+    TimedOutError,
+)
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_session import ClientSession, is_final
 from csproxy.transport.client_subscriptions import SubscriptionHub
@@ -34,6 +41,7 @@ __all__ = ["ClientLink", "ClientState"]
 log = logging.getLogger("csproxy.client")
 
 _NONE: Final = Position(0, 0)
+_LONGEST_WAIT_S: Final = 5.0
 _LEAST_SLEEP_S: Final = 0.001
 """A difference of two times may be too small to move the clock."""
 
@@ -199,6 +207,7 @@ class ClientLink:
         ``restart`` is called before each repetition, since parts of the answer may have come before.
         """
         deadline = self._clock() + self.request_timeout_s
+        refusals = 0
         while True:
             connection = await self.ready(deadline)
             try:
@@ -213,10 +222,16 @@ class ClientLink:
             except ConnectionLostError:
                 if self._clock() >= deadline or self.connection is connection:
                     raise
+            except HistoryExpiredError:
+                self.forget_position()  # what was seen belongs to another history
+                raise
             except ServerError as e:
-                if not e.retry_after_s or self._clock() + e.retry_after_s >= deadline:
+                # the server's hint has jitter; a server that stays behind is asked ever less often
+                wait_s = min(e.retry_after_s * 2**refusals, max(e.retry_after_s, _LONGEST_WAIT_S))
+                if not e.retry_after_s or self._clock() + wait_s >= deadline:
                     raise
-                await anyio.sleep(e.retry_after_s)
+                refusals += 1
+                await anyio.sleep(wait_s)
             restart()
 
     async def ask(

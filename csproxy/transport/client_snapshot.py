@@ -23,14 +23,18 @@ class Snapshot(Closing):
     """``async with Snapshot(connection, timeout_s=30) as snapshot``: opened at the server, and released there.
 
     A server keeps few snapshots for one client, so one whose opening is cancelled is released as
-    soon as the server has granted it. Lives no longer than its connection.
+    soon as the server has granted it. Lives no longer than its connection. ``on_open`` is called with the
+    position inside the receive call that brings it.
     """
 
-    def __init__(self, connection: Connection, *, timeout_s: float) -> None:
+    def __init__(
+        self, connection: Connection, *, timeout_s: float, on_open: Callable[[Position], object] | None = None
+    ) -> None:
         self.position = Position(0, 0)
         """What all reads of the snapshot show."""
         self._connection = connection
         self._timeout_s = timeout_s
+        self._on_open = on_open
         self._handle: SnapshotHandle | None = None
         self._is_closed = False
 
@@ -83,6 +87,8 @@ class Snapshot(Closing):
         self.position = Position(frame.epoch, frame.uen)
         if self._is_closed:
             self._release()
+        elif self._on_open is not None:
+            self._on_open(self.position)
 
     def _release(self) -> None:
         if self._handle is not None:

@@ -100,6 +100,7 @@ class ChangeStream(Closing):
         self._buffered_bytes = 0
         self._rest: deque[ObjectChange] = deque()
         self._rest_end = self._received
+        self._corrected = _NONE
         self._error: CsproxyError | None = None
         self._news: anyio.Event | None = None
         self.overflows = 0
@@ -219,7 +220,7 @@ class ChangeStream(Closing):
 
     def offer(self, transaction: RawTransaction, order: EpochOrder) -> None:
         """Take what matches of a complete transaction, unless it was taken before."""
-        if self._state is not _State.LIVE or not order.is_later(transaction.end, self._received):
+        if self._state is not _State.LIVE or not self._is_new(transaction, order):
             return
         wanted = [index for index, change in enumerate(transaction.changes) if self._wants(change)]
         if wanted:
@@ -241,6 +242,21 @@ class ChangeStream(Closing):
             self._buffered_bytes += size
             self._wake()
         self._received = transaction.end
+
+    def _is_new(self, transaction: RawTransaction, order: EpochOrder) -> bool:
+        """Whether it lies after what was received, or corrects that.
+
+        A correction comes at a position that may have been received before, and again when the stream is
+        resumed from there: the server cannot know who has seen it, but a stream that took it live can.
+        """
+        if order.is_later(transaction.end, self._received):
+            return True
+        if not transaction.is_correction or transaction.end != self._received:
+            return False
+        if transaction.from_history[-1]:
+            return self._corrected != transaction.end
+        self._corrected = transaction.end
+        return True
 
     def fail(self, error: CsproxyError) -> None:
         """The stream cannot go on; the consumer learns it after what is buffered."""

@@ -172,9 +172,14 @@ class Connection:
         message = MessageId.REGISTER_CLIENT_2 if request.new_password else MessageId.REGISTER_CLIENT
         return await self._register(message, request, timeout_s)
 
-    async def restore(self, request: RestoreSession, *, timeout_s: float = 30.0) -> ClientRegistered:
-        """Take up an earlier session. Raises `ServerError` when it is gone: `register` may follow."""
-        return await self._register(MessageId.RESTORE_SESSION, request, timeout_s)
+    async def restore(
+        self, request: RestoreSession, *, minimum: Position = _NONE, timeout_s: float = 30.0
+    ) -> ClientRegistered:
+        """Take up an earlier session, at a server that has reached ``minimum``.
+
+        Raises `ServerError` when it is gone: `register` may follow.
+        """
+        return await self._register(MessageId.RESTORE_SESSION, request, timeout_s, minimum=minimum)
 
     async def request(
         self,
@@ -341,7 +346,9 @@ class Connection:
 
     # inside
 
-    async def _register(self, message: MessageId, request: RegisterClient, timeout_s: float) -> ClientRegistered:
+    async def _register(
+        self, message: MessageId, request: RegisterClient, timeout_s: float, *, minimum: Position = _NONE
+    ) -> ClientRegistered:
         answers: list[ClientRegistered] = []
 
         def registered(frame: Frame) -> None:
@@ -349,7 +356,7 @@ class Connection:
             self.order = EpochOrder(answer.epochs)
             answers.append(answer)
 
-        await self.request(message, request, timeout_s=timeout_s, on_answer=registered)
+        await self.request(message, request, minimum=minimum, timeout_s=timeout_s, on_answer=registered)
         return answers[0]
 
     def _see(self, frame: Frame) -> None:

@@ -211,6 +211,14 @@ class DatabaseMaster:
             with anyio.CancelScope(shield=True):
                 yield write
 
+    @asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[OpenStore]:
+        """While no write runs, the sink stands where the database stands. Raises `StoreError`."""
+        async with self._lock:
+            with anyio.CancelScope(shield=True):
+                store = await self._settled_store()
+            yield store
+
     async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
         """What became of the author's own write with a key, after all writes that are under way.
 

@@ -55,9 +55,7 @@ _BRIEF: Final[dict[int, dict[str, str]]] = {
 def get_brief_info(connection: ServerConnection, frame: Frame) -> None:
     """28: the few attributes by which people choose a person, a tenant or an access group."""
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadObjects)
-    server = connection.server
-    if frame.uen and not server.has_reached(Position(frame.epoch, frame.uen)):
-        connection.handle_when_reached(frame, get_brief_info)
+    if connection.is_behind(frame, get_brief_info):
         return
     kind = SCHEMA.object_type(request.type)
     if kind.number not in _BRIEF:

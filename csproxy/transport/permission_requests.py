@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from csproxy.core import codec
-from csproxy.core.changes import Position
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.sessions import Session
 from csproxy.errors import ErrorCode, ServerError
@@ -33,9 +32,7 @@ _DEFAULT_OUTPUT_BYTES: Final = 1024 * 1024
 
 def administer(connection: ServerConnection, frame: Frame) -> None:
     """24, 26, 30, 32, 36, 38, 47: the answer may have to come from a database or from the master."""
-    server = connection.server
-    if frame.uen and not server.has_reached(Position(frame.epoch, frame.uen)):
-        connection.handle_when_reached(frame, administer)
+    if connection.is_behind(frame, administer):
         return
     request: Any = msgspec.msgpack.decode(frame.payload or b"\x80", type=PAYLOADS[frame.message])
     session = _session(connection)

@@ -16,6 +16,7 @@ from csproxy.core.cache import ConfigurationCache, View
 from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
 from csproxy.errors import ErrorCode, ModelError
+from csproxy.transport.consistent_reads import wait_for_master
 from csproxy.transport.wire.frames import FLAG_END, HEADER, HEADER_SIZE, Frame, encode_frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ObjectsSent, ReadObjects
@@ -49,8 +50,10 @@ def read_objects(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 10."""
     request = _decode_request(frame.payload)
     server = connection.server
-    if frame.uen and not server.has_reached(Position(frame.epoch, frame.uen)):
-        connection.handle_when_reached(frame, read_objects)
+    if connection.is_behind(frame, read_objects):
+        return
+    if request.consistent and server.upstream_position is not None:
+        connection.wait_for(frame, _read_consistently, connection, frame, request)
         return
     cache = server.cache
     if not request.snapshot and len(request.filter) == 1 and request.type != _FOLDER_TYPE:
@@ -78,6 +81,13 @@ def _answer_one(connection: ServerConnection, frame: Frame, kind: int, stored: b
             )
         )
     )
+
+
+async def _read_consistently(connection: ServerConnection, frame: Frame, request: ReadObjects) -> None:
+    """As new as the master was when the request came: ask it where it stands, and get there first."""
+    await wait_for_master(connection.server)
+    if not connection.is_closed:
+        _answer_many(connection, frame, request)
 
 
 def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObjects) -> None:

@@ -65,6 +65,8 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
 
     Its subscriptions stay silent until the client asks for the HistoryLog.
     """
+    if connection.is_behind(frame, restore_session):
+        return
     request = _decode_restore(frame.payload)
     server = connection.server
     application = _application(connection, request)

@@ -24,11 +24,12 @@ from csproxy.transport.reads import read_objects
 from csproxy.transport.registration import authenticate, register_client, restore_session
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.server_connection import MAX_WRITES, REFUSALS, Handler, ServerConnection
+from csproxy.transport.verification import VERIFICATION_HANDLERS
 from csproxy.transport.wire.frames import FLAG_END, HEADER_SIZE, Frame, encode_frame
 from csproxy.transport.wire.history import ReadHistory, SessionRecords
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import SnapshotHandle, Status
-from csproxy.transport.wire.replication import Digest, LoadDeferred, LoadGranted, ReadDigest
+from csproxy.transport.wire.replication import LoadDeferred, LoadGranted
 from csproxy.transport.wire.subscriptions import (
     HistoryLog,
     RegisterNotification,
@@ -73,8 +74,7 @@ def choose_version(connection: ServerConnection, frame: Frame) -> None:
 
 def register_notification(connection: ServerConnection, frame: Frame) -> None:
     """78: one more subscription; with a position, the changes since then come first."""
-    if _is_ahead(connection, frame):
-        connection.handle_when_reached(frame, register_notification)
+    if connection.is_behind(frame, register_notification):
         return
     session = _session(connection)
     interest = _interest(msgspec.msgpack.decode(frame.payload or b"\x80", type=RegisterNotification))
@@ -112,8 +112,7 @@ def unregister_notification(connection: ServerConnection, frame: Frame) -> None:
 
 def history_log(connection: ServerConnection, frame: Frame) -> None:
     """41: what a restored session missed, then the live stream."""
-    if _is_ahead(connection, frame):
-        connection.handle_when_reached(frame, history_log)
+    if connection.is_behind(frame, history_log):
         return
     session = _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=HistoryLog)
@@ -127,8 +126,7 @@ def history_log(connection: ServerConnection, frame: Frame) -> None:
 
 def resume_from(connection: ServerConnection, frame: Frame) -> None:
     """1002: take subscriptions and send what they missed since the position, then the live stream."""
-    if _is_ahead(connection, frame):
-        connection.handle_when_reached(frame, resume_from)
+    if connection.is_behind(frame, resume_from):
         return
     session = _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ResumeFrom)
@@ -147,6 +145,8 @@ def write(connection: ServerConnection, frame: Frame) -> None:
 
 def open_snapshot(connection: ServerConnection, frame: Frame) -> None:
     """1008: a consistent view for reads of several types."""
+    if connection.is_behind(frame, open_snapshot):
+        return
     handle, view = _snapshot(connection)
     connection.answer(frame, MessageId.SNAPSHOT_OPENED, SnapshotHandle(snapshot=handle), position=view.position)
 
@@ -159,6 +159,8 @@ def close_snapshot(connection: ServerConnection, frame: Frame) -> None:
 
 def load_begin(connection: ServerConnection, frame: Frame) -> None:
     """1003: a proxy's load: a snapshot, and every change after it; at once, in turn, or later."""
+    if connection.is_behind(frame, load_begin):
+        return
     _session(connection)
     if connection.server.load_control.ask_to_load(connection):
         _grant_load(connection, frame)
@@ -173,14 +175,6 @@ def load_end(connection: ServerConnection, frame: Frame) -> None:
     connection.answer(frame, MessageId.LOAD_ENDED)
 
 
-def read_digest(connection: ServerConnection, frame: Frame) -> None:
-    """1012: content digests, all as of the position in the answer."""
-    request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadDigest)
-    numbers = [SCHEMA.object_type(number).number for number in request.types or SCHEMA.types]
-    cache = connection.server.cache
-    connection.answer(frame, MessageId.DIGEST, Digest(digests={number: cache.digest(number) for number in numbers}))
-
-
 def read_status(connection: ServerConnection, frame: Frame) -> None:
     """1014: what the server says of itself."""
     connection.answer(frame, MessageId.STATUS, Status(status=connection.server.status()))
@@ -188,6 +182,8 @@ def read_status(connection: ServerConnection, frame: Frame) -> None:
 
 def read_history(connection: ServerConnection, frame: Frame) -> None:
     """1033: some records of the history log."""
+    if connection.is_behind(frame, read_history):
+        return
     _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadHistory)
     connection.wait_for(frame, _read_history, connection, frame, request)
@@ -229,13 +225,13 @@ HANDLERS: Final[dict[int, Handler]] = {
     MessageId.CLOSE_SNAPSHOT: close_snapshot,
     MessageId.LOAD_BEGIN: load_begin,
     MessageId.LOAD_END: load_end,
-    MessageId.READ_DIGEST: read_digest,
     MessageId.READ_STATUS: read_status,
     MessageId.READ_HISTORY: read_history,
     MessageId.SESSION_RECORDS: session_records,
     MessageId.PING: ping,
     **PERMISSION_HANDLERS,
     **INFORMATION_HANDLERS,
+    **VERIFICATION_HANDLERS,
 }
 
 
@@ -355,21 +351,6 @@ def _resume(connection: ServerConnection, frame: Frame, interests: frozenset[Int
 
     matcher = SubscriptionClass[Any](interests, access)
     connection.subscribe(interests, replay=Replay(start, server.log.end, matcher, history=True, closing=sent))
-
-
-def _is_ahead(connection: ServerConnection, frame: Frame) -> bool:
-    """Whether the client has seen more than this server; it is never shown an older state.
-
-    The epoch may be a later one than that of the data: a proxy learns the table of its master before the changes.
-    """
-    server = connection.server
-    if frame.uen <= server.position.uen:
-        return False
-    first_uens = [epoch.first_uen for epoch in server.epochs]
-    for epoch, next_first in zip(server.epochs, [*first_uens[1:], math.inf], strict=False):
-        if epoch.epoch == frame.epoch:
-            return frame.uen < next_first
-    return False
 
 
 def _registered(frame: Frame, position: Position) -> bytes:

@@ -28,6 +28,7 @@ from csproxy.core.subscriptions import SubscriptionIndex
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.administration import Administration, NoAdministration
 from csproxy.transport.channel import Channel
+from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.history import HistoryLog, NoHistory
 from csproxy.transport.leaving import leave_tasks
@@ -36,6 +37,7 @@ from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.turns import call_soon, now, start_soon
+from csproxy.transport.verification import NoVerifier, Verifier
 from csproxy.transport.wire.notifications import encode_notification
 from csproxy.transport.wire.writes import (
     ApplyTransaction,
@@ -183,6 +185,10 @@ class ConfigurationServer:
         self.administration: Administration = NoAdministration()
         """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.history: HistoryLog = NoHistory()
+        self.upstream_position: SharedQuestion | None = None
+        """Where the master stands, for consistent reads at a proxy; None at a master, which knows."""
+        self.verifier: Verifier = NoVerifier()
+        """Compares the data with where it comes from; whoever composes the server sets it."""
         self.load_control = LoadControl(clock)
         self.bulk_readers = BulkReaders(clock)
         self.clock = clock
@@ -306,6 +312,7 @@ class ConfigurationServer:
     def set_epochs(self, epochs: Sequence[Epoch]) -> None:
         """The same history goes on under this epoch table."""
         self.replica.epochs = list(epochs)
+        self._tell_waiters()
 
     def extend_history(self, transactions: Sequence[Sequence[Change]]) -> None:
         """Log changes that the data set contains already."""
@@ -371,14 +378,28 @@ class ConfigurationServer:
         return 0.5 + 1.5 * self._random()
 
     def has_reached(self, position: Position) -> bool:
-        """Whether the data set contains everything up to ``position`` of this history."""
-        own = self.position
-        if position.uen > own.uen:
-            return False
-        return position.epoch == own.epoch or any(epoch.epoch == position.epoch for epoch in self.epochs)
+        """Whether the data set contains everything up to ``position``, which may lie in the future.
+
+        An epoch that is not known may be one that has just begun: a proxy hears of it later than others. The
+        master itself knows all. Raises `ServerError` HISTORY_LOG_EXPIRED for a position of another history:
+        a successor of its epoch began before it, or the epoch is none of this master's.
+        """
+        epochs = self.epochs
+        for index, epoch in enumerate(epochs):
+            if epoch.epoch == position.epoch:
+                if index + 1 < len(epochs) and position.uen >= epochs[index + 1].first_uen:
+                    following = epochs[index + 1]
+                    raise _other_history(position, f"epoch {following.epoch} took over at UEN {following.first_uen}")
+                return position.uen <= self.position.uen
+        if self.role == "master" and self.replica.complete:
+            raise _other_history(position, "its epoch is not known to this master")
+        return False
 
     async def wait_until_reached(self, position: Position) -> None:
-        """Wait at most ``reach_timeout_s`` for `has_reached`; raises a retryable `ServerError` after that."""
+        """Wait at most ``reach_timeout_s`` for `has_reached`, which may raise.
+
+        After that raises a retryable `ServerError` that names both positions.
+        """
         with anyio.move_on_after(self.settings.reach_timeout_s):
             while not self.has_reached(position):
                 if self._advanced is None:
@@ -477,6 +498,13 @@ def _older(connections: dict[ServerConnection, None], before_s: float) -> Iterat
         if connection.opened_s > before_s:
             return
         yield connection
+
+
+def _other_history(position: Position, why: str) -> ServerError:
+    return ServerError.from_code(
+        ErrorCode.HISTORY_LOG_EXPIRED,
+        f"UEN {position.uen} of epoch {position.epoch} belongs to another history: {why}; read everything anew",
+    )
 
 
 async def _guarded(name: str, task: Callable[..., Any], args: tuple[object, ...]) -> None:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import msgspec
 
 from csproxy.core import codec
@@ -65,6 +66,7 @@ class ServerConnection:
         "_out",
         "_out_bytes",
         "_pumps",
+        "_reaching",
         "_replays",
         "_waiting",
         "channel",
@@ -100,6 +102,7 @@ class ServerConnection:
         self._has_lagged = False
         self._is_blocked = False
         self._waiting = 0
+        self._reaching: anyio.CancelScope | None = None
         self._out: list[bytes] | None = None
         self._out_bytes = 0
         self._pumps: list[Iterator[bytes]] = []
@@ -133,6 +136,8 @@ class ServerConnection:
         self._replays.clear()
         self._backlog.clear()
         self.snapshots.clear()
+        if self._reaching is not None:
+            self._reaching.cancel()
         self.leave_class()
         self.server.connection_closed(self, error)
 
@@ -253,13 +258,23 @@ class ServerConnection:
             if not self.is_closed:
                 self.receive(b"")
 
-    def handle_when_reached(self, frame: Frame, handler: Handler) -> None:
-        """Handle a request as soon as the server has reached the position in its header, within a bounded time."""
+    def is_behind(self, frame: Frame, handler: Handler) -> bool:
+        """Whether the server has not reached the position in the header of a request.
+
+        The request is then handled by ``handler`` as soon as it has, within a bounded time, else refused. Raises
+        `ServerError` for a position of another history.
+        """
+        if not (frame.uen or frame.epoch) or self.server.has_reached(Position(frame.epoch, frame.uen)):
+            return False
         self.wait_for(frame, self._handle_when_reached, frame, handler)
+        return True
 
     async def _handle_when_reached(self, frame: Frame, handler: Handler) -> None:
-        await self.server.wait_until_reached(Position(frame.epoch, frame.uen))
-        handler(self, frame)
+        with anyio.CancelScope() as self._reaching:
+            await self.server.wait_until_reached(Position(frame.epoch, frame.uen))
+        self._reaching = None
+        if not self.is_closed:
+            handler(self, frame)
 
     def disconnect(self, code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> None:
         """Tell the client why, and close; further calls do nothing.

@@ -11,6 +11,7 @@ import logging
 import random as random_module
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ from csproxy.transport.channel import Connector
 from csproxy.transport.connection import Connection
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.upstream_checks import check_redundancy, check_release, check_role, read_application, register
+from csproxy.transport.upstream_digests import DigestStatistics, DigestWatch
 from csproxy.transport.upstream_link import MasterLink, UpstreamLimits, watch_silence
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
@@ -55,6 +57,7 @@ PASSES_WITHIN_S: Final = 60.0
 A proxy whose machine lost power finds its own session still connected. The master notices within 30 s
 (`csproxy.transport.sockets.notice_dead_peers`); twice as long, and somebody else uses the name.
 """
+_POSITION_TIMEOUT_S = 3.0
 _HAS_DATA = frozenset({State.LIVE, State.WAITING, State.LOADING})
 """With a copy at hand: it is current, or serves until the new data set is complete."""
 
@@ -81,6 +84,7 @@ class UpstreamStatistics:
     changes: int
     live_since_s: float | None
     last_error: str
+    digests: DigestStatistics
 
 
 class UpstreamSource:
@@ -126,6 +130,8 @@ class UpstreamSource:
         self._limits = limits or UpstreamLimits()
         self._release = release
         self._clock = clock
+        self.digests = DigestWatch(sink, self._limits, clock=clock)
+        """Compares the data with the master's."""
         self._link: MasterLink | None = None
         self._ended_links = _Totals()
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -231,6 +237,7 @@ class UpstreamSource:
             changes=totals.changes + (link.changes if link else 0),
             live_since_s=self._live_since_s,
             last_error=self._last_error,
+            digests=self.digests.statistics,
         )
 
     async def request(
@@ -248,6 +255,11 @@ class UpstreamSource:
                 retry_after_s=_AWAY_RETRY_S,
             )
         return await self._link.connection.request(message, payload, timeout_s=timeout_s)
+
+    async def master_position(self) -> Position:
+        """Where the master stands now. Raises as `request`."""
+        frame = await self.request(MessageId.PING, timeout_s=_POSITION_TIMEOUT_S)
+        return Position(frame.epoch, frame.uen)
 
     # the task
 
@@ -307,14 +319,14 @@ class UpstreamSource:
 
             tasks.start_soon(watch)
             try:
-                outcome = await self._follow(connection)
+                outcome = await self._follow(connection, tasks)
             except CsproxyError as e:
                 # a request that waited was told only that the connection ended; the reason stands there
                 outcome = (isinstance(e, ConnectionLostError) and connection.error) or e
             tasks.cancel_scope.cancel()
         return outcome
 
-    async def _follow(self, connection: Connection) -> CsproxyError:
+    async def _follow(self, connection: Connection, tasks: anyio.abc.TaskGroup) -> CsproxyError:
         link = MasterLink(connection, self._sink, self._limits)
         registered = await register(
             connection,
@@ -334,7 +346,9 @@ class UpstreamSource:
         self._link = link
         self._ended_links.connects += 1
         log.info("connected to the master %s", connection.peer, extra={"event": 4503})
+        resumes = self._ended_links.resumes
         await self._catch_up(link, [Epoch(*row) for row in registered.epochs])
+        tasks.start_soon(partial(self.digests.run, link, at_once=self._ended_links.resumes > resumes))
         return await connection.wait_closed()
 
     async def _catch_up(self, link: MasterLink, epochs: Sequence[Epoch]) -> None:

@@ -35,8 +35,9 @@ class UpstreamLimits(NamedTuple):
     load slot back after 600 s by default ([system] proxy-load-timeout). ``silence_s`` without a
     byte makes the proxy ask (PING); nothing within the same time again, and the master counts as
     lost. ``refused_retry_s`` is the least time before a refusal is tried again. ``kept_back_bytes``
-    bounds the changes that arrive during a load; more of them end the attempt. ``copy_wait_s`` is how
-    long a proxy that has a copy on disk waits for its first attempt before it serves from the copy.
+    bounds the changes that arrive during a load; more of them end the attempt. ``compare_s`` lies
+    between two comparisons of the data with the master's. ``copy_wait_s`` is how long a proxy that has a
+    copy on disk waits for its first attempt before it serves from the copy.
     """
 
     connect_s: float = 10.0
@@ -46,6 +47,7 @@ class UpstreamLimits(NamedTuple):
     refused_retry_s: float = 15.0
     kept_back_bytes: int = 64 * 1024 * 1024
     copy_wait_s: float = 3.0
+    compare_s: float = 60.0
 
 
 class MasterLink:
@@ -64,6 +66,8 @@ class MasterLink:
         self._stream: ChangeStream | None = None
         self._kept_back: list[Change | Position] | None = None
         self._kept_back_bytes = 0
+        self._held_uen = -1
+        self._arrived: anyio.Event | None = None
         connection.on_change = self._receive
         connection.on_mark = self._receive
 
@@ -106,6 +110,47 @@ class MasterLink:
         await self.connection.request(MessageId.LOAD_END, handle, timeout_s=self._limits.answer_s)
         return None
 
+    # standing still, for a look at the data
+
+    @property
+    def uen(self) -> int:
+        """Where the stream stands: the end of the last whole transaction."""
+        return -1 if self._stream is None else self._stream.position.uen
+
+    def hold_after(self, uen: int) -> None:
+        """Publish nothing that comes after ``uen``, the end of a transaction, until `go_on`.
+
+        Called in the receive call of an answer at ``uen``, it is in time: later changes come later.
+        """
+        self._held_uen = uen
+        self._kept_back, self._kept_back_bytes = [], 0
+
+    async def stands(self, *, timeout_s: float) -> bool:
+        """Wait until everything up to where the stream is held has been published.
+
+        False when it had gone further before. Raises `TimedOutError` when the changes do not come.
+        """
+        while self.uen < self._held_uen:
+            arrived = self._arrived = anyio.Event()
+            with anyio.move_on_after(timeout_s):
+                await arrived.wait()
+            if not arrived.is_set():
+                raise TimedOutError(
+                    f"{self.connection.peer} stands at UEN {self._held_uen} and did not send the changes "
+                    f"after UEN {self.uen} within {timeout_s:g} s"
+                )
+        return self.uen == self._held_uen
+
+    def go_on(self) -> None:
+        """Publish what was held back, and what comes. Without effect on a connection that has ended."""
+        kept_back, self._kept_back, self._held_uen = self._kept_back or [], None, -1
+        if self.connection.error is None:
+            try:
+                for item in kept_back:
+                    self._receive(item)
+            except CsproxyError as e:
+                self.connection.abort(e)
+
     async def pause(self, seconds: float) -> None:
         """Wait, but not on a connection that has ended: raises why it did."""
         with anyio.move_on_after(seconds):
@@ -121,7 +166,7 @@ class MasterLink:
 
     def _receive(self, item: Change | Position) -> None:
         """A change or a mark arrived. What is raised here ends the connection."""
-        if self._kept_back is not None:
+        if self._kept_back is not None and _uen(item) > self._held_uen:
             self._keep_back(item)
             return
         if self._stream is None:
@@ -134,6 +179,8 @@ class MasterLink:
             self._sink.publish(transaction)
             self.transactions += 1
             self.changes += len(transaction)
+            if self._arrived is not None and self.uen >= self._held_uen:
+                self._arrived.set()
 
     def _keep_back(self, item: Change | Position) -> None:
         assert self._kept_back is not None
@@ -144,6 +191,10 @@ class MasterLink:
                 raise ConnectionLostError(
                     f"more than {self._limits.kept_back_bytes} bytes of changes arrived during one load: it starts anew"
                 )
+
+
+def _uen(item: Change | Position) -> int:
+    return item.position.uen if isinstance(item, Change) else item.uen
 
 
 def _closed_by_mark(transaction: list[Change] | None) -> list[Change] | None:

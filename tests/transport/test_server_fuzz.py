@@ -27,6 +27,7 @@ WRITES = {
     MessageId.AUTHENTICATE,
     MessageId.CHANGE_PASSWORD,
     MessageId.READ_HISTORY,
+    MessageId.VERIFY,
     MessageId.READ_PERMISSIONS,
     MessageId.UPDATE_PERMISSIONS,
     MessageId.READ_OBJECT_PERMISSIONS,

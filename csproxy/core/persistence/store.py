@@ -14,7 +14,7 @@ Everything is synchronous. Methods may be called from any thread, but only from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -180,7 +180,7 @@ class Store:
             self._kept_bytes = _kept_bytes(connection)
         return self._head
 
-    def load(self) -> Iterator[LoadPart]:
+    def load(self) -> Generator[LoadPart, None, None]:
         """Every object, by type and DBID, in parts of at most `PART_ROWS`; one consistent state."""
         c = tables.objects.c
         query = select(c.type, c.dbid, c.folder, c.body).order_by(c.type, c.dbid)

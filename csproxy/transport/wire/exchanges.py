@@ -50,6 +50,7 @@ ANSWERS: Final[Mapping[int, frozenset[int]]] = {
     _M.OPEN_SNAPSHOT: frozenset({_M.SNAPSHOT_OPENED}),
     _M.CLOSE_SNAPSHOT: frozenset({_M.SNAPSHOT_CLOSED}),
     _M.READ_DIGEST: frozenset({_M.DIGEST}),
+    _M.VERIFY: frozenset({_M.VERIFIED}),
     _M.READ_STATUS: frozenset({_M.STATUS}),
     _M.WRITE_OUTCOME: frozenset({_M.WRITE_OUTCOME_READ}),
     _M.APPLY_TRANSACTION: frozenset({_M.TRANSACTION_APPLIED}),

@@ -18,7 +18,16 @@ import msgspec
 
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated
 from csproxy.errors import ErrorCode, RemoteProtocolError
-from csproxy.transport.wire import administration, history, reads, registration, replication, subscriptions, writes
+from csproxy.transport.wire import (
+    administration,
+    history,
+    reads,
+    registration,
+    replication,
+    subscriptions,
+    verification,
+    writes,
+)
 from csproxy.transport.wire.payload import Disconnected, Empty, Error
 
 __all__ = ["PAYLOADS", "PROTOCOL_VERSIONS", "MessageId", "decode_payload"]
@@ -121,6 +130,8 @@ class MessageId(IntEnum):
     CREDENTIALS_CHANGED = 1032
     READ_HISTORY = 1033
     HISTORY_RECORDS = 1034
+    VERIFY = 1040
+    VERIFIED = 1041
 
 
 PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
@@ -193,6 +204,8 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.SNAPSHOT_CLOSED: Empty,
     MessageId.READ_DIGEST: replication.ReadDigest,
     MessageId.DIGEST: replication.Digest,
+    MessageId.VERIFY: verification.Verify,
+    MessageId.VERIFIED: verification.Verified,
     MessageId.READ_STATUS: Empty,
     MessageId.STATUS: reads.Status,
     MessageId.APPLY_TRANSACTION: writes.ApplyTransaction,

@@ -75,6 +75,7 @@ def decode_change(frame: Frame) -> Change:
                 user=updated.user,
                 application=updated.application,
                 time_ms=updated.time_ms,
+                correction=updated.correction,
             )
         if action is Action.CREATED:
             created = _CREATED.decode(frame.payload)
@@ -91,6 +92,7 @@ def decode_change(frame: Frame) -> Change:
                 user=created.user,
                 application=created.application,
                 time_ms=created.time_ms,
+                correction=created.correction,
             )
         deleted = _DELETED.decode(frame.payload)
         return Change(
@@ -104,6 +106,7 @@ def decode_change(frame: Frame) -> Change:
             user=deleted.user,
             application=deleted.application,
             time_ms=deleted.time_ms,
+            correction=deleted.correction,
         )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise RemoteProtocolError(

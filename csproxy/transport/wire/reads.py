@@ -15,11 +15,13 @@ class ReadObjects(Payload, kw_only=True):
     """10 and 28, request: the objects of a type that fit the filter (docs/reference: filter keys).
 
     ``snapshot`` is a handle of OpenSnapshot or LoadBegin: the answer is then as of its position.
+    ``consistent``: not older than the master's data is when the request comes (10 only).
     """
 
     type: int
     filter: dict[str, Any] = msgspec.field(default_factory=dict)
     snapshot: int = 0
+    consistent: bool = False
 
 
 class ObjectsRead(Payload, kw_only=True):

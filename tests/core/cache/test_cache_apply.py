@@ -191,3 +191,26 @@ def test_composed_folders_are_stored_without_their_members() -> None:
     cache.apply([change(Action.CREATED, FOLDER, 8, object=composed)])
     assert cache.stored(FOLDER, 8) == {"DBID": 8, "name": "g"}
     assert cache.members_of(8) == []
+
+
+def test_a_correction_holds_whatever_was_there() -> None:
+    cache = world()
+    right = codec.encode({"DBID": 1, "userName": "right"})
+    new = codec.encode({"DBID": 5, "userName": "x"})
+    cache.apply(
+        [
+            change(Action.CREATED, PERSON, 1, 1, object=right, folder=0, correction=True),
+            change(Action.UPDATED, PERSON, 5, 1, object=new, folder=6, correction=True),
+            change(Action.DELETED, PERSON, 2, 1, correction=True),
+            change(Action.DELETED, PERSON, 77, 1, correction=True),
+        ]
+    )
+    assert list(cache.dbids(PERSON)) == [1, 5]
+    assert (cache.get(PERSON, 1), cache.get(PERSON, 5)) == (right, new)
+    assert (cache.folder_of(PERSON, 1), cache.folder_of(PERSON, 5)) == (6, 6)
+
+
+def test_a_correction_says_what_the_object_is() -> None:
+    with pytest.raises(ModelError, match="without saying what it is") as caught:
+        world().apply([change(Action.UPDATED, PERSON, 1, 2, delta={"userName": "y"}, correction=True)])
+    assert caught.value.code is ErrorCode.INCOMPLETE_OBJECT_DATA

@@ -81,3 +81,26 @@ def test_an_unknown_type_has_no_digest() -> None:
         with pytest.raises(ModelError) as refused:
             ask(99)
         assert refused.value.code is ErrorCode.UNSUPPORTED_OBJECT
+
+
+def test_a_forgotten_digest_is_computed_from_the_objects() -> None:
+    cache = people(3)
+    before = cache.digest(PERSON)
+    cache._tables[PERSON].segments()[0].objects[0] = person(1, "rotten")
+    assert cache.digest(PERSON) == before
+    cache.forget_digest(PERSON)
+    assert cache.digest(PERSON) != before
+    cache.forget_digest(FOLDER)
+    assert cache.digest(FOLDER) == "0" * 32
+
+
+def test_a_digest_forgotten_between_two_steps_is_right_in_the_end() -> None:
+    cache = people(5000)
+    steps = cache.digest_steps(PERSON)
+    next(steps)
+    cache.forget_digest(PERSON)
+    cache.apply([deleted(PERSON, 17)])
+    assert len(list(steps)) <= 6
+    digest = cache.digest(PERSON)
+    cache.forget_digest(PERSON)
+    assert cache.digest(PERSON) == digest

@@ -13,7 +13,17 @@ from csproxy.core.loading import CacheBuilder, Difference
 from csproxy.core.model import SCHEMA
 from csproxy.errors import ErrorCode, LocalProtocolError, ModelError
 from tests.core.cache.test_cache_filters import random_world
-from tests.core.cache.world import FOLDER, PERSON, World, cache_of, collect, created, deleted
+from tests.core.cache.world import (
+    APPLICATION,
+    FOLDER,
+    PERSON,
+    World,
+    cache_of,
+    collect,
+    created,
+    deleted,
+    updated,
+)
 
 
 def person(dbid: int, name: str = "") -> bytes:
@@ -177,3 +187,55 @@ def test_a_loaded_cache_equals_one_that_was_built_by_changes() -> None:
 
 def test_a_world_without_objects_is_a_cache_without_objects() -> None:
     assert World().cache().counts() == {}
+
+
+def test_some_types_are_built_anew_and_the_others_taken_over_uncopied() -> None:
+    before = cache_of(
+        (PERSON, {"DBID": 1, "userName": "wrong"}, 5),
+        (PERSON, {"DBID": 2, "userName": "surplus"}, 5),
+        (APPLICATION, {"DBID": 9, "name": "app"}, 5),
+        (FOLDER, {"DBID": 5, "name": "f"}, 6),
+        (FOLDER, {"DBID": 6, "name": "g"}),
+    )
+    view = before.view()
+    wrong, table = before.get(PERSON, 1), before._tables[APPLICATION]
+    builder = CacheBuilder(before, types=[PERSON])
+    builder.add(PERSON, [person(1, "right"), person(3, "missing")], [5, 6])
+    after = builder.finish(Position(1, 1))
+    assert [(found.action, found.dbid) for found in builder.difference()] == [
+        (Action.DELETED, 2),
+        (Action.CREATED, 3),
+        (Action.UPDATED, 1),
+    ]
+    assert after._tables[APPLICATION] is table
+    assert after.find(PERSON, userName="right") == 1
+    assert after.find(APPLICATION, name="app") == 9
+    assert after.members_of(5) == [(PERSON, 1), (APPLICATION, 9)]
+    assert after.members_of(6) == [(PERSON, 3), (FOLDER, 5)]
+    after.apply([deleted(APPLICATION, 9), created(PERSON, {"DBID": 7}, folder=5)])
+    assert after.members_of(5) == [(PERSON, 1), (PERSON, 7)]
+    assert (view.get(PERSON, 1), view.get(APPLICATION, 9)) == (wrong, codec.encode({"DBID": 9, "name": "app"}))
+
+
+def test_views_of_the_previous_data_set_stay_as_they_are() -> None:
+    before = cache_of((APPLICATION, {"DBID": 9, "name": "app"}))
+    for uen in range(2, 6):
+        before.view()
+        before.apply([updated(APPLICATION, 9, {"name": f"app {uen}"}, uen=uen)])
+    view = before.view()
+    cache = before
+    for uen in range(6, 12):
+        cache = CacheBuilder(cache, types=[PERSON]).finish(cache.position)
+        cache.apply([updated(APPLICATION, 9, {"name": f"app {uen}"}, uen=uen)])
+        cache.view()
+    assert codec.decode_map(view.get(APPLICATION, 9) or b"")["name"] == "app 5"
+
+
+def test_some_types_stand_only_where_the_others_do() -> None:
+    builder = CacheBuilder(cache_of(), types=[PERSON])
+    with pytest.raises(LocalProtocolError, match="builds the types"):
+        builder.add(FOLDER, [], [])
+    with pytest.raises(LocalProtocolError, match="do not fit"):
+        builder.finish(Position(1, 2))
+    with pytest.raises(LocalProtocolError, match="do not fit None"):
+        CacheBuilder(types=[PERSON]).finish(Position(1, 2))

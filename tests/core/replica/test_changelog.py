@@ -182,3 +182,36 @@ def test_statistics_of_an_empty_log_give_the_floor() -> None:
     log.begin(Position(9, 40))
     assert log.statistics() == (0, 0, 40, 40, 0)
     assert "after UEN 40" in repr(log)
+
+
+def correction(uen: int, *, last: bool = True) -> LogRecord:
+    return LogRecord(Position(9, uen), 3, 1, (1,), 0, 0, b"x" * 100, last, 0.0, True)
+
+
+def test_a_correction_counts_as_later_than_its_own_position() -> None:
+    log = filled(20, 24)
+    log.append([correction(24, last=False), correction(24)], now_s=0.0)
+    log.append([record(25)], now_s=0.0)
+    assert log.locate(Position(9, 24), epochs=EPOCHS) == 5
+    assert log.locate(Position(9, 23), epochs=EPOCHS) == 4
+    assert log.locate(Position(9, 25), epochs=EPOCHS) == 8
+
+
+def test_a_correction_of_the_very_first_position_is_found() -> None:
+    log = ChangeLog()
+    log.begin(Position(9, 19))
+    log.append([correction(19)], now_s=0.0)
+    assert log.locate(Position(9, 19), epochs=EPOCHS) == 0
+
+
+def test_who_may_have_missed_a_correction_that_is_no_longer_kept_cannot_resume() -> None:
+    log = ChangeLog(limits=WindowLimits(min_changes=1, min_age_s=0.0, max_bytes=250))
+    log.begin(Position(9, 20))
+    log.append([record(21)], now_s=0.0)
+    log.append([correction(21)], now_s=0.0)
+    log.append([record(22), record(23)], now_s=0.0)
+    assert log.floor == Position(9, 21)
+    assert "starts after UEN 21" in expired(log, Position(9, 21))
+    assert log.locate(Position(9, 22), epochs=EPOCHS) == 3
+    log.begin(Position(9, 30))
+    assert log.locate(Position(9, 30), epochs=EPOCHS) == log.end

@@ -187,3 +187,40 @@ def test_no_history_leaves_the_log_as_it_is() -> None:
     loaded(target, [], Position(EPOCH, 3))
     target.extend_history([])
     assert target.log.floor == Position(EPOCH, 3)
+
+
+def test_data_put_right_at_a_position_that_was_reached_is_a_correction() -> None:
+    target = replica()
+    loaded(target, [skill(1), skill(2), skill(3)], Position(EPOCH, 0))
+    target.publish([created(1, skill(4))])
+    builder = CacheBuilder(target.cache, types=[SKILL])
+    items = [skill(2, name="right"), skill(3), skill(4), skill(5)]
+    builder.add(SKILL, [stored(item) for item in items], [0] * 4)
+    records, continued = target.replace(builder, target.position, target.epochs)
+    assert continued
+    assert [(record.correction, record.position.uen, record.last) for record in records] == [
+        (True, 1, False),
+        (True, 1, False),
+        (True, 1, True),
+    ]
+    found = dict(differences(records))
+    assert found[Action.DELETED] == {"type": SKILL, "dbid": 1, "former": skill(1), "correction": True}
+    assert found[Action.CREATED] == {"type": SKILL, "object": skill(5), "correction": True}
+    assert found[Action.UPDATED] == {
+        "type": SKILL,
+        "dbid": 2,
+        "object": skill(2, name="right"),
+        "correction": True,
+    }
+    assert target.log.locate(Position(EPOCH, 1), epochs=EPOCHS) == 1
+    assert target.log.locate(Position(EPOCH, 0), epochs=EPOCHS) == 0
+
+
+def test_a_history_that_begins_with_a_correction_reaches_back_to_its_position_only() -> None:
+    target = replica()
+    loaded(target, [skill(1), skill(2)], Position(EPOCH, 4))
+    correction = msgspec.structs.replace(created(3, skill(1)), correction=True)
+    target.extend_history([[correction], [created(4, skill(2))]])
+    assert target.log.locate(Position(EPOCH, 3), epochs=EPOCHS) == 0
+    with pytest.raises(ModelError, match="starts after UEN 3"):
+        target.log.locate(Position(EPOCH, 2), epochs=EPOCHS)

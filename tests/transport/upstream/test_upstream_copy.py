@@ -36,7 +36,7 @@ from csproxy.core.persistence.copy_format import Kind, Record, encode_time
 from csproxy.core.persistence.copy_reading import CopyPaths
 from csproxy.core.persistence.copy_writing import CopyLock
 from csproxy.core.replication import State
-from csproxy.errors import ConfigurationError, HistoryExpiredError, RetryableError, TimedOutError
+from csproxy.errors import ConfigurationError, HistoryExpiredError, RetryableError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.client import ConfigClient
@@ -515,7 +515,7 @@ def test_a_client_that_is_ahead_of_the_copy_is_told_to_wait_and_not_shown_an_old
         ahead = site.master.create_skills(0, 1)[-1].position
         site.leave()
         async with site.proxy() as proxy, site.client() as client:
-            with pytest.raises(TimedOutError):
+            with pytest.raises(RetryableError, match="has not reached UEN 101"):
                 async with client.subscribe(CfgSkill, since=ahead):
                     raise AssertionError("the proxy does not know what comes after that")
             site.come_back()

@@ -16,6 +16,7 @@ from csproxy.transport.wire.exchanges import ANSWERS, IMPLEMENTED_REQUESTS, PART
 from csproxy.transport.wire.frames import MAGIC
 from csproxy.transport.wire.messages import PAYLOADS, MessageId
 from csproxy.transport.wire.subscriptions import Subscription
+from csproxy.transport.wire.verification import VerifiedType
 from csproxy.transport.wire.writes import AppliedChange
 
 DOCUMENT = (ROOT / "docs" / "protocol.md").read_text("utf-8")
@@ -34,6 +35,7 @@ TYPES = {
     "list of AppliedChange": list[AppliedChange],
     "list of AccessEntry": list[AccessEntry],
     "list of LocaleSet": list[LocaleSet],
+    "list of VerifiedType": list[VerifiedType],
     "list of text": list[str],
     "map text → text": dict[str, str],
     "map int → int": dict[int, int],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import anyio
 import msgspec
 
 from csproxy.auth.internal import InternalAuthenticator
@@ -33,7 +34,9 @@ from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
 from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
 from csproxy.transport.administration import UpstreamAdministration
+from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.database_check import DatabaseVerifier
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener, ListenPort
@@ -109,6 +112,7 @@ class Daemon:
                 server.administration = await MasterAdministration.open(database, lambda: server.cache)
                 server.writer = SerializedWriter(database, server.load_control)
                 self._apply_load_control()
+                server.verifier = DatabaseVerifier(database, server)
                 server.authenticator = _EmptyPasswordRule(
                     InternalAuthenticator(lambda: server.cache, database.credentials), self._options
                 )
@@ -132,6 +136,8 @@ class Daemon:
                 self._keep_history(server, history)
                 self._apply_delay_reload()
                 server.administration = UpstreamAdministration(source)
+                server.upstream_position = SharedQuestion(source.master_position)
+                server.verifier = source.digests
                 server.writer = ReadOnlyWriter(_READ_ONLY.format(master=master))
                 server.authenticator = _EmptyPasswordRule(UpstreamAuthenticator(source, server), self._options)
                 # nothing listens before there is a complete state to serve
@@ -195,6 +201,10 @@ class Daemon:
                 "loads": now.loads,
                 "resumes": now.resumes,
                 "last_error": now.last_error,
+                "digest_checks": now.digests.checks,
+                "digest_differences": now.digests.differences,
+                "digest_healed": now.digests.healed,
+                "digest_last_check_s": _age_s(now.digests.last_s),
             },
         }
 
@@ -273,6 +283,11 @@ class Daemon:
         value = self._options.get(section, name)
         assert isinstance(value, int)
         return value
+
+
+def _age_s(time_s: float | None) -> float | None:
+    """Seconds since a time of the event loop's clock."""
+    return None if time_s is None else round(anyio.current_time() - time_s, 1)
 
 
 def _random_epoch() -> int:

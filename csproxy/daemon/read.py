@@ -41,7 +41,7 @@ def run_read(arguments: argparse.Namespace) -> int:
     as_table = arguments.output == "table"
 
     async def main() -> _Found:
-        return await _read(flags, type_, filter_, as_table=as_table)
+        return await _read(flags, type_, filter_, as_table=as_table, consistent=arguments.consistent)
 
     found = run(main)
     if as_table:
@@ -88,7 +88,9 @@ def _filter_value(name: str, kind: ValueKind, text: str) -> object:
     return text
 
 
-async def _read(flags: ConnectionFlags, type_: ObjectType, filter_: dict[str, object], *, as_table: bool) -> _Found:
+async def _read(
+    flags: ConnectionFlags, type_: ObjectType, filter_: dict[str, object], *, as_table: bool, consistent: bool
+) -> _Found:
     found = _Found()
     if as_table:
         filter_ = {**filter_, "object_path": True}
@@ -101,7 +103,7 @@ async def _read(flags: ConnectionFlags, type_: ObjectType, filter_: dict[str, ob
                 found.paths.extend(read.paths)
                 report(len(found.objects), read.total)
 
-            await read_raw(connection, type_, filter_, timeout_s=flags.timeout_s, on_part=part)
+            await read_raw(connection, type_, filter_, consistent=consistent, timeout_s=flags.timeout_s, on_part=part)
         if as_table and type_.tenant_path is not None:
             tenants: list[dict[str, Any]] = []
 

@@ -64,12 +64,18 @@ async def open_session(flags: ConnectionFlags) -> AsyncIterator[tuple[Connection
 
 
 async def read_raw(
-    connection: Connection, type_: ObjectType, filter_: dict[str, object], *, timeout_s: float, on_part: Part
+    connection: Connection,
+    type_: ObjectType,
+    filter_: dict[str, object],
+    *,
+    timeout_s: float,
+    on_part: Part,
+    consistent: bool = False,
 ) -> None:
     """Read the objects that fit the filter; ``on_part`` gets each part as it arrives."""
     await connection.request(
         MessageId.READ_OBJECTS,
-        ReadObjects(type=type_.number, filter=filter_),
+        ReadObjects(type=type_.number, filter=filter_, consistent=consistent),
         timeout_s=timeout_s,
         on_part=lambda frame: on_part(_decode_part(frame.payload)),
     )

@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add_init_arguments(command("init", "init:run_init", "write a folder to start servers from", connects=False))
     _add_status(command("status", "status:run_status", "what a server says of itself"))
     _add_read(command("read", "read:run_read", "the objects of a type, as of one moment"))
+    _add_verify(command("verify", "verify:run_verify", "compare a server's data with where it comes from"))
     _add_watch(command("watch", "watch:run_watch", "changes as they happen, one JSON document per line"))
     history = command("history", "history:run_history", "who changed what and when, and who was connected")
     history.add_argument("--since", metavar="UEN", type=_number, help="begin with the changes after this UEN")
@@ -166,11 +167,19 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
 
 
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--master", metavar="HOST:PORT", help="compare with this server, here, instead of asking the server to do it"
+    )
+    parser.add_argument("--output", choices=("table", "json"), default="table", help="form of the answer (table)")
+
+
 def _add_read(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
     parser.add_argument(
         "filter", metavar="KEY=VALUE", nargs="*", help="only what fits all of them: user_name=ada, state=CFGEnabled"
     )
+    parser.add_argument("--consistent", action="store_true", help="at a proxy: as new as the master is now")
     _add_output(parser)
 
 

@@ -257,7 +257,7 @@ def _wrong_read(
     found = {_dbid(stored): stored for stored in objects}
     if len(found) != len(objects):
         yield "P14 snapshot reads", "an object came twice"
-    wrong = wrong_objects(log, request, found, position.uen)
+    wrong = wrong_objects(log, request, found, position.uen, is_load=request.snapshot in snapshots)
     if wrong:
         yield "P14 snapshot reads", wrong
     if request.filter.get("read_folder_dbid"):
@@ -267,10 +267,12 @@ def _wrong_read(
             yield "P14 snapshot reads", f"folders {folders} at UEN {position.uen}, not {expected}"
 
 
-def wrong_objects(log: MasterLog, request: ReadObjects, found: Mapping[int, bytes], uen: int) -> str:
-    """What is wrong with an answer, in words; empty if it is the truth at ``uen``."""
+def wrong_objects(
+    log: MasterLog, request: ReadObjects, found: Mapping[int, bytes], uen: int, *, is_load: bool = False
+) -> str:
+    """What is wrong with an answer, in words; empty if it is the truth at ``uen``. A load shows objects as stored."""
     kind = request.type
-    if kind == FOLDER and request.snapshot and request.filter.get("read_folder_dbid"):  # a load: as stored
+    if kind == FOLDER and is_load:
         truth = {dbid: stored for dbid in log.of_type(kind, uen) if (stored := log.at((kind, dbid), uen)) is not None}
     else:
         truth = log.of_type(kind, uen)

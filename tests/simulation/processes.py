@@ -33,7 +33,7 @@ from tests.simulation.plan import RunPlan
 
 PORT = 2020
 KEEP_ALL = KeepPolicy(max_bytes=1 << 40)
-LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, silence_s=6.0, refused_retry_s=2.0)
+LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, silence_s=6.0, refused_retry_s=2.0, compare_s=3.0)
 COPY_LIMITS = CopyLimits(block_bytes=2000, bytes_per_s=50_000, least_journal_changes=20, history_changes=30)
 MAX_DETACHED = 6
 MAX_OUTPUT_BYTES = 64 * 1024
@@ -202,6 +202,8 @@ class Proxy(Process):
         self.source: UpstreamSource | None = None
         self.loads = 0
         self.resumes = 0
+        self.comparisons = 0
+        self.differences = 0
 
     async def run(self, stop: anyio.Event) -> None:
         async with self.make_server("proxy") as server:
@@ -244,6 +246,8 @@ class Proxy(Process):
                 done = source.statistics()
                 self.loads += done.loads
                 self.resumes += done.resumes
+                self.comparisons += done.digests.checks
+                self.differences += done.digests.differences
 
 
 class WatchedSink:

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--transcript", action="store_true", help="print the whole transcript")
     parser.add_argument("--summary", action="store_true", help="print what happened, per seed")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--plant", action="store_true", help="make the proxies' data wrong in the end")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the seeds of a range")
     given = parser.parse_args(arguments)
     if os.environ.get("PYTHONHASHSEED") != "0":
@@ -38,12 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     first, _, last = (given.seeds or "").partition("-")
     seeds = [*given.seed, *(range(int(first), int(last) + 1) if given.seeds else ())]
     if given.jobs > 1:
-        return share(seeds, given.jobs)
+        return share(seeds, given.jobs, plant=given.plant)
     totals: dict[str, int] = {}
     failed: list[int] = []
     began = time.perf_counter()
     for seed in seeds:
-        report = run_seed(seed)
+        report = run_seed(seed, plant=given.plant)
         if given.summary:
             known = {"seed": seed, "digest": report.digest, "traffic": report.traffic, "faults": report.faults}
             print(json.dumps(known))
@@ -61,9 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def share(seeds: list[int], jobs: int) -> int:
+def share(seeds: list[int], jobs: int, *, plant: bool = False) -> int:
     """Run the seeds in several processes; what fails is printed by them. 1 if any failed."""
-    command = [sys.executable, "-m", "tests.simulation.run", "--json"]
+    command = [sys.executable, "-m", "tests.simulation.run", "--json", *(["--plant"] if plant else [])]
     began = time.perf_counter()
     failed: list[int] = []
     done = 0

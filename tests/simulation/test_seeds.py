@@ -33,6 +33,7 @@ LEAST = {
     "unknown writes": 1,
     "loads": 20,
     "starts from a copy": 1,
+    "comparisons": 60,
     "resumes": 5,
     "parked": 1,
     "starts": 60,
@@ -63,6 +64,13 @@ def test_no_seed_breaks_a_property(first: int) -> None:
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
     totals = totals_of(done)
     assert {name: count for name, count in totals.items() if count < LEAST.get(name, 0)} == {}
+
+
+@pytest.mark.slow
+def test_differences_that_are_planted_into_proxies_are_found_and_healed() -> None:
+    done = run("--seeds", "0-14", "--plant", "--json")
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
+    assert totals_of(done)["planted"] >= 15
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 from tests.simulation.actors import SimulatedClient, Subscriber, WriterClient
 from tests.simulation.faults import Faults
 from tests.simulation.plan import RunPlan
+from tests.simulation.planting import plant
 from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Master, Process, Proxy, read_database
 from tests.simulation.template import PROXIES, Template
 
@@ -51,11 +52,11 @@ class Report:
         return hashlib.sha256("\n".join([*self.transcript, *self.notes]).encode()).hexdigest()
 
 
-def run_seed(seed: int) -> Report:
-    """Run one seed to its end and judge it."""
+def run_seed(seed: int, *, plant: bool = False) -> Report:
+    """Run one seed to its end and judge it; with ``plant``, the proxies' data goes wrong in the end."""
     template = Template()
     with template.copy() as url, _Errors() as errors:
-        world = run_simulated(lambda sim: _run(sim, template, url), seed=seed, time_limit_s=2000.0)
+        world = run_simulated(lambda sim: _run(sim, template, url, plant=plant), seed=seed, time_limit_s=2000.0)
         records, epochs, objects, folders = read_database(url)
     changes = [_change(record) for record in records]
     log = MasterLog(template.objects, template.folders, changes, epochs)
@@ -63,12 +64,13 @@ def run_seed(seed: int) -> Report:
     head = changes[-1].position if changes else Position(epochs[0].epoch, 0)
     history.finals.append(Final("the database", head, objects, folders))
     violations = check(history, log)
+    violations += list(world.differences())
     violations += [Violation("internal error", "log", text) for text in errors.texts]
     return Report(seed, violations, world.traffic(log), world.faults.made, list(history.transcript()), world.notes)
 
 
-async def _run(sim: Simulation, template: Template, url: str) -> World:
-    world = World(sim, template, url)
+async def _run(sim: Simulation, template: Template, url: str, *, plant: bool) -> World:
+    world = World(sim, template, url, plant=plant)
     await world.run()
     return world
 
@@ -76,7 +78,7 @@ async def _run(sim: Simulation, template: Template, url: str) -> World:
 class World:
     """The run's components and its record."""
 
-    def __init__(self, sim: Simulation, template: Template, url: str) -> None:
+    def __init__(self, sim: Simulation, template: Template, url: str, *, plant: bool = False) -> None:
         self.sim = sim
         self.template = template
         self.rng = random.Random(f"{sim.seed} world")
@@ -100,6 +102,8 @@ class World:
         self.links: list[tuple[str, str]] = []
         self.faults = Faults(self)
         self.parkings = 0
+        self.plants = plant
+        self.planted: dict[str, int] = {}
         self._wire_numbers = itertools.count(1)
         self._url = url
         self._most: dict[str, float] = {}
@@ -124,6 +128,8 @@ class World:
                 self.is_over = True
                 self._finish()
                 work.cancel_scope.cancel()
+            if self.plants:
+                await self._plant_and_heal()
             for process in self.processes:
                 await process.stop()
             tasks.cancel_scope.cancel()
@@ -186,18 +192,34 @@ class World:
             and all(stream.position.uen == head for stream in streams)
         )
 
+    async def _plant_and_heal(self) -> None:
+        """Make the proxies' data wrong without telling anybody; two minutes later it must be right."""
+        rng = random.Random(f"{self.sim.seed} planted")
+        proxies = [process for process in self.processes if isinstance(process, Proxy)]
+        for proxy in proxies:
+            if proxy.server is not None:
+                self.planted[proxy.host] = plant(proxy.server.cache, rng)
+                self.note(f"{proxy.host}: {self.planted[proxy.host]} types made wrong")
+        await anyio.sleep(120.0)
+        for proxy in proxies:
+            self._final(proxy)
+
+    def differences(self) -> Iterator[Violation]:
+        """P12: comparisons find what was planted, and nothing else."""
+        for process in self.processes:
+            if isinstance(process, Proxy) and process.differences != self.planted.get(process.host, 0):
+                planted = self.planted.get(process.host, 0)
+                yield Violation(
+                    "P12 same", process.host, f"{process.differences} types differed, {planted} were planted"
+                )
+
     def _finish(self) -> None:
         for client in self.clients:
             client.sample()
             if isinstance(client, Subscriber) and not client.live:
                 self.note(f"{client.name} follows nothing at the end")
         for process in self.processes:
-            if process.server is not None:
-                cache = process.server.cache
-                keys = [(kind, dbid) for kind in SCHEMA.types for dbid in cache.dbids(kind)]
-                objects = {key: cache.get(*key) or b"" for key in keys}
-                folders = {key: cache.folder_of(*key) for key in keys}
-                self.history.finals.append(Final(process.host, process.server.position, objects, folders))
+            self._final(process)
             for failure in process.failures:
                 self.note(f"{process.host} failed: {failure}")
         frame = 2 * self.plan.filler_bytes + 1_000
@@ -206,6 +228,15 @@ class World:
         self._bound("bytes waiting for one client", 3 * HIGH_WATER_BYTES + MAX_OUTPUT_BYTES + 60 * frame)
         limits = self.plan.history
         self._bound("bytes of a change log", limits.max_bytes + (limits.min_changes + 200) * frame)
+
+    def _final(self, process: Process) -> None:
+        """What the process holds now."""
+        if process.server is not None:
+            cache = process.server.cache
+            keys = [(kind, dbid) for kind in SCHEMA.types for dbid in cache.dbids(kind)]
+            objects = {key: cache.get(*key) or b"" for key in keys}
+            folders = {key: cache.folder_of(*key) for key in keys}
+            self.history.finals.append(Final(process.host, process.server.position, objects, folders))
 
     def _bound(self, name: str, limit: float) -> None:
         self.history.bounds.append(Bound(name, self._most.get(name, 0.0), limit))
@@ -279,6 +310,8 @@ class World:
             "loads": sum(proxy.loads for proxy in proxies),
             "resumes": sum(proxy.resumes for proxy in proxies),
             "reloads": len(history.reloads),
+            "comparisons": sum(proxy.comparisons for proxy in proxies),
+            "planted": sum(self.planted.values()),
             "parked": self.parkings,
             "starts from a copy": sum(proxy.starts_from_copy for proxy in proxies),
             "starts": sum(process.starts for process in self.processes),

@@ -46,11 +46,12 @@ class Member(Protocol):
 
 
 class FanOutStatistics(NamedTuple):
-    """Counts since the start, and what waits now (writes not yet made)."""
+    """Counts since the start (``parked``: how often a member was), and what waits now (writes not yet made)."""
 
     writes: int
     bytes: int
     waiting: int
+    parked: int
 
 
 class _Job:
@@ -92,6 +93,7 @@ class FanOut:
         self._scheduled = False
         self._writes = 0
         self._bytes = 0
+        self._parked = 0
 
     @property
     def floor(self) -> int:
@@ -131,7 +133,7 @@ class FanOut:
     def statistics(self) -> FanOutStatistics:
         """Writes and bytes so far, and writes that wait for a later turn."""
         waiting = sum(len(job.members) - job.index for job in self._jobs)
-        return FanOutStatistics(self._writes, self._bytes, waiting)
+        return FanOutStatistics(self._writes, self._bytes, waiting, self._parked)
 
     def _collect(self, cls: SubscriptionClass[Member], frame: bytes, ordinal: int) -> None:
         if not cls.pending:
@@ -200,6 +202,7 @@ class FanOut:
                 channel.write(data)
                 written += 1
                 if channel.pending_bytes > HIGH_WATER_BYTES:
+                    self._parked += 1
                     member.park(end)
             elif member.next_ordinal < end:
                 # Became live in the middle of this stretch: the log knows which frames are missing.

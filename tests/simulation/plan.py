@@ -34,6 +34,7 @@ class RunPlan:
     ping_interval_s: float
     clients_per_turn: int
     local_copies: bool
+    high_water_bytes: int
 
     @staticmethod
     def draw(rng: random.Random, *, local_copies: bool) -> RunPlan:
@@ -60,5 +61,6 @@ class RunPlan:
             commit_errors=rng.choice([0.0, 0.0, 0.05]),
             ping_interval_s=rng.choice([2.0, 6.0]),
             clients_per_turn=rng.choice([1, 128]),
+            high_water_bytes=rng.choice([4 * 1024, 64 * 1024]),
             local_copies=local_copies,
         )

@@ -51,6 +51,7 @@ class Process:
         self.rng = random.Random(f"{sim.seed} {host}")
         self.server: ConfigurationServer | None = None
         self.starts = 0
+        self.parked = 0
         self.failures: list[str] = []
         self._tasks = tasks
         self._stop = anyio.Event()
@@ -99,6 +100,8 @@ class Process:
             causes = e.exceptions if isinstance(e, ExceptionGroup) else [e]
             self.failures.append(f"{self.sim.now():.3f} {'; '.join(map(repr, causes))}")
         finally:
+            if self.server is not None:
+                self.parked += self.server.fan_out.statistics().parked
             self.server = None
             self._ended = None
             ended.set()

@@ -35,7 +35,7 @@ LEAST = {
     "starts from a copy": 1,
     "comparisons": 60,
     "resumes": 5,
-    "parked": 1,
+    "parked": 3,
     "starts": 60,
 }
 """What a batch must have lived through at least: a dead simulation must not pass. About a third of the usual."""

@@ -7,20 +7,24 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import anyio
 from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Change, Position
 from csproxy.core.model import SCHEMA
+from csproxy.testing import memory_channel
 from csproxy.testing.checker import MasterLog, Violation, check
 from csproxy.testing.histories import Answered, Bound, Final, History, Notified, WireHistory
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.testing.wiretap import TappedChannel
-from csproxy.transport.channel import HIGH_WATER_BYTES, Channel, Connector
+from csproxy.transport import channel, connection, fanout, server_connection
+from csproxy.transport.channel import Channel, Connector
 from csproxy.transport.wire.frames import FLAG_END, Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
@@ -101,7 +105,6 @@ class World:
         self.hosts: list[str] = []
         self.links: list[tuple[str, str]] = []
         self.faults = Faults(self)
-        self.parkings = 0
         self.plants = plant
         self.planted: dict[str, int] = {}
         self._wire_numbers = itertools.count(1)
@@ -115,6 +118,10 @@ class World:
 
     async def run(self) -> None:
         """Everything, in order."""
+        with _full_at(self.plan.high_water_bytes):
+            await self._run()
+
+    async def _run(self) -> None:
         async with self.network, anyio.create_task_group() as tasks:
             self._make_processes(tasks)
             self._make_clients()
@@ -225,7 +232,7 @@ class World:
         frame = 2 * self.plan.filler_bytes + 1_000
         self._bound("detached sessions", MAX_DETACHED)
         # beside a full channel: a piece of changes, a piece of a replay, and small answers that are made at once
-        self._bound("bytes waiting for one client", 3 * HIGH_WATER_BYTES + MAX_OUTPUT_BYTES + 60 * frame)
+        self._bound("bytes waiting for one client", 3 * self.plan.high_water_bytes + MAX_OUTPUT_BYTES + 60 * frame)
         limits = self.plan.history
         self._bound("bytes of a change log", limits.max_bytes + (limits.min_changes + 200) * frame)
 
@@ -250,7 +257,6 @@ class World:
                 if server is None:
                     continue
                 now = server.statistics()
-                self.parkings += now.congested
                 pending = max((connection.channel.pending_bytes for connection in server._connections), default=0)
                 for name, value in (
                     ("detached sessions", now.detached_sessions),
@@ -312,10 +318,20 @@ class World:
             "reloads": len(history.reloads),
             "comparisons": sum(proxy.comparisons for proxy in proxies),
             "planted": sum(self.planted.values()),
-            "parked": self.parkings,
+            "parked": sum(process.parked for process in self.processes),
             "starts from a copy": sum(proxy.starts_from_copy for proxy in proxies),
             "starts": sum(process.starts for process in self.processes),
         }
+
+
+@contextmanager
+def _full_at(high_water_bytes: int) -> Iterator[None]:
+    """Let channels count as full earlier than they do: in a short run little else is parked."""
+    with ExitStack() as stack:
+        for module in (channel, connection, fanout, memory_channel, server_connection):
+            stack.enter_context(mock.patch.object(module, "HIGH_WATER_BYTES", high_water_bytes))
+        stack.enter_context(mock.patch.object(memory_channel, "LOW_WATER_BYTES", high_water_bytes // 4))
+        yield
 
 
 def _change(record) -> Change:  # type: ignore[no-untyped-def]

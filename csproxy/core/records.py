@@ -17,6 +17,7 @@ import msgspec
 from csproxy.core.codec import array_header
 from csproxy.core.model import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.model.links import RESOURCE_TARGETS
+from csproxy.core.model.misencoded import text_error
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["PAIR_SHIFT", "TYPE_NUMBERS", "Column", "Reader", "pair_key", "reader"]
@@ -76,17 +77,20 @@ class Reader:
         try:
             return self._decode(stored)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._malformed(error) from error
+            raise self._malformed(stored, error) from error
 
     def decode_many(self, objects: Sequence[bytes]) -> list[Any]:
         """The records of many objects, in their order. ModelError as for `decode`."""
+        joined = array_header(len(objects)) + b"".join(objects)
         try:
-            return self._decode_many(array_header(len(objects)) + b"".join(objects))
+            return self._decode_many(joined)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._malformed(error) from error
+            raise self._malformed(joined, error) from error
 
-    def _malformed(self, error: Exception) -> ModelError:
+    def _malformed(self, data: bytes, error: Exception) -> ModelError:
         name = self.object_type.name
+        if isinstance(error, UnicodeDecodeError):
+            return text_error("an object cannot be decoded", data, error, object_type=self.object_type.number)
         return ModelError(
             ErrorCode.OBJECT_PACKING_ERROR,
             f"an object of type {name} cannot be decoded: {error}",

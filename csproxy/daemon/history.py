@@ -18,6 +18,7 @@ from csproxy.daemon.session import open_session, run
 from csproxy.daemon.usage import DONE
 from csproxy.transport.wire.history import HistoryRecords, ReadHistory
 from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.texts import check_texts
 
 __all__ = ["history_document", "run_history"]
 
@@ -59,6 +60,7 @@ async def _read(flags: ConnectionFlags, *, since_uen: int) -> list[Found]:
                 after = found[-1][0] if found else 0
                 request = ReadHistory(since_uen=since_uen, after=after)
                 frame = await connection.request(MessageId.READ_HISTORY, request, timeout_s=flags.timeout_s)
+                check_texts(frame)
                 page = decode_payload(HistoryRecords, frame.payload)
                 found.extend(zip(page.numbers, map(decode_record, page.records), strict=True))
                 more = page.more and bool(page.numbers)

@@ -17,9 +17,11 @@ from csproxy.daemon.usage import UsageError
 from csproxy.errors import ModelError
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
+from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient
+from csproxy.transport.wire.texts import check_texts
 
 __all__ = ["object_type", "open_session", "read_raw", "run"]
 
@@ -72,10 +74,15 @@ async def read_raw(
     on_part: Part,
     consistent: bool = False,
 ) -> None:
-    """Read the objects that fit the filter; ``on_part`` gets each part as it arrives."""
+    """Read the objects that fit the filter; ``on_part`` gets each part as it arrives, its texts checked."""
+
+    def part(frame: Frame) -> None:
+        check_texts(frame)
+        on_part(_decode_part(frame.payload))
+
     await connection.request(
         MessageId.READ_OBJECTS,
         ReadObjects(type=type_.number, filter=filter_, consistent=consistent),
         timeout_s=timeout_s,
-        on_part=lambda frame: on_part(_decode_part(frame.payload)),
+        on_part=part,
     )

@@ -23,6 +23,8 @@ from csproxy.errors import (
     CsproxyError,
     ErrorCode,
     LocalProtocolError,
+    ModelError,
+    ProtocolError,
     RemoteProtocolError,
     ServerError,
     TimedOutError,
@@ -37,6 +39,7 @@ from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 from csproxy.transport.wire.payload import Error
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
+from csproxy.transport.wire.texts import encoding_error, is_utf8
 
 __all__ = ["MAX_ABANDONED", "Connection", "server_error"]
 
@@ -198,8 +201,9 @@ class Connection:
         here. ``timeout_s`` covers everything, a full send buffer included.
 
         Raises `ServerError` (an Error answer), `TimedOutError`, `ConnectionLostError`,
-        `RemoteProtocolError` (this answer broke the protocol) or `LocalProtocolError` (not allowed in
-        this state). Cancelling leaves the connection usable: what still comes for it is dropped.
+        `RemoteProtocolError` (this answer broke the protocol), `ModelError` (a text of the request or of an object
+        in the answer is not Unicode) or `LocalProtocolError` (not allowed in this state). Cancelling leaves the
+        connection usable: what still comes for it is dropped.
         """
         deadline = self._clock() + timeout_s
         await self.until_writable(timeout_s)
@@ -218,7 +222,7 @@ class Connection:
         """Send a request and return without waiting; see `request`. The caller waits for it or gives it up."""
         if self._error is not None:
             raise self._lost_error()
-        body = payload if isinstance(payload, bytes) else codec.encode(payload)
+        body = payload if isinstance(payload, bytes) else _encoded(message, payload)
         server = self._protocol.server
         if server is not None and 0 < server.max_frame < HEADER_SIZE - 4 + len(body):
             raise LocalProtocolError(
@@ -353,6 +357,8 @@ class Connection:
 
         def registered(frame: Frame) -> None:
             answer = decode_payload(ClientRegistered, frame.payload)
+            if not is_utf8(answer.encoding):
+                raise encoding_error(f"{self.peer}, at the registration,", answer.encoding)
             self.order = EpochOrder(answer.epochs)
             answers.append(answer)
 
@@ -416,7 +422,7 @@ class Connection:
         """What a request gets on a connection that has ended, always as a new exception."""
         error = self._error
         assert error is not None
-        code = error.code if isinstance(error, ConnectionLostError) else ErrorCode.CONN_READ_ERROR
+        code = error.code if isinstance(error, (ConnectionLostError, ProtocolError)) else ErrorCode.CONN_READ_ERROR
         lost = ConnectionLostError(str(error), code=code)
         lost.__cause__ = None if isinstance(error, ConnectionLostError) else error
         return lost
@@ -434,6 +440,17 @@ class Connection:
         on_closed, self.on_closed = self.on_closed, _ignore
         self.on_change = self.on_mark = _ignore
         on_closed(error)
+
+
+def _encoded(message: MessageId, payload: msgspec.Struct) -> bytes:
+    try:
+        return codec.encode(payload)
+    except UnicodeEncodeError as e:
+        raise ModelError(
+            ErrorCode.UNSUPPORTED_ENCODING,
+            f"{message_name(message)} cannot be sent: a text of it is not Unicode, its character at offset {e.start} "
+            f"of {len(e.object)} is half of a surrogate pair (U+{ord(e.object[e.start]):04X})",
+        ) from e
 
 
 def _deliver(exchange: Exchange, frame: Frame, *, last: bool) -> None:

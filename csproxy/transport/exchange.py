@@ -15,6 +15,7 @@ from csproxy.core.changes import Position
 from csproxy.errors import TimedOutError
 from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import Frame
+from csproxy.transport.wire.texts import wrong_text
 
 if TYPE_CHECKING:
     from csproxy.transport.connection import Connection
@@ -141,11 +142,18 @@ class Exchange:
         self._id = request_id
 
     def take(self, frame: Frame, *, last: bool) -> None:
-        """A frame of the answer arrived. Whatever the callback raises ends the exchange and goes on to the caller."""
+        """A frame of the answer arrived. Whatever the callback raises ends the exchange and goes on to the caller.
+
+        A text that is not UTF-8 becomes a `ModelError` (41) that says where it stands.
+        """
         callback = self._on_answer if last else self._on_part
         if callback is not None and self.error is None:
             try:
                 callback(frame)
+            except UnicodeDecodeError as e:
+                wrong = wrong_text(frame, e)
+                self.fail(wrong)
+                raise wrong from e
             except Exception as e:
                 self.fail(e)
                 raise

@@ -27,6 +27,7 @@ from csproxy.transport.wire.registration import (
     RegisterClient,
     RestoreSession,
 )
+from csproxy.transport.wire.texts import is_utf8
 
 if TYPE_CHECKING:
     from csproxy.transport.server_connection import ServerConnection
@@ -140,7 +141,14 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
             "this server has no complete configuration yet",
             retry_after_s=server.retry_after_s(),
         )
-    if request.encoding.upper() not in ("UTF-8", "UTF8"):
+    if not is_utf8(request.encoding):
+        log.warning(
+            "client %r from %s refused: it announces encoding %r",
+            request.name,
+            connection.channel.peer,
+            request.encoding,
+            extra={"event": 22122},
+        )
         raise _refused(ErrorCode.UNSUPPORTED_ENCODING, f"encoding {request.encoding!r} is not supported: use UTF-8")
     dbid = server.cache.find(_APPLICATION, name=request.name)
     stored = None if dbid is None else server.cache.get(_APPLICATION, dbid)

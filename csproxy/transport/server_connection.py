@@ -31,6 +31,7 @@ from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Error
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
+from csproxy.transport.wire.texts import check_texts
 
 if TYPE_CHECKING:
     from csproxy.transport.fanout import Member
@@ -191,7 +192,19 @@ class ServerConnection:
         """Answer ``frame`` with the Error that ``error`` stands for."""
         if self.protocol.state is ServerState.REGISTERING:
             self.protocol.refused()
+        if isinstance(error, UnicodeDecodeError):
+            error = self._wrong_text(frame, error)
         self.answer(frame, MessageId.ERROR, error_payload(error))
+
+    def _wrong_text(self, frame: Frame, error: UnicodeDecodeError) -> ModelError | ServerError:
+        """Whose text is not UTF-8: the client's, or one that this server holds."""
+        try:
+            check_texts(frame)
+        except ModelError as e:
+            log.warning("client %r sent a text that is not UTF-8: %s", self, e)
+            return e
+        log.error("an object of this server has a text that is not UTF-8: %s", error.reason)
+        return ServerError(ErrorCode.UNDEFINED_ERROR, "an object of this server has a text that is not UTF-8")
 
     def send(self, data: bytes) -> None:
         """Send bytes now, or together with the other answers of this receive call."""

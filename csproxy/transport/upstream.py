@@ -39,7 +39,14 @@ from csproxy.transport import turns
 from csproxy.transport.channel import Connector
 from csproxy.transport.connection import Connection
 from csproxy.transport.leaving import leave_tasks
-from csproxy.transport.upstream_checks import check_redundancy, check_release, check_role, read_application, register
+from csproxy.transport.upstream_checks import (
+    check_redundancy,
+    check_release,
+    check_role,
+    encoding_refusal,
+    read_application,
+    register,
+)
 from csproxy.transport.upstream_digests import DigestStatistics, DigestWatch
 from csproxy.transport.upstream_link import MasterLink, UpstreamLimits, watch_silence
 from csproxy.transport.wire.frames import Frame
@@ -307,6 +314,8 @@ class UpstreamSource:
             return await Connection.open(channel, self._application, timeout_s=self._limits.answer_s, clock=self._clock)
         except ServerError as e:
             raise ConfigurationError(f"{endpoint} refused the protocol: {e.description} (error {int(e.code)})") from e
+        except ConnectionLostError as e:
+            raise (encoding_refusal(e) or e) from e
 
     async def _use(self, connection: Connection) -> CsproxyError:
         """Everything on one connection; returns why it ended. Only cancellation is raised."""
@@ -442,7 +451,7 @@ class UpstreamSource:
 
     def _lost(self, error: CsproxyError, *, hint_s: float) -> float:
         if isinstance(error, ModelError):
-            log.warning("a change did not fit the data, which will be read again: %s", error)
+            log.warning("what the master sent does not fit the data, which will be read again: %s", error)
             self._replication.data_diverged()
         elif isinstance(error, RemoteProtocolError):
             self._replication.stream_broken(self._sink.position)

@@ -11,14 +11,29 @@ from typing import Any, Final, NamedTuple
 
 from csproxy.core import codec
 from csproxy.core.model.enumerations import CfgAppType, CfgHAType, CfgObjectType
-from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
+from csproxy.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    ErrorCode,
+    RemoteProtocolError,
+    RetryableError,
+    ServerError,
+)
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient
 
-__all__ = ["OwnApplication", "check_redundancy", "check_release", "check_role", "read_application", "register"]
+__all__ = [
+    "OwnApplication",
+    "check_redundancy",
+    "check_release",
+    "check_role",
+    "encoding_refusal",
+    "read_application",
+    "register",
+]
 
 FATAL_CODES: Final = frozenset(
     {
@@ -72,6 +87,15 @@ async def register(
                 f"{connection.peer} refused Application {application!r}: {e.description} (error {int(e.code)})"
             ) from e
         raise RetryableError(e.code, e.description, retry_after_s=e.retry_after_s) from e
+    except (RemoteProtocolError, ConnectionLostError) as e:
+        raise (encoding_refusal(e) or e) from e
+
+
+def encoding_refusal(error: RemoteProtocolError | ConnectionLostError) -> ConfigurationError | None:
+    """Two sides that do not agree on UTF-8 will not do so at the next attempt; None for any other error."""
+    if error.code is not ErrorCode.UNSUPPORTED_ENCODING:
+        return None
+    return ConfigurationError(f"{error} (error {int(error.code)})")
 
 
 def check_role(role: str, peer: str) -> None:

@@ -1,7 +1,7 @@
 """Loading: every object of every type at one position, read with a load slot's snapshot.
 
 Parts are handled inside the receive call, as they arrive: encoded objects go to the builder as they
-are, nothing is decoded and nothing piles up.
+are and nothing piles up. Their texts are checked, since nobody else would before clients get them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
 from csproxy.transport.wire.replication import LoadGranted
+from csproxy.transport.wire.texts import check_texts
 
 __all__ = ["TYPES_AT_ONCE", "read_all_types"]
 
@@ -31,7 +32,8 @@ async def read_all_types(
     """Read all types of the snapshot into ``builder``; returns the number of objects.
 
     Raises what `Connection.request` raises (each type has ``timeout_s``), and `RemoteProtocolError`
-    when the master sends another number of objects than it announced.
+    when the master sends another number of objects than it announced; `ModelError` for an object that is none, or
+    has a text that is not UTF-8.
     """
     reading = _Reading(connection, granted, builder, timeout_s)
     async with anyio.create_task_group() as tasks:
@@ -69,6 +71,7 @@ class _Reading:
 
         def part(frame: Frame) -> None:
             nonlocal received
+            check_texts(frame)
             read = decode_payload(ObjectsRead, frame.payload)
             if len(read.folders) != len(read.objects):
                 raise RemoteProtocolError(

@@ -21,6 +21,7 @@ from csproxy.core.model.base import (
     UnknownAttributes,
 )
 from csproxy.core.model.canonical import encode_object
+from csproxy.core.model.misencoded import text_error
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.errors import ErrorCode, ModelError
 
@@ -36,18 +37,17 @@ def decode_object(object_type: ObjectType, stored: bytes) -> CfgObject:
     """The typed object that ``stored`` is the encoding of.
 
     Raises `ModelError` (OBJECT_PACKING_ERROR) if it is no map or an attribute is of another kind
-    than the schema says.
+    than the schema says, and UNSUPPORTED_ENCODING if a text is not UTF-8.
     """
     try:
-        return _decoder(object_type)(stored)
-    except msgspec.ValidationError:
-        pass
-    except msgspec.DecodeError as error:
+        try:
+            return _decoder(object_type)(stored)
+        except msgspec.ValidationError:
+            plain = codec.decode_map(stored)
+    except msgspec.DecodeError as error:  # ValidationError is one
         raise _packing_error(object_type, error) from error
-    try:
-        plain = codec.decode_map(stored)
-    except msgspec.ValidationError as error:
-        raise _packing_error(object_type, error) from error
+    except UnicodeDecodeError as error:
+        raise text_error("an object", stored, error, object_type=object_type.number) from error
     return from_plain(object_type, plain)
 
 

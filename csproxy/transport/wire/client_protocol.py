@@ -30,6 +30,7 @@ from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, MAGIC, Fr
 from csproxy.transport.wire.messages import PROTOCOL_VERSIONS, MessageId, decode_payload
 from csproxy.transport.wire.payload import Disconnected
 from csproxy.transport.wire.registration import ProtocolVersion, ProtocolVersionRead
+from csproxy.transport.wire.texts import encoding_error, is_utf8
 
 __all__ = ["ClientProtocol", "ClientState"]
 
@@ -184,6 +185,8 @@ class ClientProtocol:
 
     def _read_version(self, frame: Frame) -> None:
         self.server = decode_payload(ProtocolVersionRead, frame.payload)
+        if not is_utf8(self.server.encoding):
+            raise encoding_error("the server", self.server.encoding)
         if self.server.version not in PROTOCOL_VERSIONS:
             raise RemoteProtocolError(
                 f"the server chose protocol version {self.server.version}, offered were {list(PROTOCOL_VERSIONS)}"

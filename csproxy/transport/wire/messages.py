@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated
+from csproxy.core.model.misencoded import text_error
 from csproxy.errors import ErrorCode, RemoteProtocolError
 from csproxy.transport.wire import (
     administration,
@@ -231,12 +232,15 @@ _EMPTY_MAP: Final = b"\x80"
 def decode_payload(cls: type[_S], payload: bytes) -> _S:
     """Read the payload of a frame as ``cls``, one of PAYLOADS; no bytes stand for an empty map.
 
-    Raises `RemoteProtocolError` (code 25) naming the field, when the bytes are not such a payload. A
-    server answers a registered client's request with this error and goes on.
+    Raises `RemoteProtocolError` when the bytes are not such a payload: code 25 naming the field, code 41 naming
+    the field and the byte for a text that is not UTF-8.
     """
     try:
         decoded: _S = _DECODERS[cls].decode(payload or _EMPTY_MAP)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+    except UnicodeDecodeError as e:
+        wrong = text_error(f"the payload is not a valid {cls.__name__}", payload, e)
+        raise RemoteProtocolError(str(wrong), code=wrong.code) from e
+    except (msgspec.MsgspecError, RecursionError) as e:
         raise RemoteProtocolError(
             f"the payload is not a valid {cls.__name__}: {e}", code=ErrorCode.OBJECT_PACKING_ERROR
         ) from e

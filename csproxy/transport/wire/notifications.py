@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from csproxy.core import codec
 from csproxy.core.changes import Action, Change, ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.core.model.misencoded import text_error
 from csproxy.errors import ErrorCode, RemoteProtocolError
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 
@@ -50,7 +52,8 @@ def encode_notification(action: Action, payload: bytes, *, position: Position, l
 def decode_change(frame: Frame) -> Change:
     """Read a notification frame (or the answer to a write, which has the same payload).
 
-    Raises `RemoteProtocolError` when the payload is not what docs/protocol.md says.
+    Raises `RemoteProtocolError` when the payload is not what docs/protocol.md says, with code 41 when a text is not
+    UTF-8: the object goes on as these bytes, and whoever decodes it later must not find that out.
     """
     position = Position(frame.epoch, frame.uen)
     last = bool(frame.flags & FLAG_END)
@@ -59,7 +62,7 @@ def decode_change(frame: Frame) -> Change:
     try:
         if action is Action.UPDATED:
             updated = _UPDATED.decode(frame.payload)
-            stored = bytes(updated.object) or None
+            stored = _checked(updated.object) or None
             if updated.delta is None and stored is None:
                 raise RemoteProtocolError("an ObjectUpdated notification has neither delta nor object")
             return Change(
@@ -79,7 +82,7 @@ def decode_change(frame: Frame) -> Change:
             )
         if action is Action.CREATED:
             created = _CREATED.decode(frame.payload)
-            new = bytes(created.object)
+            new = _checked(created.object)
             return Change(
                 action=action,
                 type=created.type,
@@ -102,13 +105,24 @@ def decode_change(frame: Frame) -> Change:
             position=position,
             frame=raw,
             last=last,
-            former=bytes(deleted.former) or None,
+            former=_checked(deleted.former) or None,
             user=deleted.user,
             application=deleted.application,
             time_ms=deleted.time_ms,
             correction=deleted.correction,
         )
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+    except UnicodeDecodeError as e:
+        wrong = text_error(f"notification {action.name} at UEN {frame.uen}", frame.payload, e)
+        raise RemoteProtocolError(str(wrong), code=wrong.code) from e
+    except (msgspec.MsgspecError, RecursionError) as e:
         raise RemoteProtocolError(
             f"notification {action.name} at UEN {frame.uen} cannot be read: {e}", code=ErrorCode.OBJECT_PACKING_ERROR
         ) from e
+
+
+def _checked(body: msgspec.Raw) -> bytes:
+    """The bytes of an object all of whose texts are UTF-8; nothing stays nothing."""
+    stored = bytes(body)
+    if stored:
+        codec.decode(stored)
+    return stored

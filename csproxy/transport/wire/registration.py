@@ -25,6 +25,7 @@ class ProtocolVersion(Payload, kw_only=True):
     client: str = ""
     versions: list[int] = msgspec.field(default_factory=list)
     release: str = ""
+    encoding: str = "UTF-8"
 
 
 class ProtocolVersionRead(Payload, kw_only=True):

@@ -40,6 +40,7 @@ from csproxy.transport.wire.frames import (
 from csproxy.transport.wire.messages import PROTOCOL_VERSIONS, MessageId, decode_payload
 from csproxy.transport.wire.payload import Disconnected
 from csproxy.transport.wire.registration import ProtocolVersion, ProtocolVersionRead
+from csproxy.transport.wire.texts import encoding_error, is_utf8
 
 __all__ = ["ServerProtocol", "ServerState"]
 
@@ -151,11 +152,14 @@ class ServerProtocol:
     def version_chosen(self, frame: Frame) -> bytes:
         """Answer the ProtocolVersion request ``frame`` with the best version that both speak.
 
-        Raises `RemoteProtocolError` when there is none (code 2) or the payload cannot be read.
+        Raises `RemoteProtocolError` when there is none (code 2), the client announces another encoding than UTF-8
+        (code 41), or the payload cannot be read.
         """
         self._require(_Event.VERSION_CHOSEN)
         try:
             offer = decode_payload(ProtocolVersion, frame.payload)
+            if not is_utf8(offer.encoding):
+                raise encoding_error("the client", offer.encoding)
             common = [version for version in PROTOCOL_VERSIONS if version in offer.versions]
             if not common:
                 raise RemoteProtocolError(

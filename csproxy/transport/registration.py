@@ -8,13 +8,14 @@ a time, a GUI Application object serves any number of users.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
 from csproxy.core.changes import Position
-from csproxy.core.model import CfgApplication, CfgAppType
+from csproxy.core.model import SCHEMA, CfgApplication, CfgAppType
 from csproxy.core.model.applications import is_daemon
+from csproxy.core.model.typed import decode_object
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.information_requests import must_change_password, set_password
@@ -40,7 +41,6 @@ _APPLICATION: Final = 9
 _decode_register = msgspec.msgpack.Decoder(RegisterClient).decode
 _decode_restore = msgspec.msgpack.Decoder(RestoreSession).decode
 _decode_authenticate = msgspec.msgpack.Decoder(Authenticate).decode
-_decode_application = msgspec.msgpack.Decoder(CfgApplication).decode
 
 
 def register_client(connection: ServerConnection, frame: Frame) -> None:
@@ -154,7 +154,7 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
     stored = None if dbid is None else server.cache.get(_APPLICATION, dbid)
     if stored is None:
         raise _refused(ErrorCode.APP_SECURITY_VIOLATION, f"there is no Application object named {request.name!r}")
-    application = _decode_application(stored)
+    application = cast(CfgApplication, decode_object(SCHEMA.types[_APPLICATION], stored))
     if application.type != request.type:
         raise _refused(
             ErrorCode.APP_SECURITY_VIOLATION,

@@ -236,6 +236,12 @@ async def test_a_master_without_data_is_asked_again() -> None:
                 assert source.statistics().losses == 1
 
 
+async def test_attributes_that_a_newer_release_added_to_its_application_keep_no_client_out() -> None:
+    async with make_world(base_objects(addedLater={"x": 1})) as world, world.source() as source:
+        await source.wait_live()
+        assert_same(world.master, world.sink)
+
+
 async def test_a_load_with_a_missing_object_is_not_believed() -> None:
     async with make_world() as world:
         usual = world.master.server.handlers[MessageId.LOAD_BEGIN]

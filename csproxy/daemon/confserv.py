@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from csproxy.daemon.terminal import prepare_streams
 from csproxy.daemon.usage import DONE, FAILED, INTERRUPTED, WRONG_USAGE, UsageError
 from csproxy.errors import CsproxyError
 
@@ -18,6 +19,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon; returns the exit status."""
+    prepare_streams()
     words = sys.argv[1:] if argv is None else argv
     try:
         from csproxy.daemon.arguments import parse_arguments

@@ -110,9 +110,12 @@ def _password(given: Mapping[str, object], environment: Mapping[str, str], stdin
         except OSError as e:
             raise UsageError(f"password file {path} cannot be read: {e.strerror}") from e
         except UnicodeDecodeError as e:
-            raise UsageError(f"password file {path} is not UTF-8") from e
+            raise UsageError(f"password file {path} is not UTF-8 at byte {e.start}") from e
     if given.get("password_stdin"):
-        return _first_line(stdin.readline())
+        try:
+            return _first_line(stdin.readline())
+        except UnicodeDecodeError as e:
+            raise UsageError(f"the password on standard input is not UTF-8 at byte {e.start}") from e
     if "CSPROXY_PASSWORD" in environment:
         return environment["CSPROXY_PASSWORD"]
     if not stdin.isatty():

@@ -17,6 +17,7 @@ from csproxy.core import codec
 from csproxy.core.changes import Action, Change
 from csproxy.core.model import SCHEMA
 from csproxy.daemon.plain import delta_to_json, object_to_json
+from csproxy.daemon.terminal import shown, speaks_utf8
 from csproxy.errors import CsproxyError, ModelError, ServerError
 
 __all__ = [
@@ -42,13 +43,13 @@ def say(sentence: str) -> None:
 
 
 def compact_json(document: Any) -> str:
-    """The document on one line."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    """The document on one line; with escapes only where standard output is not UTF-8."""
+    return json.dumps(document, ensure_ascii=not speaks_utf8(), separators=(",", ":"))
 
 
 def pretty_json(document: Any) -> str:
-    """The document with two spaces of indentation."""
-    return json.dumps(document, ensure_ascii=False, indent=2)
+    """The document with two spaces of indentation; escapes as for `compact_json`."""
+    return json.dumps(document, ensure_ascii=not speaks_utf8(), indent=2)
 
 
 def time_text(time_ms: int) -> str | None:
@@ -177,14 +178,14 @@ def _print_framed(
         )
     for row in rows:
         # Text, not str: names may hold square brackets, which rich would read as markup
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     Console().print(table)
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: frozenset[str]) -> None:
     from rich.cells import cell_len  # some characters are two columns wide
 
-    lines = [columns, *rows]
+    lines = [columns, *([shown(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
     to_the_right = [name in numeric for name in columns]
     for line in lines:

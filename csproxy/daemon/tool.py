@@ -17,6 +17,7 @@ from typing import Any
 from csproxy import __version__
 from csproxy.daemon.connection_flags import add_connection_flags
 from csproxy.daemon.init import add_init_arguments
+from csproxy.daemon.terminal import prepare_streams
 from csproxy.daemon.usage import DONE, FAILED, INTERRUPTED, WRONG_USAGE, UsageError
 from csproxy.errors import CsproxyError
 
@@ -27,6 +28,7 @@ _TYPE_HELP = "object type: person, persons or CfgPerson"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    prepare_streams()
     arguments = _parser().parse_args(argv)
     try:
         status = _run(arguments)

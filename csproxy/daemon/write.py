@@ -38,6 +38,8 @@ def run_create(arguments: argparse.Namespace) -> int:
     flags = connection_flags(arguments)  # a password on standard input stands before the object
     try:
         value = json.loads(sys.stdin.read())
+    except UnicodeDecodeError as e:
+        raise UsageError(f"standard input is not UTF-8: byte 0x{e.object[e.start]:02x} at offset {e.start}") from e
     except ValueError as e:
         raise UsageError(f"standard input is not JSON: {e}") from e
     request = CreateObject(

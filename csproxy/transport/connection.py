@@ -446,10 +446,13 @@ def _encoded(message: MessageId, payload: msgspec.Struct) -> bytes:
     try:
         return codec.encode(payload)
     except UnicodeEncodeError as e:
+        code = ord(e.object[e.start])
+        # how Python holds a byte of the command line or the environment that is not UTF-8
+        what = f"the byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half of a surrogate pair"
         raise ModelError(
             ErrorCode.UNSUPPORTED_ENCODING,
             f"{message_name(message)} cannot be sent: a text of it is not Unicode, its character at offset {e.start} "
-            f"of {len(e.object)} is half of a surrogate pair (U+{ord(e.object[e.start]):04X})",
+            f"of {len(e.object)} is {what} (U+{code:04X})",
         ) from e
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from csproxy.core import codec
 from csproxy.core.containers import FOLDER, TENANT
-from csproxy.core.files.keys import Directory, Key, keys_in
+from csproxy.core.files.keys import Directory, Key
 from csproxy.core.files.kinds import KINDS, key_parts
 from csproxy.core.files.reading import FileObject
 from csproxy.core.model import SCHEMA, AttributeKind
@@ -39,9 +39,11 @@ def needed_types(objects: Iterable[FileObject]) -> frozenset[int]:
     found = {TENANT, FOLDER}
     for each in objects:
         found.add(each.key.type)
-        for key in (each.key, *each.keys, *keys_in([each.folder])):
-            found.add(key.type)
-            found.update(part.type for part in key.parts if isinstance(part, Key))
+        for key in (each.key, *each.keys, each.folder or each.key):
+            if key.type != FOLDER:
+                found.add(key.type)  # those of its parts follow from it
+            elif isinstance(key.parts[0], Key):
+                found.add(key.parts[0].type)
     waiting = list(found)
     while waiting:
         number = waiting.pop()

@@ -48,19 +48,18 @@ def check(work: Workspace) -> Findings:
     """Apply the three rules to every object of the file."""
     findings = Findings()
     for each in work.objects:
-        text = full_text(each.key)
         dbid = work.dbids[each.key]
-        if not dbid and not work.comes_by_itself(each.key):
-            _note(findings.missing_properties, text, [*each.lacks, *_missing(work, each)])
         if dbid:
-            _note(findings.unchangeable_properties, text, _changed(work, each, dbid))
-        _note(findings.missing_dependencies, text, [_told(key, each) for key in _absent(work, each)])
+            _note(findings.unchangeable_properties, each, _changed(work, each, dbid))
+        elif not work.comes_by_itself(each.key):
+            _note(findings.missing_properties, each, [*each.lacks, *_missing(work, each)])
+        _note(findings.missing_dependencies, each, [_told(key, each) for key in _absent(work, each)])
     return findings
 
 
-def _note(found: dict[str, list[str]], text: str, names: list[str]) -> None:
+def _note(found: dict[str, list[str]], each: FileObject, names: list[str]) -> None:
     if names:
-        found[text] = sorted(set(names))
+        found[full_text(each.key)] = sorted(set(names))
 
 
 def _missing(work: Workspace, each: FileObject) -> list[str]:
@@ -121,14 +120,15 @@ def _stored(work: Workspace, property: Property, stored: Mapping[str, Any]) -> A
 
 def _absent(work: Workspace, each: FileObject) -> list[Key]:
     """The keys that the object refers to and that lead nowhere."""
-    keys = {key for key in each.keys if key != each.key}
-    if each.folder is not None:
-        keys.add(each.folder)
-    nobody = tenant_key("")
-    absent = [key for key in keys if nobody not in (key, key.parts[0]) and not work.exists(_top(key))]
+    places = each.keys if each.folder is None else (*each.keys, each.folder)
+    absent = [key for key in places if not work.exists(_top(key))]
     # the top of an owner is a place for an object, and no folder that something could refer to
-    nowhere = {key for key in each.keys if key.type == FOLDER and not key.parts[2]}
-    return sorted(nowhere | {_top(key) for key in absent}, key=full_text)
+    nowhere = [key for key in each.keys if key.type == FOLDER and not key.parts[2]]
+    if not absent and not nowhere:
+        return []
+    nobody = tenant_key("")
+    named = [_top(key) for key in absent if nobody not in (key, key.parts[0])]
+    return sorted({*nowhere, *named}, key=full_text)
 
 
 def _told(key: Key, each: FileObject) -> str:

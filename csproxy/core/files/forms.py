@@ -12,20 +12,22 @@ import binascii
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
+from csproxy.core.files.context import ReadContext
 from csproxy.core.files.keys import Directory, Key
 from csproxy.core.files.kinds import Property, structure_properties
-from csproxy.core.files.references import read_reference, read_type, write_reference
-from csproxy.core.files.words import number_of, word_of
+from csproxy.core.files.references import read_reference, read_type, read_word, write_reference
+from csproxy.core.files.words import word_of
 from csproxy.core.model import SCHEMA, Attribute, AttributeKind
 from csproxy.errors import ConfigurationError
 
-__all__ = ["ReadContext", "WriteContext", "read_property", "read_structure", "write_property"]
+__all__ = ["Read", "WriteContext", "reader_of", "write_property"]
 
 _PERSON: Final = 3
 _TRUE, _FALSE = 2, 1
+_FLAGS: Final = {"true": _TRUE, "false": _FALSE}
 _MAPS: Final = {
     "CfgSubcode": ("name", "code"),
     "CfgAppRank": ("appType", "appRank"),
@@ -33,20 +35,13 @@ _MAPS: Final = {
 }
 """Lists of two attributes that a file holds as a map of one to the other."""
 
-_Read = Callable[[dict[str, Any], Any, "ReadContext"], None]
+Read = Callable[[dict[str, Any], Any, ReadContext], None]
+"""Reads the value of one property into the attributes of an object; the context is that of what has the property."""
+
+_Convert = Callable[[Any, ReadContext, str], Any]
+"""From JSON to the value of an attribute. The name says below the context where it stands, should it be wrong."""
+
 _Write = Callable[[Mapping[str, Any], "WriteContext"], Any]
-
-
-class ReadContext(NamedTuple):
-    """Where a value stands: its tenant, the words for messages, and where warnings go."""
-
-    tenant: Key | None
-    where: str
-    warnings: list[str]
-
-    def inside(self, name: str) -> ReadContext:
-        """The context of something below."""
-        return ReadContext(self.tenant, f"{self.where}.{name}", self.warnings)
 
 
 class WriteContext(NamedTuple):
@@ -60,9 +55,10 @@ class WriteContext(NamedTuple):
         return link if isinstance(link, Key) else self.directory.key(target, link)
 
 
-def read_property(property: Property, target: dict[str, Any], value: Any, context: ReadContext) -> None:
-    """Read ``value`` into the attributes of ``target`` that the property stands for. Raises `ConfigurationError`."""
-    _reader_of(property)(target, value, context)
+@cache
+def reader_of(property: Property) -> Read:
+    """The function that reads values of a property; it raises `ConfigurationError`."""
+    return _reader(property.attribute, property.name)
 
 
 def write_property(property: Property, obj: Mapping[str, Any], context: WriteContext) -> Any:
@@ -71,28 +67,28 @@ def write_property(property: Property, obj: Mapping[str, Any], context: WriteCon
 
 
 @cache
-def _reader_of(property: Property) -> _Read:
-    return _reader(property.attribute)
-
-
-@cache
 def _writer_of(property: Property) -> _Write:
     return _writer(property.attribute)
 
 
-def read_structure(name: str, value: Any, context: ReadContext) -> dict[str, Any]:
+def _read_structure(structure: str, value: Any, context: ReadContext) -> dict[str, Any]:
     """A nested structure from its JSON object; unknown properties are told in the warnings."""
     if not isinstance(value, dict):
         raise ConfigurationError(f"{context.where} is not an object")
     result: dict[str, Any] = {}
-    known = _structure_by_name(name)
-    for each, item in value.items():
-        found = known.get(each)
-        if found is None:
-            context.warnings.append(f"{context.where} has no property {each}: it is ignored")
+    known = _structure_readers(structure)
+    for name, item in value.items():
+        read = known.get(name)
+        if read is None:
+            context.progress.warnings.append(f"{context.where} has no property {name}: it is ignored")
         elif item is not None:
-            read_property(found, result, item, context.inside(each))
+            read(result, item, context)
     return result
+
+
+@cache
+def _structure_readers(structure: str) -> Mapping[str, Read]:
+    return {each.name: reader_of(each) for each in structure_properties(structure)}
 
 
 def _write_structure(name: str, value: Mapping[str, Any], context: WriteContext) -> dict[str, Any]:
@@ -103,56 +99,45 @@ def _write_structure(name: str, value: Mapping[str, Any], context: WriteContext)
     }
 
 
-@cache
-def _structure_by_name(name: str) -> Mapping[str, Property]:
-    return {each.name: each for each in structure_properties(name)}
-
-
-@cache
-def _reader(attribute: Attribute) -> _Read:
+def _reader(attribute: Attribute, property: str) -> Read:
     name = attribute.name
     if name == "groupDBID" and attribute.kind is AttributeKind.INT:
-        return _read_group
+        return partial(_read_group, property)
     convert = _converter(attribute)
     may_be_nothing = attribute.kind is AttributeKind.STRUCT
 
     def read(target: dict[str, Any], value: Any, context: ReadContext) -> None:
         if value != "" or not may_be_nothing:
-            target[name] = convert(value, context)
+            target[name] = convert(value, context, property)
 
     return read
 
 
-def _converter(attribute: Attribute) -> Callable[[Any, ReadContext], Any]:
+@cache
+def _converter(attribute: Attribute) -> _Convert:
     target = str(attribute.target)
     match attribute.kind:
         case AttributeKind.LINK:
             linked = SCHEMA.object_type(target).number
             # an empty text is no link: it takes one away, and stands for one that is required and not there
-            return lambda value, context: (
-                read_reference(linked, value, tenant=context.tenant, where=context.where) if value != "" else 0
-            )
+            return lambda value, context, name: read_reference(linked, value, context, name) if value != "" else 0
         case AttributeKind.LINK_LIST:
             linked = SCHEMA.object_type(target).number
-            return lambda value, context: [
-                read_reference(linked, item, tenant=context.tenant, where=context.where)
-                for item in _list(value, context)
+            return lambda value, context, name: [
+                read_reference(linked, item, context, name) for item in _list(value, context, name)
             ]
         case AttributeKind.ENUM if target == "CfgFlag":
             return _flag
         case AttributeKind.ENUM:
-            return lambda value, context: number_of(target, value, where=context.where)
+            return lambda value, context, name: read_word(target, value, context, name)
         case AttributeKind.STRUCT:
-            return lambda value, context: read_structure(target, value, context)
+            return lambda value, context, name: _read_structure(target, value, context.inside(name))
         case AttributeKind.STRUCT_LIST if target in _MAPS:
-            return lambda value, context: _read_map(target, value, context)
+            return partial(_read_map, target)
         case AttributeKind.STRUCT_LIST if target == "CfgID":
             return _read_members
         case AttributeKind.STRUCT_LIST:
-            return lambda value, context: [
-                read_structure(target, item, context.inside(str(index)))
-                for index, item in enumerate(_list(value, context))
-            ]
+            return partial(_read_structures, target)
         case AttributeKind.KV:
             return _sections
         case AttributeKind.TIME:
@@ -211,52 +196,60 @@ def _sorted(items: Iterable[Any]) -> list[Any]:
 # values
 
 
-def _list(value: Any, context: ReadContext) -> list[Any]:
+def _wrong(context: ReadContext, name: str, what: str) -> ConfigurationError:
+    return ConfigurationError(f"{context.inside(name).where}{what}")
+
+
+def _list(value: Any, context: ReadContext, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise ConfigurationError(f"{context.where} is not a list")
+        raise _wrong(context, name, " is not a list")
     return value
 
 
-def _text(value: Any, context: ReadContext) -> str:
+def _text(value: Any, context: ReadContext, name: str) -> str:
+    if type(value) is str:
+        return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ConfigurationError(f"{context.where}: {value!r} is not a text")
+        raise _wrong(context, name, f": {value!r} is not a text")
     return str(value)
 
 
-def _number(value: Any, context: ReadContext) -> int:
+def _number(value: Any, context: ReadContext, name: str) -> int:
     if isinstance(value, str) and value.removeprefix("-").isdigit() and value.isascii():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(f"{context.where}: {value!r} is not a whole number")
+        raise _wrong(context, name, f": {value!r} is not a whole number")
     return value
 
 
-def _flag(value: Any, context: ReadContext) -> int:
-    words = {"true": _TRUE, "false": _FALSE}
-    found = words.get(str(value).lower()) if isinstance(value, (bool, str)) else None
+def _flag(value: Any, context: ReadContext, name: str) -> int:
+    found = _FLAGS.get(str(value).lower()) if isinstance(value, (bool, str)) else None
     if found is None:
-        raise ConfigurationError(f"{context.where}: {value!r} is neither true nor false")
+        raise _wrong(context, name, f": {value!r} is neither true nor false")
     return found
 
 
-def _time(value: Any, context: ReadContext) -> int:
+def _time(value: Any, context: ReadContext, name: str) -> int:
     """A moment in ISO 8601, or milliseconds since 1970, as seconds."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value // 1000
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
-        raise ConfigurationError(f"{context.where}: {value!r} is no date; 2025-01-31T00:00:00Z is one") from None
+        raise _wrong(context, name, f": {value!r} is no date; 2025-01-31T00:00:00Z is one") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def _sections(value: Any, context: ReadContext) -> dict[str, dict[str, Any]]:
+def _sections(value: Any, context: ReadContext, name: str) -> dict[str, dict[str, Any]]:
     if not isinstance(value, dict) or not all(isinstance(options, dict) for options in value.values()):
-        raise ConfigurationError(f"{context.where} is not an object of sections with options")
+        raise _wrong(context, name, " is not an object of sections with options")
     return {
-        section: {name: _option(option, context, f"{section}.{name}") for name, option in options.items()}
+        section: {
+            option: each if type(each) is str else _option(each, context, f"{name}.{section}.{option}")
+            for option, each in options.items()
+        }
         for section, options in value.items()
     }
 
@@ -266,9 +259,9 @@ def _option(value: Any, context: ReadContext, name: str) -> str | int | bytes:
         try:
             return base64.b64decode(value["$base64"], validate=True)
         except (binascii.Error, TypeError, ValueError):
-            raise ConfigurationError(f"{context.where}.{name}: {value['$base64']!r} is not base64") from None
+            raise _wrong(context, name, f": {value['$base64']!r} is not base64") from None
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ConfigurationError(f"{context.where}.{name}: {value!r} is neither a text nor a whole number")
+        raise _wrong(context, name, f": {value!r} is neither a text nor a whole number")
     return value
 
 
@@ -286,19 +279,22 @@ def _write_option(value: Any) -> Any:
 # maps, members, groups
 
 
-def _read_map(structure: str, value: Any, context: ReadContext) -> list[dict[str, Any]]:
+def _read_structures(structure: str, value: Any, context: ReadContext, name: str) -> list[dict[str, Any]]:
+    items, inside = _list(value, context, name), context.inside(name)
+    return [_read_structure(structure, item, inside.inside(str(index))) for index, item in enumerate(items)]
+
+
+def _read_map(structure: str, value: Any, context: ReadContext, name: str) -> list[dict[str, Any]]:
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{context.where} is not an object")
+        raise _wrong(context, name, " is not an object")
+    inside = context.inside(name)
     attributes = SCHEMA.structures[structure].attributes
-    key, other = (attributes[name] for name in _MAPS[structure])
-    result = []
-    for name, item in value.items():
-        inner = context.inside(name)
-        entry: dict[str, Any] = {}
-        _reader(key)(entry, name, inner)
-        _reader(other)(entry, item, inner)
-        result.append(entry)
-    return result
+    key, other = (attributes[each] for each in _MAPS[structure])
+    convert_key, convert_other = _converter(key), _converter(other)
+    return [
+        {key.name: convert_key(each, inside, each), other.name: convert_other(item, inside, each)}
+        for each, item in value.items()
+    ]
 
 
 def _write_map(structure: str, value: Iterable[Mapping[str, Any]], context: WriteContext) -> dict[str, Any]:
@@ -309,14 +305,13 @@ def _write_map(structure: str, value: Iterable[Mapping[str, Any]], context: Writ
     return dict(sorted(pairs.items()))
 
 
-def _read_members(value: Any, context: ReadContext) -> list[dict[str, Any]]:
+def _read_members(value: Any, context: ReadContext, name: str) -> list[dict[str, Any]]:
     """Members of an access group: employee ids, or objects that name another type."""
     result = []
-    for item in _list(value, context):
+    for item in _list(value, context, name):
         typed = isinstance(item, dict) and "type" in item
-        target = read_type(item["type"], where=context.where).number if typed else _PERSON
-        key = read_reference(target, item, tenant=context.tenant, where=context.where)
-        result.append({"DBID": key, "type": target})
+        target = read_type(item["type"], context, name).number if typed else _PERSON
+        result.append({"DBID": read_reference(target, item, context, name), "type": target})
     return result
 
 
@@ -336,13 +331,13 @@ def _type_word(number: int) -> str:
     return SCHEMA.types[number].name.removeprefix("Cfg").lower()
 
 
-def _read_group(target: dict[str, Any], value: Any, context: ReadContext) -> None:
+def _read_group(property: str, target: dict[str, Any], value: Any, context: ReadContext) -> None:
     """The group of a campaign group: ``{groupType, name}``; a name alone is that of an agent group."""
     word = value.get("groupType", "agentgroup") if isinstance(value, dict) else "agentgroup"
-    type_ = read_type(word, where=f"{context.where}.groupType")
+    type_ = read_type(word, context, f"{property}.groupType")
     if isinstance(value, dict):
         value = {name: item for name, item in value.items() if name != "groupType"}
-    target["groupDBID"] = read_reference(type_.number, value, tenant=context.tenant, where=context.where)
+    target["groupDBID"] = read_reference(type_.number, value, context, property)
     target["groupType"] = type_.number
 
 

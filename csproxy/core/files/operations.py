@@ -19,9 +19,9 @@ UPDATE: Final = "update"
 SKIP: Final = "skip"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Operation:
-    """One thing to do: ``values`` are the attributes to set, with keys for links.
+    """One thing to do: ``values`` are the attributes to set, with keys for links. Nothing of it changes.
 
     An update changes object ``dbid`` from ``before``; DBID 0 means an object that an earlier operation
     of the plan creates with the attributes ``before``.

@@ -7,7 +7,7 @@ offending references is created without them and updated afterwards.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from csproxy.core.files.keys import Key, full_text, keys_in
@@ -55,15 +55,15 @@ def in_order(steps: Sequence[Step]) -> list[Operation]:
 def _sorted(steps: Sequence[Step]) -> list[int]:
     """Indexes in order; those in or behind a cycle are missing."""
     creators = {step.operation.key: index for index, step in enumerate(steps) if step.operation.action == CREATE}
-    blocked: dict[int, int] = {}
+    blocked = [0] * len(steps)
     followers: dict[int, list[int]] = {}
     for index, step in enumerate(steps):
-        before = [creators[key] for key in step.needs if key in creators]
-        blocked[index] = len(before)
-        for creator in before:
-            followers.setdefault(creator, []).append(index)
-    ready = [index for index, count in blocked.items() if not count]
-    heapify(ready)
+        for key in step.needs:
+            creator = creators.get(key)
+            if creator is not None:
+                blocked[index] += 1
+                followers.setdefault(creator, []).append(index)
+    ready = [index for index, count in enumerate(blocked) if not count]  # ascending, and so a heap
     order: list[int] = []
     while ready:
         index = heappop(ready)

@@ -69,6 +69,10 @@ class Workspace:
             and path == (SCHEMA.types[held].folder_name,)
         )
 
+    def is_created(self, key: Key) -> bool:
+        """Whether the plan has an operation that creates this object."""
+        return self.dbids.get(key, -1) == 0 and not self.comes_by_itself(key)
+
     def exists(self, key: Key) -> bool:
         """Whether the object is on the server, in the file, or comes into being with one of the file."""
         return key in self.by_key or self.directory.find(key) != 0 or self.comes_by_itself(key)
@@ -134,13 +138,13 @@ def _set_by_servers(kind: ObjectType) -> frozenset[str]:
 
 def _needs(work: Workspace, each: FileObject) -> frozenset[Key]:
     """The keys of new objects that must be there before this one can be as the file says; perhaps its own."""
-    needed = set(each.keys)
-    if each.folder is not None:
-        needed.add(each.folder)
-    for key in list(needed):
-        if key.type == FOLDER:
-            needed.add(key.parts[0])
-    return frozenset(key for key in needed if work.is_new(key) and not work.comes_by_itself(key))
+    needed: list[Key] = []
+    for key in each.keys if each.folder is None else (*each.keys, each.folder):
+        if work.is_created(key):
+            needed.append(key)
+        if key.type == FOLDER and work.is_created(key.parts[0]):
+            needed.append(key.parts[0])
+    return frozenset(needed)
 
 
 class _Numbers:

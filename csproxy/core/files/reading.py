@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, TENANT
-from csproxy.core.files.forms import ReadContext, read_property
-from csproxy.core.files.keys import OPEN_PARTS, Key, full_text, keys_in, path_from_top, tenant_key
+from csproxy.core.files.context import Progress
+from csproxy.core.files.forms import Read, reader_of
+from csproxy.core.files.keys import OPEN_PARTS, Key, full_text, keys_in, path_from_top
 from csproxy.core.files.kind_rows import FORMAT_NAME, FORMAT_VERSION
 from csproxy.core.files.kinds import KeyPart, Kind, key_parts, kind_named
 from csproxy.core.files.references import read_folder
@@ -30,13 +31,14 @@ _IGNORED: Final = {("roles", "members")}
 """Properties that are written on export and not read."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class FileObject:
     """One object of a file: its key, its attributes with keys for links, and the properties as they were given.
 
     ``folder`` is the folder that the file puts it in, None if it does not say. Of a folder it is the
     parent; a parent with an empty path is the top. ``lacks`` are the parts of its key that an object
     ``is_numbered`` (it comes with DBIDs from elsewhere, see `csproxy.core.files.numbered`) does not have.
+    Nothing of it changes.
     """
 
     kind: Kind
@@ -44,14 +46,17 @@ class FileObject:
     values: Mapping[str, Any]
     given: Mapping[str, Any]
     folder: Key | None = None
-    where: str = field(default="", compare=False)
+    where: str = ""
     lacks: tuple[str, ...] = ()
     is_numbered: bool = False
+    _keys: frozenset[Key] | None = field(default=None, init=False)
 
-    @cached_property
+    @property
     def keys(self) -> frozenset[Key]:
         """The keys of everything that the object refers to."""
-        return frozenset(keys_in(self.values))
+        if self._keys is None:
+            self._keys = frozenset(keys_in(self.values))
+        return self._keys
 
     def __repr__(self) -> str:
         return f"<FileObject {full_text(self.key)}>"
@@ -65,7 +70,8 @@ def read_file(data: bytes, environment: Mapping[str, str]) -> tuple[list[FileObj
     """
     document = _document(utf8_text(data), environment)
     _check_format(document)
-    warnings: list[str] = []
+    progress = Progress()
+    warnings = progress.warnings
     objects: dict[Key, FileObject] = {}
     for name, items in document.items():
         if name == METADATA:
@@ -77,7 +83,7 @@ def read_file(data: bytes, environment: Mapping[str, str]) -> tuple[list[FileObj
         if not isinstance(items, list):
             raise ConfigurationError(f"{name} is not a list of objects")
         for index, item in enumerate(items):
-            made = _read_object(kind, item, f"{name}[{index}]", warnings)
+            made = _read_object(kind, item, f"{name}[{index}]", progress)
             if made.key in objects:
                 warnings.append(f"{made.where}: {full_text(made.key)} stands in the file already: the first counts")
             else:
@@ -121,26 +127,33 @@ def _check_format(document: Mapping[str, Any]) -> None:
         )
 
 
-def _read_object(kind: Kind, item: Any, where: str, warnings: list[str]) -> FileObject:
+def _read_object(kind: Kind, item: Any, where: str, progress: Progress) -> FileObject:
     if not isinstance(item, dict):
         raise ConfigurationError(f"{where} is not an object")
-    context = ReadContext(_tenant(kind, item, where), where, warnings)
-    given = {name: value for name, value in item.items() if value is not None}
+    context = progress.context(_tenant(kind, item, where, progress), where)
+    given = {name: value for name, value in item.items() if value is not None} if None in item.values() else item
     values: dict[str, Any] = {}
+    readers = _readers(kind)
     for name, value in given.items():
-        property = kind.by_name.get(name)
-        if property is not None and (kind.name, name) not in _IGNORED:
-            read_property(property, values, value, context.inside(name))
-        elif property is None and name != "folder":
-            warnings.append(f"{where} has no property {name}: it is ignored")
+        read = readers.get(name)
+        if read is not None:
+            read(values, value, context)
+        elif name not in kind.by_name and name != "folder":
+            progress.warnings.append(f"{where} has no property {name}: it is ignored")
     folder = given.get("folder")
-    place = None if folder is None else read_folder(folder, tenant=context.tenant, where=f"{where}.folder")
+    place = None if folder is None else read_folder(folder, context, "folder")
     if kind.type.number == FOLDER:
         return _read_folder(kind, values, given, place, where)
     return FileObject(kind, _key(kind, values, where), values, given, place, where)
 
 
-def _tenant(kind: Kind, item: Mapping[str, Any], where: str) -> Key | None:
+@cache
+def _readers(kind: Kind) -> Mapping[str, Read]:
+    """What reads the properties of a kind, by name; not those that are ignored."""
+    return {each.name: reader_of(each) for each in kind.properties if (kind.name, each.name) not in _IGNORED}
+
+
+def _tenant(kind: Kind, item: Mapping[str, Any], where: str, progress: Progress) -> Key | None:
     """The tenant of an object: what its references without a tenant belong to."""
     if kind.type.number == TENANT:
         given = item.get("name")
@@ -155,14 +168,14 @@ def _tenant(kind: Kind, item: Mapping[str, Any], where: str) -> Key | None:
     if isinstance(given, dict):
         given = given.get("name")
     if given is None:
-        return tenant_key("") if "tenant" in kind.required else None
+        return progress.tenant("") if "tenant" in kind.required else None
     if not isinstance(given, str):
         raise ConfigurationError(f"{where}.tenant: {given!r} is not a name")
-    return tenant_key(given)
+    return progress.tenant(given)
 
 
 def _key(kind: Kind, values: Mapping[str, Any], where: str) -> Key:
-    return Key(kind.type.number, tuple(_part(kind, part, values, where) for part in key_parts(kind.type.number)))
+    return Key(kind.type.number, tuple([_part(kind, part, values, where) for part in key_parts(kind.type.number)]))
 
 
 def _part(kind: Kind, part: KeyPart, values: Mapping[str, Any], where: str) -> Any:

@@ -7,60 +7,101 @@ as ``tenant``: ``{"name": "Reset", "tenant": "Environment"}``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, TENANT
-from csproxy.core.files.keys import Key, display_type, is_unnamed, key_text, tenant_key, tenant_of_key
+from csproxy.core.files.context import ReadContext
+from csproxy.core.files.keys import Key, display_type, is_unnamed, key_text, tenant_of_key
 from csproxy.core.files.kinds import KeyPart, key_parts
-from csproxy.core.files.words import number_of, word_of
+from csproxy.core.files.words import number_of, numbers_of, word_of
 from csproxy.core.model import SCHEMA, AttributeKind, ObjectType
 from csproxy.errors import ConfigurationError, ModelError
 
-__all__ = ["read_folder", "read_reference", "read_type", "write_folder", "write_reference"]
+__all__ = ["read_folder", "read_reference", "read_type", "read_word", "write_folder", "write_reference"]
 
 _TENANT: Final = "tenant"
-_DN: Final = 2
 
 
-def read_reference(target: int, value: Any, *, tenant: Key | None, where: str) -> Key:
-    """The key that a reference to an object of type ``target`` means. Raises `ConfigurationError`."""
+def read_reference(target: int, value: Any, context: ReadContext, name: str) -> Key:
+    """The key that a reference to an object of type ``target`` means: ``name`` of what ``context`` is about.
+
+    Raises `ConfigurationError`.
+    """
+    if type(value) is not str:
+        return _described(target, value, context.inside(name))
+    found = context.texts.get((target, value))
+    if found is None:
+        found = context.texts[target, value] = _described(target, value, context.inside(name))
+    return found
+
+
+def _described(target: int, value: Any, context: ReadContext) -> Key:
     if target == FOLDER:
-        return read_folder(value, tenant=tenant, where=where)
+        return _folder(value, context)
     if target == TENANT:
-        return tenant_key(_text(value["name"] if isinstance(value, dict) and "name" in value else value, where))
+        named = isinstance(value, dict) and "name" in value
+        return context.progress.tenant(_text(value["name"] if named else value, context))
     parts = key_parts(target)
     if isinstance(value, dict):
         if value.get(_TENANT) is not None:
-            tenant = tenant_key(_text(value[_TENANT], f"{where}.tenant"))
-        return Key(target, tuple(_read_part(part, value, tenant, where) for part in parts))
+            name = _text(value[_TENANT], context.inside(_TENANT))
+            context = context.of_tenant(context.progress.tenant(name))
+        return Key(target, tuple([read(value, context) for read in _part_readers(target)]))
     leaves = [part for _, part in _leaves(target)]
     if len(leaves) != 1:
         names = ", ".join(_last(part) for part in leaves)
-        raise ConfigurationError(f"{where}: a reference to a {display_type(target)} is an object of {names}")
-    name = _text(value, where)
-    return Key(target, tuple(_need(tenant, where) if part is not leaves[0] else name for part in parts))
+        raise ConfigurationError(f"{context.where}: a reference to a {display_type(target)} is an object of {names}")
+    name = _text(value, context)
+    return Key(target, tuple(_need(context) if part is not leaves[0] else name for part in parts))
 
 
-def _read_part(part: KeyPart, value: Mapping[str, Any], tenant: Key | None, where: str) -> Any:
-    name = _last(part)
-    given = value.get(name)
-    attribute = part.attribute
-    if attribute.target == "CfgTenant":
-        return _need(tenant, where)
-    if given is None:
-        if part.path == ("name",) and len(key_parts(_DN)) > 1 and "number" in value:
-            return None  # the name of a DN may be left open
-        if attribute.kind is AttributeKind.LINK and name == "switch" and "name" in value:
-            return None  # a voice prompt need not belong to a switch
-        raise ConfigurationError(f"{where} has no {name}")
+@cache
+def _part_readers(target: int) -> tuple[Callable[[Mapping[str, Any], ReadContext], Any], ...]:
+    """What reads the parts of a type's key from a reference that is an object."""
+    return tuple(map(_part_reader, key_parts(target)))
+
+
+def _part_reader(part: KeyPart) -> Callable[[Mapping[str, Any], ReadContext], Any]:
+    attribute, name = part.attribute, _last(part)
+    target = str(attribute.target)
+    if target == "CfgTenant":
+        return lambda value, context: _need(context)
     if attribute.kind is AttributeKind.LINK:
-        kind = SCHEMA.object_type(str(attribute.target))
-        return read_reference(kind.number, given, tenant=tenant, where=f"{where}.{name}")
+        linked = SCHEMA.object_type(target).number
+
+        def read_link(value: Mapping[str, Any], context: ReadContext) -> Key | None:
+            given = value.get(name)
+            if given is None and name == "switch" and "name" in value:
+                return None  # a voice prompt need not belong to a switch
+            return read_reference(linked, _there(given, context, name), context, name)
+
+        return read_link
     if attribute.kind is AttributeKind.ENUM:
-        return number_of(str(attribute.target), given, where=f"{where}.{name}")
-    return _text(given, f"{where}.{name}")
+        return lambda value, context: read_word(target, _there(value.get(name), context, name), context, name)
+
+    def read_text(value: Mapping[str, Any], context: ReadContext) -> str | None:
+        given = value.get(name)
+        if type(given) is str:
+            return given
+        if given is None and part.path == ("name",) and "number" in value:
+            return None  # the name of a DN may be left open
+        return _text(_there(given, context, name), context.inside(name))
+
+    return read_text
+
+
+def _there(value: Any, context: ReadContext, name: str) -> Any:
+    if value is None:
+        raise ConfigurationError(f"{context.where} has no {name}")
+    return value
+
+
+def read_word(enumeration: str, value: Any, context: ReadContext, name: str) -> int:
+    """The number of an enumeration's member. Raises `ConfigurationError`."""
+    found = numbers_of(enumeration).get(value) if type(value) is str else None
+    return number_of(enumeration, value, where=context.inside(name).where) if found is None else found
 
 
 def write_reference(key: Key, *, tenant: Key | None, explicit: bool = False) -> Any:
@@ -98,23 +139,22 @@ def _leaves(target: int) -> tuple[tuple[int, KeyPart], ...]:
     return tuple((index, part) for index, part in enumerate(key_parts(target)) if part.attribute.target != "CfgTenant")
 
 
-def read_folder(value: Any, *, tenant: Key | None, where: str) -> Key:
+def read_folder(value: Any, context: ReadContext, name: str) -> Key:
     """The key of a folder given as ``{type, owner, path}``. A path may be empty: then it is no folder, but the top."""
+    return _folder(value, context.inside(name))
+
+
+def _folder(value: Any, context: ReadContext) -> Key:
     if not isinstance(value, dict) or not isinstance(value.get("owner"), dict):
-        raise ConfigurationError(f"{where}: a folder is an object of type, owner and path")
-    held = read_type(value.get("type"), where=f"{where}.type")
+        raise ConfigurationError(f"{context.where}: a folder is an object of type, owner and path")
+    held = read_type(value.get("type"), context, "type")
     path = value.get("path") or []
     if not isinstance(path, list) or not all(isinstance(name, str) for name in path):
-        raise ConfigurationError(f"{where}.path is not a list of names")
+        raise ConfigurationError(f"{context.where}.path is not a list of names")
     owner = value["owner"]
-    owner_type = read_type(owner.get("type"), where=f"{where}.owner.type")
-    holder = read_reference(
-        owner_type.number,
-        owner if owner.get(_TENANT) is not None else owner.get("name"),
-        tenant=tenant,
-        where=f"{where}.owner",
-    )
-    return Key(FOLDER, (holder, held.number, tuple(path)))
+    owner_type = read_type(owner.get("type"), context, "owner.type")
+    described = owner if owner.get(_TENANT) is not None else owner.get("name")
+    return Key(FOLDER, (read_reference(owner_type.number, described, context, "owner"), held.number, tuple(path)))
 
 
 def write_folder(key: Key, *, tenant: Key | None = None) -> dict[str, Any]:
@@ -127,25 +167,27 @@ def write_folder(key: Key, *, tenant: Key | None = None) -> dict[str, Any]:
     return {"type": display_type(held), "owner": owner, "path": [str(name) for name in path]}
 
 
-def read_type(value: Any, *, where: str) -> ObjectType:
+def read_type(value: Any, context: ReadContext, name: str) -> ObjectType:
     """The object type that a word (``agentgroup``) means. Raises `ConfigurationError`."""
     try:
         return SCHEMA.object_type(value if isinstance(value, int) else str(value))
     except ModelError as e:
-        raise ConfigurationError(f"{where}: {e}") from e
+        raise ConfigurationError(f"{context.inside(name).where}: {e}") from e
 
 
 def _last(part: KeyPart) -> str:
     return part.name.rpartition(".")[2]
 
 
-def _text(value: Any, where: str) -> str:
+def _text(value: Any, context: ReadContext) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ConfigurationError(f"{where}: {value!r} is not a name")
+        raise ConfigurationError(f"{context.where}: {value!r} is not a name")
     return str(value)
 
 
-def _need(tenant: Key | None, where: str) -> Key:
-    if tenant is None:
-        raise ConfigurationError(f"{where}: the object that holds this reference has no tenant: name the tenant in it")
-    return tenant
+def _need(context: ReadContext) -> Key:
+    if context.tenant is None:
+        raise ConfigurationError(
+            f"{context.where}: the object that holds this reference has no tenant: name the tenant in it"
+        )
+    return context.tenant

@@ -16,7 +16,7 @@ from typing import Final
 from csproxy.core.model import SCHEMA
 from csproxy.errors import ConfigurationError
 
-__all__ = ["number_of", "word_of"]
+__all__ = ["number_of", "numbers_of", "word_of"]
 
 _PREFIXES: Final[Mapping[str, str]] = {
     "CfgTransactionType": "CFGTRT",
@@ -40,7 +40,7 @@ def _words(enumeration: str) -> Mapping[int, str]:
 
 
 @cache
-def _numbers(enumeration: str) -> Mapping[str, int]:
+def numbers_of(enumeration: str) -> Mapping[str, int]:
     """Numbers by word: in exact case where that matters, and in lower case; with and without prefix."""
     prefix = _PREFIXES.get(enumeration, _PREFIX)
     numbers: dict[str, int] = {}
@@ -65,7 +65,7 @@ def number_of(enumeration: str, value: object, *, where: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str):
-        numbers = _numbers(enumeration)
+        numbers = numbers_of(enumeration)
         found = numbers.get(value)
         if found is None:
             found = numbers.get(value.lower())

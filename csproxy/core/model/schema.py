@@ -151,7 +151,7 @@ class Schema:
         if isinstance(ref, int):
             found = self.types.get(ref)
         elif isinstance(ref, str):
-            found = self._by_word.get(_word(ref))
+            found = self._by_word.get(ref) or self._by_word.get(_word(ref))
         else:
             found = self.types.get(getattr(ref, "type_number", 0))
         if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from typing import Final, TypeVar, TypeVarTuple
@@ -12,9 +12,10 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-__all__ = ["MAX_THREADS", "run_blocking", "run_inline"]
+__all__ = ["MAX_THREADS", "run_blocking", "run_each", "run_inline"]
 
 T = TypeVar("T")
+ItemT = TypeVar("ItemT")
 Ts = TypeVarTuple("Ts")
 
 MAX_THREADS: Final = 16
@@ -38,6 +39,32 @@ async def run_blocking(fn: Callable[[*Ts], T], *args: *Ts, limiter: anyio.Capaci
         await anyio.lowlevel.checkpoint()
         return fn(*args)
     return await anyio.to_thread.run_sync(partial(fn, *args), limiter=limiter or _default_limiter())
+
+
+async def run_each(fn: Callable[[ItemT], T], items: Iterable[ItemT], *, at_once: int) -> list[T]:
+    """``fn(item)`` of each item in worker threads, at most ``at_once`` of them at a time; the results in order.
+
+    When ``fn`` raises, what has begun is awaited, nothing else begins, and the first error is raised.
+    """
+    waiting = iter(enumerate(items))
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
+
+    async def work() -> None:
+        for place, item in waiting:
+            try:
+                results[place] = await run_blocking(fn, item)
+            except Exception as e:  # noqa: BLE001 - it is raised below, not wrapped into a group
+                errors.append(e)
+            if errors:
+                break
+
+    async with anyio.create_task_group() as workers:
+        for _ in range(at_once):
+            workers.start_soon(work)
+    if errors:
+        raise errors[0]
+    return [results[place] for place in sorted(results)]
 
 
 def _default_limiter() -> anyio.CapacityLimiter:

@@ -40,7 +40,7 @@ from csproxy.core.sessions import Author
 from csproxy.core.transactions import RequestedChange
 from csproxy.core.writes import Plan, WritePlanner
 from csproxy.errors import ErrorCode, StoreError
-from csproxy.transport.blocking import run_blocking
+from csproxy.transport.blocking import run_each
 from csproxy.transport.database_commits import Committer
 from csproxy.transport.database_outcomes import outcome_read, repeated_transaction, repeated_write, scoped_key
 from csproxy.transport.database_store import OpenStore, load
@@ -60,8 +60,10 @@ __all__ = ["DatabaseMaster", "MasterStatistics"]
 log = logging.getLogger("csproxy.master")
 T = TypeVar("T")
 
-_PLANNED_AT_ONCE: Final = 20
+_PLANNED_AT_ONCE: Final = 40
 """Changes of a transaction that are planned before other clients get their turn, about 2 ms."""
+_HASHED_AT_ONCE: Final = 4
+"""Passwords of one transaction that are hashed at a time, each in 16 MiB; other requests need threads, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +272,7 @@ class DatabaseMaster:
         return pending
 
     async def _hash_passwords(self, request: WriteRequest | ApplyTransaction, author: Author) -> Sequence[str]:
-        """Hash the request's passwords, in the order of `Plan.passwords`, with the writers' lock free: it takes 50 ms.
+        """Hash the request's passwords, in the order of `Plan.passwords`, with the writers' lock free: 50 ms for each.
 
         The request is planned for that, so that nothing is hashed for one that would be refused.
         """
@@ -278,7 +280,7 @@ class DatabaseMaster:
             return ()
         async with self._lock:  # planning a transaction gives way to others, and the cache must stay as it is
             plan = await self._plan(request, author, self.now_ms())
-        return [await run_blocking(self._hash_password, text) for text in plan.passwords.values()]
+        return await run_each(self._hash_password, plan.passwords.values(), at_once=_HASHED_AT_ONCE)
 
     async def _plan(self, request: WriteRequest | ApplyTransaction, author: Author, time_ms: int) -> Plan:
         planner = WritePlanner(

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from csproxy.testing import Simulation, run_simulated
-from csproxy.transport.blocking import MAX_THREADS, run_blocking
+from csproxy.transport.blocking import MAX_THREADS, run_blocking, run_each
 
 
 @pytest.mark.anyio
@@ -62,3 +62,48 @@ def test_in_a_simulation_the_call_runs_in_the_loops_thread() -> None:
         return await run_blocking(threading.get_ident)
 
     assert run_simulated(main, seed=1) == threading.get_ident()
+
+
+@pytest.mark.anyio
+async def test_calls_of_each_item_run_beside_each_other_and_their_results_stand_in_order() -> None:
+    ended = [threading.Event() for _ in range(4)]
+    ended[3].set()
+
+    def work(item: int) -> str:
+        assert ended[item + 1].wait(30)  # each ends after the next one: they run at the same time
+        ended[item].set()
+        return f"done {item}"
+
+    assert await run_each(work, [0, 1, 2], at_once=3) == ["done 0", "done 1", "done 2"]
+
+
+@pytest.mark.anyio
+async def test_no_more_items_than_told_are_worked_on_at_once() -> None:
+    running: list[int] = []
+    most: list[int] = []
+    pair = threading.Barrier(2)
+
+    def work(item: int) -> int:
+        running.append(item)
+        pair.wait(timeout=30)
+        most.append(len(running))
+        pair.wait(timeout=30)
+        running.remove(item)
+        return -item
+
+    assert await run_each(work, range(6), at_once=2) == [0, -1, -2, -3, -4, -5]
+    assert max(most) == 2
+
+
+@pytest.mark.anyio
+async def test_the_first_error_ends_the_work_on_items() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> float:
+        begun.append(item)
+        return 1 / item
+
+    with pytest.raises(ZeroDivisionError):
+        await run_each(work, [2, 0, 1], at_once=1)
+    assert begun == [2, 0]
+    assert await run_each(work, [], at_once=2) == []

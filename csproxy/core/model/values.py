@@ -14,18 +14,11 @@ from typing import Any, NamedTuple
 
 from csproxy.core.model.canonical import canonical
 from csproxy.core.model.delta_apply import LINK_PARTS, LIST_PARTS
+from csproxy.core.model.fitting import RANGES, surely_fits
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["check_delta", "check_object", "values"]
-
-_RANGES: Mapping[AttributeKind, tuple[int, int]] = {
-    AttributeKind.INT: (-(2**31), 2**31 - 1),
-    # Times may be used unsigned, which reaches to the year 2106.
-    AttributeKind.TIME: (-(2**31), 2**32 - 1),
-    AttributeKind.LINK: (0, 2**31 - 1),
-    AttributeKind.LINK_LIST: (1, 2**31 - 1),
-}
+__all__ = ["check_closely", "check_delta", "check_object", "values"]
 
 
 def values(obj: Mapping[str, Any], path: str) -> list[Any]:
@@ -55,6 +48,12 @@ def check_object(object_type: ObjectType, obj: Mapping[str, Any]) -> None:
     of the enumeration, a text that is too long, an integer of more than 32 bits;
     UNIQUENESS_VIOLATION for two items of a list with the same key.
     """
+    if not surely_fits(object_type, obj):
+        check_closely(object_type, obj)
+
+
+def check_closely(object_type: ObjectType, obj: Mapping[str, Any]) -> None:
+    """`check_object` the long way, which finds out what is wrong."""
     _check_map(_Where(object_type, ""), object_type.attributes, obj, _check_value)
     canonical(object_type, obj)
 
@@ -113,9 +112,9 @@ def _check_value(where: _Where, attribute: Attribute, value: Any) -> None:
                 _check_map(where, _members(attribute), item, _check_value)
         case AttributeKind.LINK_LIST:
             for dbid in _list(where, value):
-                _check_integer(where, dbid, *_RANGES[attribute.kind])
+                _check_integer(where, dbid, *RANGES[attribute.kind])
         case _:
-            _check_integer(where, value, *_RANGES[attribute.kind])
+            _check_integer(where, value, *RANGES[attribute.kind])
 
 
 def _check_change(where: _Where, attribute: Attribute, change: Any) -> None:
@@ -200,7 +199,7 @@ def _check_options(where: _Where, value: Any) -> None:
         for option, content in options.items():
             _check_name(where, option)
             if isinstance(content, int):
-                _check_integer(where.child(f"{section}/{option}"), content, *_RANGES[AttributeKind.INT])
+                _check_integer(where.child(f"{section}/{option}"), content, *RANGES[AttributeKind.INT])
             elif not isinstance(content, bytes):
                 _check_unicode(where.child(f"{section}/{option}"), content)
 

@@ -145,10 +145,13 @@ def _credentials(
 def _rows(plan: Plan, cache: ConfigurationCache) -> Iterable[ObjectRow]:
     """Each object that changes as it is in the end."""
     rows: dict[ObjectId, ObjectRow] = {}
+    created: set[ObjectId] = set()
     for planned in plan.changes:
-        row = ObjectRow(planned.type, planned.dbid, planned.folder, planned.stored)
-        rows[planned.type, planned.dbid] = row
-        for id in planned.moved:
-            body = rows[id].body if id in rows else cache.get(*id)
-            rows[id] = ObjectRow(*id, planned.dbid, body)
+        id = planned.type, planned.dbid
+        if planned.action is Action.CREATED:
+            created.add(id)
+        rows[id] = ObjectRow(*id, planned.folder, planned.stored, id in created)
+        for other in planned.moved:
+            body = rows[other].body if other in rows else cache.get(*other)
+            rows[other] = ObjectRow(*other, planned.dbid, body, other in created)
     return rows.values()

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, insert
+from sqlalchemy import URL, Connection, Engine
 
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_path, transaction
 from csproxy.core.persistence.records import CredentialRow, ObjectRow
+from csproxy.core.persistence.rows import insert_rows
 from csproxy.core.persistence.schema import migrate, schema_version
 from csproxy.errors import ErrorCode, StoreError
 
@@ -71,26 +72,22 @@ def _write(
         last = {tables.UEN_COUNTER: 0, **_insert_objects(connection, objects)}
         for kind, value in counters.items():
             last[kind] = max(last.get(kind, 0), value)
-        connection.execute(insert(tables.counters), [{"type": kind, "value": n} for kind, n in sorted(last.items())])
-        hashes = [row._asdict() for row in credentials]
-        if hashes:
-            connection.execute(insert(tables.credentials), hashes)
-        values = {"guid": str(uuid.uuid4()), "release": release}
-        connection.execute(insert(tables.meta), [{"name": name, "value": value} for name, value in values.items()])
+        insert_rows(connection, tables.counters, sorted(last.items()))
+        insert_rows(connection, tables.credentials, list(credentials))
+        insert_rows(connection, tables.meta, [("guid", str(uuid.uuid4())), ("release", release)])
 
 
 def _insert_objects(connection: Connection, objects: Iterable[ObjectRow]) -> dict[int, int]:
     """Insert all rows; returns the highest DBID of each type."""
     last: dict[int, int] = {}
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for row in objects:
         last[row.type] = max(last.get(row.type, 0), row.dbid)
-        rows.append(row._asdict())
+        rows.append(row[:4])
         if len(rows) == _INSERT_ROWS:
-            connection.execute(insert(tables.objects), rows)
+            insert_rows(connection, tables.objects, rows)
             rows = []
-    if rows:
-        connection.execute(insert(tables.objects), rows)
+    insert_rows(connection, tables.objects, rows)
     return last
 
 

@@ -32,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from csproxy.core.history import HistoryBatch, HistoryFloor, HistoryKind, HistoryPage, HistoryRecord, encode_record
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.engine import transaction
+from csproxy.core.persistence.rows import insert_rows
 from csproxy.errors import CsproxyError
 
 __all__ = ["STEP", "HistoryTable", "HistoryWriteError", "report_failure"]
@@ -164,16 +165,10 @@ class HistoryTable:
         kind = records[0].kind
         first = self._read_state(connection) + 1
         rows = [
-            {
-                "number": number,
-                "uen": record.uen,
-                "kind": int(kind),
-                "time_ms": record.time_ms,
-                "body": encode_record(record),
-            }
+            (number, record.uen, int(kind), record.time_ms, encode_record(record))
             for number, record in enumerate(records, first)
         ]
-        connection.execute(insert(tables.history), rows)
+        insert_rows(connection, tables.history, rows)
         self._last = first + len(rows) - 1
         self._counts[kind] += len(rows)
         self._delete(connection, kind, min(len(rows) + STEP, self._counts[kind] - max_records))

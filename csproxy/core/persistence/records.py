@@ -14,12 +14,13 @@ __all__ = ["Batch", "ChangeRecord", "CredentialRow", "KeepPolicy", "LoadPart", "
 
 
 class ObjectRow(NamedTuple):
-    """An object as stored; ``body`` None deletes the row."""
+    """An object as stored; ``body`` None deletes the row. ``is_new``: there is no row of it yet."""
 
     type: int
     dbid: int
     folder: int
     body: bytes | None
+    is_new: bool = False
 
 
 class CredentialRow(NamedTuple):

@@ -40,6 +40,7 @@ from csproxy.core.persistence.rows import (
     CHANGE_COLUMNS,
     change_record,
     change_row,
+    insert_rows,
     replace_counters,
     replace_credentials,
     replace_objects,
@@ -242,7 +243,7 @@ class Store:
             replace_objects(connection, batch.objects)
             replace_counters(connection, list(batch.counters.items()))
             replace_credentials(connection, batch.credentials)
-            connection.execute(insert(tables.changes), [change_row(change) for change in batch.changes])
+            insert_rows(connection, tables.changes, [change_row(change) for change in batch.changes])
             if batch.key and batch.answer is not None:
                 row = {"key": batch.key, "uen": head, "time_ms": time_ms, "answer": _encode_answer(batch.answer)}
                 connection.execute(insert(tables.idempotency), row)

@@ -180,14 +180,18 @@ class ConfigurationCache:
         Fast for the unique keys of the schema; 0 and "" stand for an absent value.
         """
         indexes = self._indexes[SCHEMA.object_type(type_number).number].indexes
-        lists = [
-            indexes[path].find(value) for path, value in zip(paths, values, strict=True) if value and path in indexes
-        ]
-        candidates = min(lists, key=len, default=None)
+        candidates: Sequence[int] | None = None
+        for path, value in zip(paths, values, strict=True):
+            if value and path in indexes:
+                found = indexes[path].find(value)
+                if not found:
+                    return None
+                if candidates is None or len(found) < len(candidates):
+                    candidates = found
         if candidates is None:
             candidates = list(self.dbids(type_number))
         elif len(paths) == 1:
-            return candidates[0] if candidates else None
+            return candidates[0]
         fields = reader(type_number, paths)
         objects = self._objects[type_number]
         for dbid in candidates:

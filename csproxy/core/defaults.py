@@ -7,6 +7,7 @@ of the model, and recorded imports.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from csproxy.core.containers import ENVIRONMENT, is_in_tenants
@@ -28,14 +29,11 @@ _PHYSICAL_SWITCH: Final = int(CfgObjectType.CFGPhysicalSwitch)
 
 def with_defaults(draft: Draft, kind: ObjectType, given: Mapping[str, Any], *, dbid: int) -> dict[str, Any]:
     """The new object as it will be stored: ``given`` with everything that the server sets."""
-    allowed = GIVEN_AT_CREATION.get(kind.name, frozenset())
+    refused, flags = _rules_of(kind)
     obj: dict[str, Any] = {"DBID": dbid}
-    for name, value in given.items():
-        attribute = kind.attributes.get(name)
-        if name != "DBID" and (attribute is None or not attribute.read_only or name in allowed):
-            obj[name] = value
-    for name, attribute in kind.attributes.items():
-        if attribute.mandatory and attribute.target == "CfgFlag" and not obj.get(name):
+    obj.update({name: value for name, value in given.items() if name not in refused})
+    for name in flags:
+        if not obj.get(name):
             obj[name] = _FALSE
     if isinstance(obj.get("groupInfo"), dict):
         obj["groupInfo"] = {**obj["groupInfo"], "DBID": dbid}
@@ -45,6 +43,15 @@ def with_defaults(draft: Draft, kind: ObjectType, given: Mapping[str, Any], *, d
     obj = _with_tenant(draft, kind, obj)
     special = _SPECIAL.get(kind.name)
     return special(draft, obj) if special else obj
+
+
+@cache
+def _rules_of(kind: ObjectType) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The attributes that a creation cannot set, and flags that are false unless it does."""
+    allowed = GIVEN_AT_CREATION.get(kind.name, frozenset())
+    refused = {each.name for each in kind.attributes.values() if each.read_only and each.name not in allowed}
+    flags = [each.name for each in kind.attributes.values() if each.mandatory and each.target == "CfgFlag"]
+    return frozenset({"DBID", *refused}), tuple(flags)
 
 
 def _with_state(kind: ObjectType, obj: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class Draft:
         self._given = counters
         self._now: dict[ObjectId, dict[str, Any] | None] = {}
         self._read: dict[ObjectId, dict[str, Any] | None] = {}
+        self._tenants: dict[ObjectId, int] = {}
+        self._stored_folders: dict[tuple[Any, ...], int | None] = {}
         self._folders: dict[ObjectId, int] = {}
         self._members: dict[int, dict[ObjectId, None]] = {}
         self._keys: dict[tuple[int, tuple[str, ...]], dict[tuple[Any, ...], int]] = {}
@@ -80,12 +82,15 @@ class Draft:
     def tenant_of(self, kind: ObjectType, dbid: int) -> int:
         """DBID of the tenant of an object that is there, of a type whose objects belong to tenants."""
         id = (kind.number, dbid)
-        if id in self._now or id in self._read:
-            return tenant_of(kind, self.get(*id) or {})
-        stored = self.cache.get(*id)
-        assert stored is not None
-        source = reader(kind.number, (str(kind.tenant_path),))  # a tenth of what decoding the whole object costs
-        return source.columns[0].read(source.decode(stored)) or ENVIRONMENT
+        if id in self._now:
+            return tenant_of(kind, self._now[id] or {})
+        tenant = self._tenants.get(id)
+        if tenant is None:
+            stored = self.cache.get(*id)
+            assert stored is not None
+            source = reader(kind.number, (str(kind.tenant_path),))  # a tenth of what decoding the whole object costs
+            tenant = self._tenants[id] = source.columns[0].read(source.decode(stored)) or ENVIRONMENT
+        return tenant
 
     def folder_of(self, type_number: int, dbid: int) -> int:
         """The DBID of the folder that holds the object, 0 for none."""
@@ -97,8 +102,16 @@ class Draft:
         planned = self._keys.get((type_number, key), {}).get(values)
         if planned is not None:
             return planned
-        found = self.cache.lookup(type_number, key, values)
+        if type_number == FOLDER:  # the same few folders are asked for again and again
+            found = self._stored_folder(key, values)
+        else:
+            found = self.cache.lookup(type_number, key, values)
         return None if found is None or (type_number, found) in self._now else found
+
+    def _stored_folder(self, key: tuple[str, ...], values: tuple[Any, ...]) -> int | None:
+        if values not in self._stored_folders:
+            self._stored_folders[values] = self.cache.lookup(FOLDER, key, values)
+        return self._stored_folders[values]
 
     def referrers(self, type_number: int, dbid: int, *, limit: int | None = None) -> Sequence[_Link]:
         """The objects that link to this one: type, DBID and path of the link. ``limit`` bounds those of the cache."""
@@ -221,12 +234,12 @@ def tenant_of(kind: ObjectType, obj: Mapping[str, Any]) -> int:
 
 def key_values(kind: ObjectType, key: tuple[str, ...], obj: Mapping[str, Any]) -> tuple[Any, ...]:
     """The values of a unique key; 0 or "" stands for an absent one."""
-    return tuple(scalar_at(obj, path, default) for path, default in zip(key, _defaults(kind, key), strict=True))
+    return tuple([scalar_at(obj, path, default) for path, default in _with_defaults(kind, key)])
 
 
 @cache
-def _defaults(kind: ObjectType, key: tuple[str, ...]) -> tuple[int | str, ...]:
-    return tuple(_default_at(kind, path) for path in key)
+def _with_defaults(kind: ObjectType, key: tuple[str, ...]) -> tuple[tuple[str, int | str], ...]:
+    return tuple((path, _default_at(kind, path)) for path in key)
 
 
 def _default_at(kind: ObjectType, path: str) -> int | str:

@@ -166,9 +166,16 @@ class TypeIndexes:
             index.settle()
 
     def change(self, dbid: int, former: Any, now: Any) -> None:
-        """An object's record was ``former`` and is ``now``; None for *not there*."""
+        """An object's record was ``former`` and is ``now``; one of them None for *not there*."""
+        if former is None:
+            for column, index in self._columns:
+                found = column.read(now)
+                for value in set(found) if column.many else (found,):
+                    if value:
+                        index.add(value, dbid)
+            return
         for column, index in self._columns:
-            before = column.values(former) if former is not None else frozenset()
+            before = column.values(former)
             after = column.values(now) if now is not None else frozenset()
             if before != after:
                 for value in before - after:

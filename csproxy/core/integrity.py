@@ -41,7 +41,7 @@ _NUMBERS: Final = frozenset({AttributeKind.INT, AttributeKind.TIME})
 
 def check_integrity(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
     """Check all rules; ``before`` is None for a creation. Raises `ModelError`."""
-    for rule in RULES:
+    for rule in _rules_of(kind):
         rule(draft, kind, before, after)
 
 
@@ -98,17 +98,17 @@ def check_references(
     draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]
 ) -> None:
     """15: every link leads to an object that exists, of a type that fits, in a tenant that may be seen from here."""
-    known = set(references(kind, dict(before))) if before is not None else frozenset()
+    known = frozenset() if before is None else frozenset(references(kind, before))
     tenant = tenant_of(kind, after)
     is_bound = is_in_tenants(kind) and kind.name not in TENANT_FREE_TYPES
-    for reference in references(kind, dict(after)):
-        if reference in known:
+    types, linked_types = SCHEMA.types, _linked_types(kind)
+    for reference in references(kind, after):
+        if known and reference in known:
             continue
-        number, dbid, path = reference.target, reference.dbid, reference.path
-        fitting = LINKED_TYPES.get((kind.name, path))
-        if number not in SCHEMA.types or (fitting is not None and number not in fitting):
+        path, number, dbid = reference
+        target_kind = types.get(number)
+        if target_kind is None or number not in linked_types.get(path, (number,)):
             raise _wrong_reference(kind, after, path, f"type {number} with DBID {dbid}, a type that cannot stand there")
-        target_kind = SCHEMA.types[number]
         if not draft.has(number, dbid):
             raise _wrong_reference(kind, after, path, f"{target_kind.singular} {dbid}, which does not exist")
         if is_bound and is_in_tenants(target_kind):
@@ -120,6 +120,12 @@ def check_references(
                     path,
                     f"{draft.name((number, dbid))}, which belongs to tenant {other}, not to {tenant}",
                 )
+
+
+@cache
+def _linked_types(kind: ObjectType) -> Mapping[str, frozenset[int]]:
+    """`LINKED_TYPES` of one type."""
+    return {path: numbers for (name, path), numbers in LINKED_TYPES.items() if name == kind.name}
 
 
 def check_kind(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
@@ -159,8 +165,7 @@ def check_hierarchy(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | 
 
 def check_container(draft: Draft, kind: ObjectType, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> None:
     """15: an object in a container is in the container's tenant."""
-    if kind.container is None:
-        return
+    assert kind.container is not None
     owner_kind = container_type(kind)
     owner = draft.get(owner_kind.number, scalar_at(after, kind.container)) or {}
     if tenant_of(owner_kind, owner) != tenant_of(kind, after):
@@ -200,6 +205,17 @@ RULES: Final[tuple[Rule, ...]] = (
     check_unique,
 )
 """Every rule, in the order in which they are checked."""
+
+
+@cache
+def _rules_of(kind: ObjectType) -> tuple[Rule, ...]:
+    """The rules without those that say nothing about this type."""
+    silent: dict[Rule, bool] = {
+        check_kind: kind.name not in {name for name, _ in ONLY_FOR_KINDS} | SAME_KIND.keys(),
+        check_hierarchy: kind.name not in {name for name, _ in HIERARCHIES},
+        check_container: kind.container is None,
+    }
+    return tuple(rule for rule in RULES if not silent.get(rule, False))
 
 
 @cache

@@ -12,11 +12,10 @@ from csproxy.core.model.schema import ObjectType
 
 def scalar_at(obj: Mapping[str, Any], path: str, default: Any = 0) -> Any:
     """The value at ``path``, which leads through structures only; ``default`` where anything is absent."""
-    value: Any = obj
-    for step in path.split("."):
-        if not isinstance(value, Mapping):
-            return default
-        value = value.get(step)
+    step, _, rest = path.partition(".")
+    value = obj.get(step)
+    if rest:
+        return scalar_at(value, rest, default) if isinstance(value, dict) else default
     return default if value is None else value
 
 

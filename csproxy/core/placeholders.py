@@ -9,10 +9,11 @@ to update or delete. Here the numbers are replaced by the DBIDs given out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from csproxy.core.model.links import PAIRS, RESOURCE_TARGETS
-from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
+from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType, StructureType
 from csproxy.core.ownership import ObjectId
 from csproxy.errors import ErrorCode, ModelError
 
@@ -57,35 +58,37 @@ class Placeholders:
 
         What does not fit the schema is passed on as it is, to be refused by those who check it.
         """
-        return self._map(kind, kind.attributes, given, before, "")
+        return self._map(kind, kind, given, before, "")
 
     def _map(
         self,
         kind: ObjectType,
-        attributes: Mapping[str, Attribute],
+        holder: ObjectType | StructureType,
         given: Mapping[str, Any],
         before: Mapping[str, Any],
         prefix: str,
     ) -> dict[str, Any]:
         result = dict(given)
-        for name, value in given.items():
-            attribute = attributes.get(name)
-            if attribute is None:
+        for name, attribute in _referring(holder):
+            value = given.get(name)
+            if not value:
                 continue
             path = prefix + name
             match attribute.kind:
-                case AttributeKind.LINK if isinstance(value, int) and value < 0:
-                    target = SCHEMA.object_type(attribute.target or "")
-                    result[name] = self.dbid(target, value, of=kind, path=path)
-                case AttributeKind.INT if isinstance(value, int) and value < 0 and prefix + name != "DBID":
-                    beside = _TYPE_BESIDE.get(name)
-                    if beside is not None and beside in attributes:
+                case AttributeKind.LINK:
+                    if isinstance(value, int) and value < 0:
+                        target = SCHEMA.object_type(attribute.target or "")
+                        result[name] = self.dbid(target, value, of=kind, path=path)
+                case AttributeKind.INT:
+                    if isinstance(value, int) and value < 0:
+                        beside = _TYPE_BESIDE[name]
                         number = given.get(beside) or before.get(beside, 0)
                         result[name] = self._pair(kind, beside, number, value, path)
-                case AttributeKind.STRUCT if isinstance(value, Mapping):
-                    inner = SCHEMA.structures[attribute.target or ""].attributes
-                    result[name] = self._map(kind, inner, value, before.get(name) or _NOTHING, path + ".")
-                case AttributeKind.LINK_LIST | AttributeKind.STRUCT_LIST:
+                case AttributeKind.STRUCT:
+                    if isinstance(value, Mapping):
+                        inner = SCHEMA.structures[attribute.target or ""]
+                        result[name] = self._map(kind, inner, value, before.get(name) or _NOTHING, path + ".")
+                case _:
                     result[name] = self._list(kind, attribute, value, path)
         return result
 
@@ -112,10 +115,28 @@ class Placeholders:
                 self.dbid(target, item, of=kind, path=path) if isinstance(item, int) and item < 0 else item
                 for item in value
             ]
-        inner = SCHEMA.structures[attribute.target or ""].attributes
-        return [
-            self._map(kind, inner, item, _NOTHING, path + ".") if isinstance(item, Mapping) else item for item in value
-        ]
+        inner, prefix = SCHEMA.structures[attribute.target or ""], path + "."
+        return [self._map(kind, inner, item, _NOTHING, prefix) if isinstance(item, Mapping) else item for item in value]
+
+
+@cache
+def _referring(holder: ObjectType | StructureType) -> tuple[tuple[str, Attribute], ...]:
+    """The attributes in which a number may stand for an object; of most objects they are few."""
+    found = []
+    for name, attribute in holder.attributes.items():
+        match attribute.kind:
+            case AttributeKind.LINK | AttributeKind.LINK_LIST:
+                refers = True
+            case AttributeKind.INT:
+                own = name == "DBID" and isinstance(holder, ObjectType)
+                refers = not own and _TYPE_BESIDE.get(name) in holder.attributes
+            case AttributeKind.STRUCT | AttributeKind.STRUCT_LIST:
+                refers = bool(_referring(SCHEMA.structures[attribute.target or ""]))
+            case _:
+                refers = False
+        if refers:
+            found.append((name, attribute))
+    return tuple(found)
 
 
 def _unknown(kind: ObjectType, path: str, what: str) -> ModelError:

@@ -105,8 +105,7 @@ class WritePlanner:
     ) -> None:
         self._draft = Draft(cache, counters)
         self._authority = authority
-        self._user = user
-        self._application = application
+        self._author: dict[str, Any] = {"user": user, "application": application, "time_ms": time_ms}
         self._time_ms = time_ms
         self._placeholders = Placeholders()
         self._passwords: dict[ObjectId, str] = {}
@@ -227,7 +226,8 @@ class WritePlanner:
                 object_type=kind.number,
             )
         check_delta(kind, delta)
-        given, password = _without_password(kind, delta)
+        rest, password = _without_password(kind, delta)
+        given = dict(rest)
         moved: tuple[ObjectId, ...] = ()
         objects = given.pop("objectIDs", None) if kind.number == FOLDER else None
         after = self._with_password_date(kind, apply_delta(kind, before, given), password)
@@ -291,11 +291,7 @@ class WritePlanner:
     def _planned(self, step: Step) -> PlannedChange:
         number, dbid = step.id
         kind = SCHEMA.types[number]
-        author: dict[str, Any] = {
-            "user": self._user,
-            "application": self._application,
-            "time_ms": self._time_ms,
-        }
+        author = self._author
         if step.after is None:
             former = encode_object(kind, step.before or {})
             body = msgspec.Raw(former)
@@ -326,10 +322,12 @@ class WritePlanner:
         return {**asked, "objectIDs": step.delta["objectIDs"]} if "objectIDs" in step.delta else asked
 
 
-def _without_password(kind: ObjectType, obj: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+def _without_password(kind: ObjectType, obj: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
     """The object or delta without its password, and the password; None if it gives none."""
+    if "password" not in obj or "password" not in kind.attributes:
+        return obj, None
     rest = dict(obj)
-    password = rest.pop("password", None) if "password" in kind.attributes else None
+    password = rest.pop("password")
     if password is not None and "\0" in password:
         raise ModelError(
             ErrorCode.VALUE_OUT_OF_RANGE,

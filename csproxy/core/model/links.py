@@ -9,7 +9,7 @@ followed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -42,17 +42,20 @@ RESOURCE_TARGETS: Mapping[int, str] = {
 PAIRS = (("DBID", "type"), ("groupDBID", "groupType"))
 """Attributes that hold a DBID, and beside it the number of its type."""
 
-_Follow = Callable[[Mapping[str, Any]], Iterator[Reference]]
+_Follow = Callable[[Mapping[str, Any], list[Reference]], None]
+"""Adds the references in an object or structure to a list."""
 
 
-def references(object_type: ObjectType, obj: Mapping[str, Any]) -> Iterator[Reference]:
+def references(object_type: ObjectType, obj: Mapping[str, Any]) -> list[Reference]:
     """Every reference in ``obj`` (plain form, checked or from a server), in the order of the schema.
 
     A DBID of 0 is no reference. The path is that of the attribute with the DBID:
     ``agentInfo.skillLevels.skillDBID``, ``ownerID.DBID``.
     """
+    found: list[Reference] = []
     for follow in _plan(object_type):
-        yield from follow(obj)
+        follow(obj, found)
+    return found
 
 
 @cache
@@ -87,25 +90,24 @@ def _compile_structure(name: str, prefix: str) -> tuple[_Follow, ...]:
 
 
 def _link(name: str, path: str, target: int) -> _Follow:
-    def follow(holder: Mapping[str, Any]) -> Iterator[Reference]:
+    def follow(holder: Mapping[str, Any], found: list[Reference]) -> None:
         if dbid := holder.get(name):
-            yield Reference(path, target, dbid)
+            found.append(Reference(path, target, dbid))
 
     return follow
 
 
 def _links(name: str, path: str, target: int) -> _Follow:
-    def follow(holder: Mapping[str, Any]) -> Iterator[Reference]:
-        for dbid in holder.get(name) or ():
-            yield Reference(path, target, dbid)
+    def follow(holder: Mapping[str, Any], found: list[Reference]) -> None:
+        found.extend([Reference(path, target, dbid) for dbid in holder.get(name) or ()])
 
     return follow
 
 
 def _pair(dbid_name: str, type_name: str, path: str) -> _Follow:
-    def follow(holder: Mapping[str, Any]) -> Iterator[Reference]:
+    def follow(holder: Mapping[str, Any], found: list[Reference]) -> None:
         if dbid := holder.get(dbid_name):
-            yield Reference(path, holder.get(type_name, 0), dbid)
+            found.append(Reference(path, holder.get(type_name, 0), dbid))
 
     return follow
 
@@ -113,19 +115,19 @@ def _pair(dbid_name: str, type_name: str, path: str) -> _Follow:
 def _resource(path: str) -> _Follow:
     targets = {number: SCHEMA.object_type(name).number for number, name in RESOURCE_TARGETS.items()}
 
-    def follow(holder: Mapping[str, Any]) -> Iterator[Reference]:
+    def follow(holder: Mapping[str, Any], found: list[Reference]) -> None:
         dbid, target = holder.get("objectDBID"), targets.get(holder.get("resourceType", 0))
         if dbid and target:
-            yield Reference(path, target, dbid)
+            found.append(Reference(path, target, dbid))
 
     return follow
 
 
 def _nested(name: str, inner: tuple[_Follow, ...]) -> _Follow:
-    def follow(holder: Mapping[str, Any]) -> Iterator[Reference]:
+    def follow(holder: Mapping[str, Any], found: list[Reference]) -> None:
         value = holder.get(name)
         for item in value if isinstance(value, list) else (value,) if value else ():
             for step in inner:
-                yield from step(item)
+                step(item, found)
 
     return follow

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import anyio
+import anyio.lowlevel
 
 from csproxy.core.containers import FOLDER
-from csproxy.core.files.batches import Creation, Numbering, Update, batches, known_before, size_of
+from csproxy.core.files.batches import Numbering, Requests, batches, known_before, size_of
 from csproxy.core.files.keys import Directory, full_text
 from csproxy.core.files.operations import CREATE, UPDATE, Operation, delta_of
 from csproxy.core.files.planning import Plan, Workspace, changing
@@ -14,9 +18,11 @@ from csproxy.core.rules import MAX_CHANGES
 from csproxy.daemon.config_session import needed_types, read_directory
 from csproxy.errors import ConfigurationError, CsproxyError
 from csproxy.transport.client import ConfigClient
-from csproxy.transport.client_writes import CreateWrite, UpdateWrite, Write
+from csproxy.transport.client_writes import UpdateWrite
 
 __all__ = ["apply_plan", "check_atomic"]
+
+_PREPARED_AT_ONCE: Final = 50
 
 
 def check_atomic(plan: Plan) -> None:
@@ -57,18 +63,52 @@ async def apply_plan(
     Returns the error that ended it early, None if all is done.
     """
     numbering = Numbering(work)
-    cut = [list(plan.operations)] if atomic else batches(plan.operations)
+    cut = iter([plan.operations] if atomic else batches(plan.operations))
     try:
-        for batch in cut:
-            dbids = await client.apply(_writes(numbering.requests(batch)))
-            numbering.done(batch, dbids)
-            done += batch
+        coming = _next_requests(numbering, cut)
+        while coming is not None:
+            now, coming = coming, _next_requests(numbering, cut)
+            dbids = await _send(client, now, beside=coming)
+            numbering.done(now.operations, dbids)
+            done += now.operations
             report(len(done), len(plan.operations))
         if plan.late:
             await _apply_late(client, plan.late, late, timeout_s=timeout_s)
     except CsproxyError as e:
         return e
     return None
+
+
+def _next_requests(numbering: Numbering, cut: Iterator[Sequence[Operation]]) -> Requests | None:
+    operations = next(cut, None)
+    return None if operations is None else numbering.requests(operations)
+
+
+async def _send(client: ConfigClient, requests: Requests, *, beside: Requests | None) -> list[int]:
+    """Carry out one transaction, and prepare the one ``beside`` it while the master works. Raises as `apply`.
+
+    Only one transaction is ever on its way: where one is refused, nothing of a later one has been carried out.
+    """
+    changes = requests.complete()
+    refusal: CsproxyError | None = None
+    dbids: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        if beside is not None:
+            tasks.start_soon(_prepare, beside)
+        try:
+            dbids = await client.apply(changes)
+        except CsproxyError as e:
+            refusal = e  # not raised here: the group would wrap it
+        tasks.cancel_scope.cancel()  # what is not prepared yet is made when its turn comes
+    if refusal is not None:
+        raise refusal
+    return dbids
+
+
+async def _prepare(requests: Requests) -> None:
+    """Make requests in steps of about 0.3 ms, so that sending and receiving go on."""
+    while requests.prepare(_PREPARED_AT_ONCE):
+        await anyio.lowlevel.checkpoint()
 
 
 async def _apply_late(
@@ -85,12 +125,3 @@ async def _apply_late(
         if delta:
             await client.apply([UpdateWrite(FOLDER, dbid, delta)])
         late.append(each)
-
-
-def _writes(requests: Sequence[Creation | Update]) -> list[Write]:
-    return [
-        CreateWrite(each.type, each.object, each.folder)
-        if isinstance(each, Creation)
-        else UpdateWrite(each.type, each.dbid, each.delta)
-        for each in requests
-    ]

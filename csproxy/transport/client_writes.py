@@ -45,11 +45,14 @@ class DeleteWrite(NamedTuple):
     dbid: int
 
 
-Write = CreateWrite | UpdateWrite | DeleteWrite
+Write = CreateWrite | UpdateWrite | DeleteWrite | RequestedChange
+"""A `RequestedChange` is a write as it is sent: for programs that make thousands."""
 
 
 def requested_change(write: Write) -> RequestedChange:
     """A write as it is sent. Raises `ModelError` UNSUPPORTED_OBJECT for a type that does not exist."""
+    if isinstance(write, RequestedChange):
+        return write
     number = SCHEMA.object_type(write.type).number
     match write:
         case CreateWrite():

@@ -8,35 +8,20 @@ created in a transaction before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from csproxy.core.containers import FOLDER, held_types
 from csproxy.core.files.keys import Key, keys_in
-from csproxy.core.files.operations import CREATE, Operation, delta_of, materialise
+from csproxy.core.files.operations import CREATE, Operation, delta_of, numbered
 from csproxy.core.files.planning import Workspace
 from csproxy.core.rules import MAX_CHANGES, state_path
-from csproxy.errors import ConfigurationError
+from csproxy.core.transactions import RequestedChange, Verb
+from csproxy.errors import ConfigurationError, CsproxyError
 
-__all__ = ["Creation", "Numbering", "Update", "batches", "known_before", "size_of"]
+__all__ = ["Numbering", "Requests", "batches", "known_before", "size_of"]
 
 _ROLE: Final = 43
-
-
-class Creation(NamedTuple):
-    """A creation as it is sent: the object with the negative number that stands for it, and its folder."""
-
-    type: int
-    object: dict[str, Any]
-    folder: int
-
-
-class Update(NamedTuple):
-    """An update as it is sent."""
-
-    type: int
-    dbid: int
-    delta: dict[str, Any]
 
 
 def size_of(operation: Operation) -> int:
@@ -83,55 +68,96 @@ def _changes_state(operation: Operation) -> bool:
 
 
 class Numbering:
-    """The DBIDs of everything that a plan names: found on the server, given out since, or negative for now."""
+    """The DBIDs of everything that a plan names: found on the server, or given out since."""
 
     def __init__(self, work: Workspace) -> None:
-        self._work = work
-        self._known: dict[Key, int] = {}
-        self._coming: dict[Key, int] = {}
+        self.work = work
+        self._given: dict[Key, int] = {}
 
-    def requests(self, batch: Sequence[Operation]) -> list[Creation | Update]:
-        """The operations of one transaction as they are sent; what it creates gets negative numbers."""
-        self._coming = {}
-        for operation in batch:
+    def find(self, key: Key) -> int:
+        """The DBID of an object; 0 while it has none."""
+        return self._given.get(key) or self.work.directory.find(key)
+
+    def requests(self, operations: Sequence[Operation]) -> Requests:
+        """The requests of one transaction."""
+        return Requests(self, operations)
+
+    def done(self, operations: Sequence[Operation], dbids: Sequence[int]) -> None:
+        """Note the DBIDs that a transaction was answered with."""
+        for operation, dbid in zip(operations, dbids, strict=True):
+            if operation.action == CREATE:
+                self._given[operation.key] = dbid
+
+
+class Requests:
+    """The requests of one transaction as they are sent; what it creates gets negative numbers.
+
+    They can be made while the transaction before is on its way: those that name what that one creates are left
+    to `complete`, which is called when it is answered.
+    """
+
+    def __init__(self, numbering: Numbering, operations: Sequence[Operation]) -> None:
+        self.operations = operations
+        self._numbering = numbering
+        self._coming: dict[Key, int] = {}
+        for operation in operations:
             if operation.action == CREATE:
                 self._coming[operation.key] = -1 - len(self._coming)
-        return [self._request(operation) for operation in batch]
+        self._made: list[RequestedChange | None] = []
 
-    def done(self, batch: Sequence[Operation], dbids: Sequence[int]) -> None:
-        """Note the DBIDs that the transaction was answered with."""
-        for operation, dbid in zip(batch, dbids, strict=True):
-            if operation.action == CREATE:
-                self._known[operation.key] = dbid
-        self._coming = {}
+    def prepare(self, count: int) -> bool:
+        """Make the next ``count`` requests, as far as that is possible now; whether there are more."""
+        start = len(self._made)
+        for operation in self.operations[start : start + count]:
+            try:
+                self._made.append(self._request(operation))
+            except (_Unnumbered, CsproxyError):  # it comes yet, or `complete` tells
+                self._made.append(None)
+        return len(self._made) < len(self.operations)
 
-    def _request(self, operation: Operation) -> Creation | Update:
+    def complete(self) -> list[RequestedChange]:
+        """All requests, in order. Raises `ConfigurationError` for an object that has no DBID."""
+        self.prepare(len(self.operations))
+        try:
+            return [
+                self._request(operation) if made is None else made
+                for operation, made in zip(self.operations, self._made, strict=True)
+            ]
+        except _Unnumbered as e:
+            raise ConfigurationError(f"{e.key} is neither on the server nor in the file") from None
+
+    def _request(self, operation: Operation) -> RequestedChange:
         number = operation.key.type
         if operation.action != CREATE:
             dbid = operation.dbid or self._number(operation.key)
-            return Update(number, dbid, delta_of(operation, self._number))
-        obj = _with_parent(operation, self._work)
-        made = materialise(obj, self._number)
+            delta = delta_of(operation, self._number)
+            return RequestedChange(message=Verb.UPDATE, type=number, dbid=dbid, delta=delta)
+        made = numbered(operation.object.kind.type, self._values(operation), self._number)
         made["DBID"] = self._coming[operation.key]
-        return Creation(number, made, self._folder(operation))
+        return RequestedChange(message=Verb.CREATE, type=number, object=made, folder=self._folder(operation))
+
+    def _values(self, operation: Operation) -> Mapping[str, Any]:
+        """The attributes to create with; a parent folder that comes by itself is left to the server."""
+        folder = operation.object.folder
+        if operation.key.type != FOLDER or folder is None or not self._numbering.work.comes_by_itself(folder):
+            return operation.values
+        return {name: value for name, value in operation.values.items() if name != "parentID"}
 
     def _folder(self, operation: Operation) -> int:
-        folder = operation.object.folder
-        if folder is None or operation.key.type == FOLDER or self._work.comes_by_itself(folder) or not folder.parts[2]:
+        folder, work = operation.object.folder, self._numbering.work
+        if folder is None or operation.key.type == FOLDER or work.comes_by_itself(folder) or not folder.parts[2]:
             return 0
         return self._number(folder)
 
     def _number(self, key: Key) -> int:
-        found = self._coming.get(key) or self._known.get(key) or self._work.directory.find(key)
+        found = self._coming.get(key) or self._numbering.find(key)
         if not found:
-            raise ConfigurationError(f"{key} is neither on the server nor in the file")
+            raise _Unnumbered(key)
         return found
 
 
-def _with_parent(operation: Operation, work: Workspace) -> dict[str, Any]:
-    """The attributes to create with; a parent folder that comes by itself is left to the server."""
-    values = dict(operation.values)
-    folder = operation.object.folder
-    if operation.key.type == FOLDER and folder is not None and work.comes_by_itself(folder):
-        values.pop("parentID", None)
-    return values
+class _Unnumbered(Exception):  # noqa: N818 - no error yet
+    """The object has no DBID yet."""
+
+    def __init__(self, key: Key) -> None:
+        self.key = key

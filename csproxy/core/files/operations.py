@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from csproxy.core.files.keys import Key
@@ -12,11 +13,15 @@ from csproxy.core.model import AttributeKind, ObjectType
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.rules import PASSWORD_TYPES
 
-__all__ = ["CREATE", "SKIP", "UPDATE", "Operation", "delta_of", "materialise", "merged"]
+__all__ = ["CREATE", "SKIP", "UPDATE", "Operation", "delta_of", "materialise", "merged", "numbered"]
 
 CREATE: Final = "create"
 UPDATE: Final = "update"
 SKIP: Final = "skip"
+
+_WITH_KEYS: Final = frozenset(
+    {AttributeKind.LINK, AttributeKind.LINK_LIST, AttributeKind.STRUCT, AttributeKind.STRUCT_LIST}
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -45,11 +50,15 @@ def delta_of(operation: Operation, number: Callable[[Key], int]) -> dict[str, An
     A password cannot be read, so that a given one is always set anew.
     """
     kind = operation.object.kind.type
-    values = materialise(operation.values, number)
+    values = numbered(kind, operation.values, number)
     password = values.pop("password", None)
-    before = dict(operation.before) if operation.dbid else materialise(operation.before, number)
-    before.pop("objectIDs", None)  # what a folder holds is made up when it is read
-    delta = compute_delta(kind, before, merged(kind, before, values))
+    before = operation.before if operation.dbid else numbered(kind, operation.before, number)
+    # what holds the same value in the same form is not looked at further: nearly everything, if nothing is to be done
+    differing = {name: value for name, value in values.items() if name not in before or before[name] != value}
+    delta: dict[str, Any] = {}
+    if differing:
+        former = {name: before[name] for name in differing if name in before}
+        delta = compute_delta(kind, former, merged(kind, former, differing))
     if password is not None and kind.number in PASSWORD_TYPES and operation.dbid:
         delta["password"] = password
     return delta
@@ -65,6 +74,22 @@ def merged(kind: ObjectType, before: Mapping[str, Any], values: Mapping[str, Any
         else:
             after[name] = value
     return after
+
+
+def numbered(kind: ObjectType, values: Mapping[str, Any], number: Callable[[Key], int]) -> dict[str, Any]:
+    """Attributes of an object with DBIDs in place of keys."""
+    result = dict(values)
+    for name in _holding_keys(kind):
+        value = result.get(name)
+        if value:
+            result[name] = materialise(value, number)
+    return result
+
+
+@cache
+def _holding_keys(kind: ObjectType) -> tuple[str, ...]:
+    """The attributes in which there can be keys: links, structures, and a DBID that has its type beside it."""
+    return tuple(each.name for each in kind.attributes.values() if each.kind in _WITH_KEYS or each.name == "groupDBID")
 
 
 def materialise(value: Any, resolve: Callable[[Key], Any]) -> Any:

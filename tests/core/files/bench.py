@@ -8,14 +8,14 @@ from typing import Any
 
 from csproxy.core.changes import Position
 from csproxy.core.files.any_form import read_form, write_form
-from csproxy.core.files.batches import Creation, Numbering, batches
+from csproxy.core.files.batches import Numbering, batches
 from csproxy.core.files.checks import Findings, check
 from csproxy.core.files.keys import Directory
 from csproxy.core.files.kinds import KINDS
 from csproxy.core.files.operations import Operation
 from csproxy.core.files.planning import Plan, Workspace, make_plan
 from csproxy.core.files.reading import FileObject
-from csproxy.core.transactions import RequestedChange, Verb
+from csproxy.core.transactions import RequestedChange
 from tests.core.writes.desk import Desk, change_of
 
 Document = Mapping[str, Any] | str | bytes
@@ -64,21 +64,13 @@ class Bench(Desk):
         plan = make_plan(work)
         numbering = Numbering(work)
         for batch in batches(plan.operations):
-            numbering.done(batch, self._send(numbering.requests(batch)))
+            numbering.done(batch, self._send(numbering.requests(batch).complete()))
         return plan
 
     def export(self, form: str = "json") -> str:
         return b"".join(write_form(self.directory(), form)).decode()
 
-    def _send(self, requests: list[Any]) -> list[int]:
-        changes = []
-        for each in requests:
-            if isinstance(each, Creation):
-                changes.append(
-                    RequestedChange(message=Verb.CREATE, type=each.type, object=each.object, folder=each.folder)
-                )
-            else:
-                changes.append(RequestedChange(message=Verb.UPDATE, type=each.type, dbid=each.dbid, delta=each.delta))
+    def _send(self, changes: list[RequestedChange]) -> list[int]:
         planner = self.planner
         plan = planner.transaction(changes)
         first = self.cache.position.uen + 1

@@ -285,7 +285,7 @@ def test_a_broken_off_import_can_be_repeated(bench: Bench) -> None:
     plan = make_plan(work)
     numbering = Numbering(work)
     first = list(plan.operations)[:2]
-    numbering.done(first, bench._send(numbering.requests(first)))
+    numbering.done(first, bench._send(numbering.requests(first).complete()))
     rest = bench.bring(SITE)
     assert words(rest.operations) == ["create dn ", "create place desk"]
     assert len(rest.skipped) == 2
@@ -303,4 +303,4 @@ def test_a_number_is_asked_for_only_where_there_is_one(bench: Bench) -> None:
     work = bench.work({"switches": [SWITCH]})
     numbering = Numbering(work)
     with pytest.raises(ConfigurationError, match="neither on the server nor in the file"):
-        numbering.requests(make_plan(work).operations)
+        numbering.requests(make_plan(work).operations).complete()

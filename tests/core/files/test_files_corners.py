@@ -10,6 +10,8 @@ import pytest
 from csproxy.core.files.batches import batches
 from csproxy.core.files.keys import Directory, Key, full_text, tenant_key
 from csproxy.core.files.kinds import KINDS, kind_of
+from csproxy.core.files.operations import CREATE, Operation
+from csproxy.core.files.ordering import Step, in_order
 from csproxy.core.files.reading import FileObject, read_file
 from csproxy.core.files.writing import write_file
 from csproxy.core.rules import state_path
@@ -134,3 +136,16 @@ def test_no_object_is_called_as_one_that_is_known_by_its_number(bench: Bench) ->
     assert full_text(number) == full_text(Key(10, ("#999",))) == "host [#999]"
     assert number != Key(10, ("#999",))
     assert not directory.find(number)
+
+
+def test_a_number_may_stand_where_a_text_is_expected() -> None:
+    found = one("dns", number=7001, switch="east", type="acdposition", tenant=T)
+    assert found.key.parts[2] == "7001" or "7001" in found.key.parts
+    place = one("places", name=5, tenant=T, dns=[{"number": 7001, "switch": "east", "type": "acdposition"}])
+    assert place.values["name"] == "5"
+    assert "7001" in place.values["DNDBIDs"][0].parts
+
+
+def test_a_step_that_needs_what_nobody_creates_is_not_held_up() -> None:
+    step = Step(Operation(CREATE, one("skills", name="a", tenant=T), {}), frozenset({tenant_key("elsewhere")}))
+    assert in_order([step]) == [step.operation]

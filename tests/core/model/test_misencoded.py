@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csproxy.core import codec
+from csproxy.core.model import SCHEMA
 from csproxy.core.model.misencoded import MOST_VALUES, find_misencoded, text_error
-from csproxy.errors import ErrorCode
+from csproxy.core.model.typed import decode_object
+from csproxy.core.records import reader
+from csproxy.errors import ErrorCode, ModelError
 
 MARK = "\x00?\x00"
 WRONG = {
@@ -171,3 +175,19 @@ def test_a_text_too_far_back_is_reported_without_its_place() -> None:
         "ReadObjects (10): a text is not UTF-8: byte 0xff at offset 2 of the text (invalid start byte)"
     )
     assert error.object_type == 3
+
+
+@pytest.mark.parametrize("path", ["name", "tenantDBID"])
+def test_an_object_with_a_wrong_text_is_refused_by_every_reader(path: str) -> None:
+    kind = SCHEMA.object_type("skill")
+    stored = codec.encode({"DBID": 101, "tenantDBID": 1, "name": "x-text"}).replace(b"x-text", b"x-\xee\xeext")
+    readers: list[Callable[[bytes], object]] = [
+        lambda data: decode_object(kind, data),
+        reader(kind.number, (path, "name")).decode,
+        lambda data: reader(kind.number, (path, "name")).decode_many([data]),
+    ]
+    for read in readers:
+        with pytest.raises(ModelError) as caught:
+            read(stored)
+        assert caught.value.code is ErrorCode.UNSUPPORTED_ENCODING
+        assert caught.value.object_type == kind.number

@@ -9,6 +9,7 @@
     ├── ConnectionLostError       the connection ended before the answer arrived
     ├── TimedOutError             the peer did not answer within the deadline
     ├── StoreError                the database could not be read or written
+    │   └── FencedError           another master has taken it: this one must not write any more
     ├── LocalCopyError            the local copy on disk is damaged, foreign, or cannot be read
     └── ServerError               an Error answer: ``code``, ``object_type``, ``property_name``
         ├── LoginIncorrectError, AccessDeniedError, ObjectNotFoundError,
@@ -132,6 +133,10 @@ class StoreError(CsproxyError):
     def __init__(self, message: str, *, code: ErrorCode = ErrorCode.DB_ERROR) -> None:
         super().__init__(message)
         self.code = code
+
+
+class FencedError(StoreError):
+    """Another master has taken the database: nothing that this one writes is accepted any more."""
 
 
 class LocalCopyError(CsproxyError):

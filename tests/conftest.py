@@ -1,10 +1,14 @@
-"""Fixtures for all tests: the event loops that async tests run on."""
+"""Fixtures for all tests: the event loops that async tests run on, and a PostgreSQL server."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.postgresql import PostgresServer, postgresql_server
 
 
 @pytest.fixture(
@@ -17,3 +21,19 @@ import pytest
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Every async test runs on asyncio, asyncio with uvloop, and trio."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests of this process that want a database in it; nobody may stop it."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place for a new database, on each kind of database that tests run on."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'config.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.url(server.new_database())

@@ -63,6 +63,10 @@ class Backoff:
         self._bound_s = min(bound * 2, self._longest_s)
         return at_least_s + self._random() * bound
 
+    def jitter_s(self, longest_s: float) -> float:
+        """A delay up to ``longest_s`` that is no sign of trouble: it doubles nothing."""
+        return self._random() * longest_s
+
     def connected(self, now: float) -> None:
         """An attempt succeeded at ``now`` (seconds of any monotonic clock)."""
         self._connected_at = now
@@ -92,14 +96,14 @@ class EndpointPolicy:
     is lost, the primary is tried first again.
     """
 
-    __slots__ = ("_attempts", "_endpoints", "_failures", "_index")
+    __slots__ = ("_attempts", "_configured", "_endpoints", "_failures", "_index")
 
     def __init__(self, endpoints: Sequence[Endpoint], *, attempts: int = 1) -> None:
         if not endpoints:
             raise ConfigurationError("no server to connect to: at least one host and port is needed")
         if attempts < 1:
             raise ConfigurationError(f"attempts {attempts} of a Connection: at least 1 is needed")
-        self._endpoints = tuple(endpoints)
+        self._configured = self._endpoints = tuple(endpoints)
         self._attempts = attempts
         self._index = 0
         self._failures = 0
@@ -116,6 +120,13 @@ class EndpointPolicy:
     def on_backup(self) -> bool:
         """True when `current` is not the primary."""
         return self._index > 0
+
+    def learn(self, endpoints: Sequence[Endpoint]) -> None:
+        """Try these, too, after those that were given at first; they replace what was learnt before."""
+        current = self.current
+        learnt = [endpoint for endpoint in dict.fromkeys(endpoints) if endpoint not in self._configured]
+        self._endpoints = (*self._configured, *learnt)
+        self._index = self._endpoints.index(current) if current in self._endpoints else 0
 
     def failed(self) -> None:
         """The attempt at `current` failed."""

@@ -16,6 +16,7 @@ from csproxy.core.model.enumerations import (
     CfgAccessGroupType,
     CfgAppType,
     CfgFlag,
+    CfgHAType,
     CfgHostType,
     CfgObjectState,
     CfgObjectType,
@@ -70,6 +71,7 @@ _ACCESS_GROUP: Final = int(CfgObjectType.CFGAccessGroup)
 _ENABLED: Final = int(CfgObjectState.CFGEnabled)
 _FALSE: Final = int(CfgFlag.CFGFalse)
 _TRUE: Final = int(CfgFlag.CFGTrue)
+_WARM: Final = {"redundancyType": int(CfgHAType.CFGHTWarmStanby)}
 
 PERMANENT: Final = frozenset(
     {
@@ -98,13 +100,14 @@ def well_known_objects(
     host: str = "localhost",
     address: str = "127.0.0.1",
     proxies: Sequence[tuple[str, int]] = (),
+    backup: tuple[str, int] | None = None,
 ) -> list[InitialObject]:
     """The objects of a new configuration whose master listens on ``master_port`` of ``host``.
 
     ``version`` is written into prototypes and applications (the release); ``proxies`` are names
     and ports of Configuration Server Proxy applications on the same host, numbered from
-    `FIRST_FREE_DBID`. The tenant comes first, then its default folders, whose DBIDs are the numbers
-    of their types.
+    `FIRST_FREE_DBID`. ``backup`` is name and port of the backup master, numbered after them. The
+    tenant comes first, then its default folders, whose DBIDs are the numbers of their types.
     """
     server, gui = int(CfgAppType.CFGConfigServer), int(CfgAppType.CFGSCE)
     prototypes = [
@@ -132,6 +135,13 @@ def well_known_objects(
         proxy = _server(name, port, prototype=PROXY_PROTOTYPE, version=version)
         proxy["appServerDBIDs"] = [{"appServerDBID": CONFSERV, "id": "default"}]
         objects.append(_in_default_folder(_APPLICATION, dbid, proxy))
+    if backup is not None:
+        dbid = FIRST_FREE_DBID + len(proxies)
+        second = _server(*backup, prototype=CONFSERV, version=version)
+        objects.append(_in_default_folder(_APPLICATION, dbid, {**second, **_WARM, "isPrimary": _FALSE}))
+        (primary,) = (each.object for each in objects if (each.type, each.object["DBID"]) == (_APPLICATION, CONFSERV))
+        primary.update(_WARM)
+        primary["serverInfo"]["backupServerDBID"] = dbid
     return objects
 
 

@@ -125,3 +125,25 @@ def test_endpoints_print_as_addresses() -> None:
     assert str(PRIMARY) == "primary:2020"
     assert str(Endpoint("::1", 2020)) == "[::1]:2020"
     assert repr(EndpointPolicy([PRIMARY, BACKUP])) == "<EndpointPolicy primary:2020 of 2, 0 failures>"
+
+
+def test_learnt_endpoints_come_after_the_given_ones_and_replace_each_other() -> None:
+    first, second, third = Endpoint("a", 1), Endpoint("b", 1), Endpoint("c", 1)
+    policy = EndpointPolicy([first])
+    policy.learn([first, second, second])
+    policy.failed()
+    assert policy.current == second
+    policy.learn([first, second])
+    assert policy.current == second, "the one in use stays"
+    policy.learn([third])
+    assert policy.current == first, "it is gone: from the beginning"
+    policy.failed()
+    assert policy.current == third
+    policy.failed()
+    assert policy.current == first
+
+
+def test_a_jitter_doubles_nothing() -> None:
+    backoff = Backoff(lambda: 0.5)
+    assert [backoff.jitter_s(1.0) for _ in range(5)] == [0.5] * 5
+    assert backoff.next_delay_s() == 0.025

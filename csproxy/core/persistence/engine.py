@@ -1,7 +1,9 @@
 """Connections and transactions, and the one place where database errors become `StoreError`.
 
 SQLite: WAL and synchronous=FULL, so that a commit survives a power failure; BEGIN IMMEDIATE, so
-that a writer never fails half-way for want of the write lock.
+that a writer never fails half-way for want of the write lock. Elsewhere a writing transaction is READ
+COMMITTED, and what must not race locks the row of the head UEN first (`csproxy.core.persistence.fence`); a
+reading one sees one state throughout, as it does on SQLite.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
+from csproxy.core.persistence.kinds import KINDS
+from csproxy.core.persistence.postgresql import bound_waits, is_postgresql_away
 from csproxy.errors import ConfigurationError, ErrorCode, StoreError
 
 __all__ = [
@@ -45,9 +49,10 @@ _NO_ACCESS: Final = frozenset(
 
 
 def parse_url(url: str) -> URL:
-    """Read a database URL (``sqlite:////path/config.db``); raises `ConfigurationError` naming what is valid.
+    """Read a database URL (``sqlite:////path/config.db``, ``postgresql://user@host/name``).
 
-    The error does not show the URL, which may hold a password.
+    A kind without a driver gets the one that this project uses. Raises `ConfigurationError` naming what is valid; it
+    does not show the URL, which may hold a password.
     """
     try:
         parsed = make_url(url)
@@ -58,7 +63,8 @@ def parse_url(url: str) -> URL:
         ) from e
     if "@" in (parsed.host or ""):
         raise ConfigurationError("the database URL has more than one @: in a user name or password it is written %40")
-    return parsed
+    kind = next((kind for kind in KINDS if parsed.drivername in (kind.backend, *kind.names)), None)
+    return parsed if kind is None else parsed.set(drivername=kind.driver)
 
 
 def sqlite_url(path: Path) -> str:
@@ -76,6 +82,10 @@ def sqlite_path(url: URL) -> Path | None:
 _TWO_CONNECTIONS: Final[dict[str, Any]] = {"pool_size": 1, "max_overflow": 1, "pool_timeout": 30}
 
 
+_ONE_STATE: Final = {"postgresql": "REPEATABLE READ", "oracle": "SERIALIZABLE", "mssql": "SNAPSHOT"}
+"""The isolation level in which all statements of a transaction see one state and hinder nobody."""
+
+
 def create_store_engine(url: URL) -> Engine:
     """An engine with one connection for writing and one for a reader beside it.
 
@@ -84,11 +94,23 @@ def create_store_engine(url: URL) -> Engine:
     try:
         if url.get_backend_name() == "sqlite":
             return _sqlite_engine(url)
-        return create_engine(url, pool_pre_ping=True, **_TWO_CONNECTIONS)
+        engine = create_engine(url, isolation_level="READ COMMITTED", **_TWO_CONNECTIONS)
     except (NoSuchModuleError, ModuleNotFoundError) as e:
-        raise ConfigurationError(
-            f"database kind {url.drivername!r} is not usable: {e}; valid without further packages is sqlite"
-        ) from e
+        kind = next((kind for kind in KINDS if kind.driver == url.drivername), None)
+        if kind is not None:
+            problem = f"it needs a package that is not installed: pip install 'csproxy[{kind.extra}]'"
+        else:
+            problem = "valid kinds are " + ", ".join(kind.backend for kind in KINDS)
+        raise ConfigurationError(f"database kind {url.drivername!r} is not usable: {problem}") from e
+    _PREPARE.get(url.get_backend_name(), _leave)(engine)
+    return engine
+
+
+def _leave(engine: Engine) -> None:
+    """Nothing is known to be needed for this kind."""
+
+
+_PREPARE: Final = {"postgresql": bound_waits}
 
 
 def _sqlite_engine(url: URL) -> Engine:
@@ -117,13 +139,13 @@ def _begin_sqlite(connection: Connection) -> None:
 def transaction(engine: Engine, doing: str, *, reading: bool = False) -> Iterator[Connection]:
     """One database transaction: committed at the end of the block, rolled back on any error.
 
-    ``doing`` completes the sentence "the database failed while …". Raises `StoreError`.
+    ``reading`` promises to write nothing and sees one state. ``doing`` completes the sentence "the
+    database failed while …". Raises `StoreError`.
     """
-    with (
-        mapped_errors(doing),
-        engine.connect() as connection,
-        connection.execution_options(csproxy_reading=reading).begin(),
-    ):
+    options: dict[str, Any] = {"csproxy_reading": reading}
+    if reading and engine.dialect.name in _ONE_STATE:
+        options["isolation_level"] = _ONE_STATE[engine.dialect.name]
+    with mapped_errors(doing), engine.connect() as connection, connection.execution_options(**options).begin():
         yield connection
 
 
@@ -143,7 +165,7 @@ def _is_no_access(error: SQLAlchemyError) -> bool:
         return False
     if isinstance(error.orig, sqlite3.Error):
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _NO_ACCESS
-    return error.connection_invalidated
+    return error.connection_invalidated or is_postgresql_away(error.orig)
 
 
 def _sentence(cause: BaseException) -> str:

@@ -23,7 +23,7 @@ deleted: numbers would be given twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, or_, select
@@ -59,10 +59,14 @@ _EVENT: Final = {"event": 22138}
 
 
 class HistoryTable:
-    """The log of one open database; used by one thread at a time, like the `Store` that has it."""
+    """The log of one open database; used by one thread at a time, like the `Store` that has it.
 
-    def __init__(self, engine: Engine) -> None:
+    ``fence`` is called first in each transaction that writes, and raises when this server must not write.
+    """
+
+    def __init__(self, engine: Engine, *, fence: Callable[[Connection], None]) -> None:
         self._engine = engine
+        self._fence = fence
         self._last: int | None = None
         self._counts: dict[HistoryKind, int] = {}
 
@@ -94,6 +98,7 @@ class HistoryTable:
         """
         try:
             with transaction(self._engine, "writing the history log") as connection:
+                self._fence(connection)
                 if batch and not _begin_batch(connection, server, batch):
                     return False
                 self._add(connection, records, max_records)
@@ -139,6 +144,7 @@ class HistoryTable:
         """
         try:
             with transaction(self._engine, "cleaning up the history log") as connection:
+                self._fence(connection)
                 self._read_state(connection)
                 deleted = 0
                 for kind in HistoryKind:

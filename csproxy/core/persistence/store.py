@@ -15,18 +15,20 @@ Everything is synchronous. Methods may be called from any thread, but only from 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select
 
 from csproxy.core.changes import Epoch
 from csproxy.core.history import HistoryBatch
+from csproxy.core.lease import LEASE_S, Holder, Lease
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.creation import create_database
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_path, transaction
+from csproxy.core.persistence.fence import advance_head, check_epoch, lock_head, read_epochs, read_head, was_written
 from csproxy.core.persistence.history import HistoryTable, HistoryWriteError, report_failure
-from csproxy.core.persistence.lock import DatabaseLock
+from csproxy.core.persistence.lease import give_up_lease, put_lease, read_lease, renew_lease
 from csproxy.core.persistence.records import (
     Batch,
     ChangeRecord,
@@ -46,39 +48,40 @@ from csproxy.core.persistence.rows import (
     replace_objects,
 )
 from csproxy.core.persistence.schema import migrate, schema_version
-from csproxy.errors import ErrorCode, LocalProtocolError, StoreError
+from csproxy.errors import ErrorCode, FencedError, LocalProtocolError, StoreError
 
-__all__ = ["PART_ROWS", "Store"]
+__all__ = ["PART_ROWS", "Beat", "Store"]
 
 PART_ROWS: Final = 500
 """Rows fetched at a time: 5,000 stall the event loop for 33 to 107 ms, 500 for 6 ms, and are faster."""
 _MAX_EPOCHS: Final = 1_000
+_NOBODY: Final = Holder("")
 T = TypeVar("T")
 
 _encode_answer = msgspec.msgpack.encode
 _answers: Final = msgspec.msgpack.Decoder(ChangeRecord)
 
-_advance_head = (
-    update(tables.counters)
-    .where(tables.counters.c.type == tables.UEN_COUNTER, tables.counters.c.value == bindparam("seen"))
-    .values(value=bindparam("head"))
-)
-_newest_epoch = select(tables.epochs.c.epoch).order_by(tables.epochs.c.number.desc()).limit(1)
-_read_head = select(tables.counters.c.value).where(tables.counters.c.type == tables.UEN_COUNTER)
+
+class Beat(NamedTuple):
+    """How the database stands at one moment: its head UEN and its lease."""
+
+    head: int
+    lease: Lease | None
 
 
 class Store:
     """An open database. Made by `Store.open`; closed by `close` or by leaving its ``with`` block."""
 
-    def __init__(self, engine: Engine, lock: DatabaseLock | None, *, keep: KeepPolicy) -> None:
+    def __init__(self, engine: Engine, *, keep: KeepPolicy) -> None:
         self._engine = engine
-        self._lock = lock
         self._keep = keep
         self._head = 0
         self._epoch: int | None = None
         self._kept_bytes = 0
         self.guid = ""
-        self.history_log = HistoryTable(engine)
+        self.loaded_head = 0
+        self.loaded_epochs: list[Epoch] = []
+        self.history_log = HistoryTable(engine, fence=lambda connection: check_epoch(connection, self._epoch))
 
     def __enter__(self) -> Store:
         return self
@@ -106,12 +109,12 @@ class Store:
         create_database(url, objects, release=release, credentials=credentials, counters=counters or {})
 
     @staticmethod
-    def open(url: str, *, owner: str | None, keep: KeepPolicy | None = None) -> Store:
+    def open(url: str, *, reading: bool = False, keep: KeepPolicy | None = None) -> Store:
         """Open an existing database and bring its schema up to date.
 
-        ``owner`` is this server's name for others to read; None opens without taking the lock (for
-        reading beside a running master). Raises `StoreError` (code 5) when another server has the
-        database or it cannot be reached, and (code 6) when it is no database of ours.
+        ``reading`` leaves the schema alone: for a look beside a running master. Raises `StoreError`
+        (code 5) when the database cannot be reached, and (code 6) when it is no database of ours, or of another
+        release.
         """
         parsed = parse_url(url)
         path = sqlite_path(parsed)
@@ -120,22 +123,18 @@ class Store:
                 f"there is no database {path}: make one with csproxy init, or correct the path",
                 code=ErrorCode.NO_DB_ACCESS,
             )
-        lock = DatabaseLock(path, owner=owner) if path is not None and owner is not None else None
-        engine = create_store_engine(parsed)
-        store = Store(engine, lock, keep=keep or KeepPolicy())
+        store = Store(create_store_engine(parsed), keep=keep or KeepPolicy())
         try:
-            with transaction(engine, "being opened", reading=owner is None) as connection:
-                store._read_state(connection, may_migrate=owner is not None)
+            with transaction(store._engine, "being opened", reading=reading) as connection:
+                store._read_state(connection, may_migrate=not reading)
         except BaseException:
             store.close()
             raise
         return store
 
     def close(self) -> None:
-        """Close all connections, then let others take the database; idempotent."""
+        """Close all connections; idempotent."""
         self._engine.dispose()
-        if self._lock is not None:
-            self._lock.release()
 
     @property
     def head(self) -> int:
@@ -151,41 +150,90 @@ class Store:
     def epochs(self) -> list[Epoch]:
         """The epoch table, oldest first."""
         with transaction(self._engine, "reading the epochs", reading=True) as connection:
-            return _epochs(connection)
+            return read_epochs(connection)
 
-    def begin_epoch(self, random_epoch: int) -> list[Epoch]:
+    def beat(self) -> Beat:
+        """Look how the database stands: a cheap query, for a server that follows another."""
+        with transaction(self._engine, "reading the lease", reading=True) as connection:
+            return Beat(read_head(connection), read_lease(connection))
+
+    def begin_epoch(
+        self,
+        random_epoch: int,
+        *,
+        holder: Holder = _NOBODY,
+        lease_s: float = LEASE_S,
+        seen: Callable[[Lease | None], bool] = lambda lease: True,
+    ) -> list[Epoch]:
         """Take the database as its master: append an epoch, and from now on only its changes can be committed.
 
-        ``random_epoch`` is a random number from 1 to 2^63 - 1. Returns the epoch table.
+        ``random_epoch`` is a random number from 1 to 2^63 - 1. ``holder`` is written into the lease; ``seen``
+        is asked, while no other server can take the database, whether the present lease permits it. Returns
+        the epoch table. Raises `FencedError` when it does not, and `StoreError`.
         """
         with transaction(self._engine, "beginning an epoch") as connection:
-            self._head = connection.execute(_read_head).scalar_one()
+            head = lock_head(connection)
+            lease = read_lease(connection)
+            if not seen(lease):
+                raise FencedError(f"another server took the database first: {lease and lease.holder}")
             number = 1 + (connection.execute(select(func.max(tables.epochs.c.number))).scalar() or 0)
-            row = {"number": number, "epoch": random_epoch, "first_uen": self._head + 1}
+            row = {"number": number, "epoch": random_epoch, "first_uen": head + 1}
             connection.execute(insert(tables.epochs), row)
             connection.execute(delete(tables.epochs).where(tables.epochs.c.number <= number - _MAX_EPOCHS))
-            epochs = _epochs(connection)
+            put_lease(connection, Lease(random_epoch, 0, lease_s, holder))
+            epochs = read_epochs(connection)
+            self._kept_bytes = _kept_bytes(connection)
+        self._head = head
         self._epoch = random_epoch
         self.history_log.forget()
         return epochs
 
-    def read_head(self) -> int:
-        """Ask the database for its head UEN: how a commit of unknown outcome is settled.
+    def renew(self) -> bool:
+        """Say that this master lives; False when another has taken the database."""
+        with transaction(self._engine, "renewing the lease") as connection:
+            return renew_lease(connection, self._epoch or -1)
 
-        Connections are made anew, since the old one may be what failed.
-        """
-        self.history_log.forget()
-        self._engine.dispose()
+    def give_up(self) -> None:
+        """Let another server take the database at once; this one cannot commit any more."""
+        epoch, self._epoch = self._epoch, None
+        if epoch is not None:
+            with transaction(self._engine, "giving up the lease") as connection:
+                give_up_lease(connection, epoch)
+
+    def read_head(self) -> int:
+        """Ask the database for its head UEN, on a connection made anew, since the old one may be what failed."""
+        self._start_anew()
         with transaction(self._engine, "reading the head UEN", reading=True) as connection:
-            self._head = connection.execute(_read_head).scalar_one()
-            self._kept_bytes = _kept_bytes(connection)
+            self._head = read_head(connection)
         return self._head
 
+    def was_committed(self, epoch: int, uen: int) -> bool:
+        """Whether the change ``uen`` of ``epoch`` is in the database: how an unknown outcome is settled.
+
+        The answer is final: a commit that is still under way at the server is waited for. Raises `StoreError`.
+        """
+        self._start_anew()
+        # a local file has no commits under way, and may be readable only
+        local = self._engine.dialect.name == "sqlite"
+        with transaction(self._engine, "settling a commit", reading=local) as connection:
+            head = read_head(connection) if local else lock_head(connection)
+            epochs = read_epochs(connection)
+            self._kept_bytes = _kept_bytes(connection)
+        self._head = head
+        return was_written(epochs, head=head, epoch=epoch, uen=uen)
+
+    def _start_anew(self) -> None:
+        self.history_log.forget()
+        self._engine.dispose()
+
     def load(self) -> Generator[LoadPart, None, None]:
-        """Every object, by type and DBID, in parts of at most `PART_ROWS`; one consistent state."""
+        """Every object, by type and DBID, in parts of at most `PART_ROWS`; one consistent state.
+
+        `loaded_head` and `loaded_epochs` are those of this state from the first part, or the end, on.
+        """
         c = tables.objects.c
         query = select(c.type, c.dbid, c.folder, c.body).order_by(c.type, c.dbid)
-        for rows in self._parts(query, "loading the objects"):
+        for rows in self._parts(query, "loading the objects", first=self._remember_state):
             start = 0
             for end in range(1, len(rows) + 1):
                 if end == len(rows) or rows[end].type != rows[start].type:
@@ -194,14 +242,25 @@ class Store:
                     yield LoadPart(part[0].type, dbids, bodies, [row.folder for row in part])
                     start = end
 
-    def history(self) -> Iterator[list[ChangeRecord]]:
-        """Every change record that is kept, by UEN, in parts of at most `PART_ROWS`.
+    def history(self, *, after: int = 0, until: int | None = None) -> Iterator[list[ChangeRecord]]:
+        """Every change record that is kept above UEN ``after``, by UEN, in parts of at most `PART_ROWS`.
 
-        The first one begins a transaction.
+        With ``after`` 0 the first one begins a transaction; the last one ends a transaction, unless ``until``
+        cuts it off.
         """
-        query = select(*CHANGE_COLUMNS).order_by(tables.changes.c.uen)
+        c = tables.changes.c
+        query = select(*CHANGE_COLUMNS).where(c.uen > after).order_by(c.uen)
+        if until is not None:
+            query = query.where(c.uen <= until)
         for rows in self._parts(query, "loading the history"):
             yield [change_record(row) for row in rows]
+
+    def objects_of(self, type_number: int) -> list[tuple[int, bytes]]:
+        """DBID and body of every object of one type."""
+        c = tables.objects.c
+        with transaction(self._engine, "reading objects", reading=True) as connection:
+            rows = connection.execute(select(c.dbid, c.body).where(c.type == type_number).order_by(c.dbid)).all()
+        return [(row.dbid, row.body) for row in rows]
 
     def credentials(self) -> Iterator[list[CredentialRow]]:
         """Every password hash, in parts of at most `PART_ROWS`."""
@@ -239,7 +298,7 @@ class Store:
         head = batch.changes[-1].uen
         kept = self._kept_bytes + sum(len(change.payload) for change in batch.changes)
         with transaction(self._engine, "writing a change") as connection:
-            self._check_fence(connection, head)
+            advance_head(connection, self._epoch, seen=self._head, head=head)
             replace_objects(connection, batch.objects)
             replace_counters(connection, list(batch.counters.items()))
             replace_credentials(connection, batch.credentials)
@@ -277,7 +336,7 @@ class Store:
 
     def _write_beside(self, write: Callable[[Connection], None], history: HistoryBatch | None) -> None:
         with transaction(self._engine, "writing permissions") as connection:
-            self._check_epoch(connection)
+            check_epoch(connection, self._epoch)
             write(connection)
             if history is not None:
                 self.history_log.add_batch(connection, history)
@@ -296,18 +355,8 @@ class Store:
                 "start a master of this release on it first"
             )
         self.guid = connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == "guid")).scalar_one()
-        self._head = connection.execute(_read_head).scalar_one()
+        self._head = read_head(connection)
         self._kept_bytes = _kept_bytes(connection)
-
-    def _check_fence(self, connection: Connection, head: int) -> None:
-        self._check_epoch(connection)
-        moved = connection.execute(_advance_head, {"seen": self._head, "head": head})
-        if moved.rowcount != 1:
-            raise _fenced()
-
-    def _check_epoch(self, connection: Connection) -> None:
-        if self._epoch is None or connection.execute(_newest_epoch).scalar() != self._epoch:
-            raise _fenced()
 
     def _trim(self, connection: Connection, kept: int, *, head: int, time_ms: int) -> int:
         """Remove the oldest change records as the policy allows, and old keys; returns the bytes freed."""
@@ -334,22 +383,18 @@ class Store:
         connection.execute(delete(tables.changes).where(c.uen <= cut))
         return freed
 
-    def _parts(self, query: Any, doing: str) -> Iterator[Sequence[Row[Any]]]:
+    def _remember_state(self, connection: Connection) -> None:
+        self.loaded_head = read_head(connection)
+        self.loaded_epochs = read_epochs(connection)
+
+    def _parts(
+        self, query: Any, doing: str, *, first: Callable[[Connection], None] = lambda connection: None
+    ) -> Iterator[Sequence[Row[Any]]]:
         with transaction(self._engine, doing, reading=True) as connection:
+            first(connection)
             streaming = connection.execution_options(yield_per=PART_ROWS)
-            yield from streaming.execute(query).partitions()
-
-
-def _fenced() -> StoreError:
-    return StoreError(
-        "another master has taken the database since: this one must not write any more", code=ErrorCode.NO_DB_ACCESS
-    )
-
-
-def _epochs(connection: Connection) -> list[Epoch]:
-    c = tables.epochs.c
-    query = select(c.epoch, c.first_uen).order_by(c.number)
-    return [Epoch(row.epoch, row.first_uen) for row in connection.execute(query)]
+            with streaming.execute(query) as rows:  # a reader that stops half-way leaves no cursor open
+                yield from rows.partitions()
 
 
 def _kept_bytes(connection: Connection) -> int:

@@ -7,9 +7,11 @@ needs a migration. The tables here must equal what the migrations build; a test 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Unicode
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -22,19 +24,36 @@ __all__ = [
     "epochs",
     "history",
     "idempotency",
+    "lease",
     "meta",
     "metadata",
     "objects",
     "session_batches",
 ]
 
-SCHEMA_VERSION: Final = "0004"
+SCHEMA_VERSION: Final = "0005"
 """The newest migration; the database holds its own in table ``alembic_version``."""
 
 UEN_COUNTER: Final = 0
 """Row of ``counters`` that holds the head UEN; every other row is the last DBID of its object type."""
 
 metadata: Final = MetaData()
+
+
+class Name(TypeDecorator[str]):
+    """A name that may be empty, which Oracle takes for NULL: there a space stands for it."""
+
+    impl = Unicode
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """What the database is given."""
+        return " " if value == "" and dialect.name == "oracle" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """What was meant."""
+        return "" if value == " " and dialect.name == "oracle" else value
+
 
 meta: Final = Table(
     "meta",
@@ -52,6 +71,21 @@ epochs: Final = Table(
     Column("first_uen", BigInteger, nullable=False),
 )
 """One row each time a master takes the database; ``number`` counts them."""
+
+lease: Final = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("time_ms", Integer, nullable=False),
+    Column("application", Name(255), nullable=False),
+    Column("process", Name(255), nullable=False),
+    Column("address", Name(255), nullable=False),
+    Column("port", Integer, nullable=False),
+)
+"""One row, ``id`` 1: who has the database (``epoch`` 0: nobody), renewed by counting ``counter`` up; ``time_ms`` is
+how long it holds unrenewed."""
 
 counters: Final = Table(
     "counters",
@@ -81,8 +115,8 @@ changes: Final = Table(
     Column("action", Integer, nullable=False),
     Column("type", Integer, nullable=False),
     Column("dbid", Integer, nullable=False),
-    Column("user_name", String(255), nullable=False),
-    Column("application", String(255), nullable=False),
+    Column("user_name", Name(255), nullable=False),
+    Column("application", Name(255), nullable=False),
     Column("size", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
 )

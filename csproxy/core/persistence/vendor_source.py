@@ -102,8 +102,6 @@ def _engine(url: URL) -> Engine:
         if url.get_backend_name() == "sqlite":
             return _sqlite_engine(url)
         is_postgresql = url.get_backend_name() == "postgresql"
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
         if is_postgresql and "connect_timeout" not in url.query:
             url = url.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
         return create_engine(url, poolclass=NullPool, execution_options=_POSTGRESQL if is_postgresql else {})

@@ -128,7 +128,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    with Store.open(sqlite_url(path), owner="test") as store:
+    with Store.open(sqlite_url(path)) as store:
         store.begin_epoch(7)
         yield store
 

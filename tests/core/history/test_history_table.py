@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    with Store.open(sqlite_url(path), owner="test") as store:
+    with Store.open(sqlite_url(path)) as store:
         store.begin_epoch(7)
         yield store
 
@@ -113,12 +113,13 @@ def test_what_has_expired_is_not_read_and_goes_at_the_clean_up(store: Store) -> 
 
 def test_a_batch_that_comes_again_is_not_stored_again_after_a_restart_either(path: Path) -> None:
     for added in (True, False):
-        with Store.open(sqlite_url(path), owner="test") as store:
+        with Store.open(sqlite_url(path)) as store:
             store.begin_epoch(7)
             log = store.history_log
             assert log.add_sessions([session(1), session(2)], max_records=9, server="p", batch="a") is added
             assert log.add_sessions([session(3)], max_records=9) is True
-    with Store.open(sqlite_url(path), owner="test") as store:
+    with Store.open(sqlite_url(path)) as store:
+        store.begin_epoch(8)
         assert store.history_log.add_sessions([session(4)], max_records=9, server="p", batch="b") is True
         assert len(store.history_log.read(EVER).numbers) == 5
 
@@ -133,7 +134,7 @@ def test_a_batch_that_could_not_be_written_may_come_again(store: Store, path: Pa
 
 def test_numbers_are_never_given_twice(path: Path) -> None:
     for expected in (3, 4):
-        with Store.open(sqlite_url(path), owner="test") as store:
+        with Store.open(sqlite_url(path)) as store:
             store.begin_epoch(7)
             commit(store, count=3 if expected == 3 else 1)
             late = HistoryFloor(10**15, 10**15)
@@ -172,10 +173,10 @@ def test_sessions_cannot_push_changes_out(store: Store) -> None:
 
 
 def test_counts_are_known_after_a_restart(path: Path) -> None:
-    with Store.open(sqlite_url(path), owner="test") as store:
+    with Store.open(sqlite_url(path)) as store:
         store.begin_epoch(7)
         commit(store, count=8, max_records=10)
-    with Store.open(sqlite_url(path), owner="test") as store:
+    with Store.open(sqlite_url(path)) as store:
         store.begin_epoch(8)
         store._epoch = 8
         commit(store, count=4, max_records=10)
@@ -270,7 +271,7 @@ def test_the_log_survives_kill_9_exactly_as_far_as_the_changes(path: Path) -> No
         "import sys\n"
         "from csproxy.core.persistence.store import Store\n"
         "from tests.core.history.test_history_table import commit\n"
-        "store = Store.open(sys.argv[1], owner='writer')\n"
+        "store = Store.open(sys.argv[1])\n"
         "store.begin_epoch(7)\n"
         "while True:\n"
         "    commit(store, count=2, max_records=25)\n"
@@ -283,6 +284,6 @@ def test_the_log_survives_kill_9_exactly_as_far_as_the_changes(path: Path) -> No
         for _ in range(30):
             writer.stdout.readline()
         writer.send_signal(signal.SIGKILL)
-    with Store.open(sqlite_url(path), owner="survivor") as store:
+    with Store.open(sqlite_url(path)) as store:
         assert store.head >= 60
         assert store.history_log.read(EVER).numbers == list(range(store.head - 24, store.head + 1))

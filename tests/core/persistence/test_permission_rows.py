@@ -24,12 +24,12 @@ def url(tmp_path: Path) -> str:
 
 
 def test_a_new_database_has_no_lists_and_no_accounts_and_the_full_mode(url: str) -> None:
-    with Store.open(url, owner=None) as store:
+    with Store.open(url, reading=True) as store:
         assert store.read_beside(read_security) == Security({}, {}, 1)
 
 
 def test_what_is_written_is_there_after_reopening(url: str) -> None:
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         store.begin_epoch(7)
         store.write_beside(partial(write_acls, changed={(3, 101): ACL, (7, 1): (), (13, 5): ACL}))
         store.write_beside(partial(write_acls, changed={(13, 5): None, (7, 1): ACL[:1]}))
@@ -39,16 +39,16 @@ def test_what_is_written_is_there_after_reopening(url: str) -> None:
         store.write_beside(partial(write_account, application=8, account=None))
         store.write_beside(partial(write_mode, mode=2))
         store.write_beside(partial(write_mode, mode=3))
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         assert store.read_beside(read_security) == Security({(3, 101): ACL, (7, 1): ACL[:1]}, {9: (3, 101)}, 3)
 
 
 def test_only_the_newest_master_writes(url: str) -> None:
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         with pytest.raises(StoreError, match="another master"):
             store.write_beside(partial(write_mode, mode=2))
         store.begin_epoch(7)
-        with Store.open(url, owner=None) as other:
+        with Store.open(url, reading=True) as other:
             other.begin_epoch(8)
         with pytest.raises(StoreError, match="another master") as caught:
             store.write_beside(partial(write_mode, mode=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
 from sqlalchemy.schema import CreateTable
 
 from csproxy.core.changes import Epoch
@@ -27,14 +27,19 @@ EPOCH = 4711
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def url(database_url: str) -> str:
+    return database_url
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
     return sqlite_url(tmp_path / "config.db")
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
     Store.create(url, [ObjectRow(3, 100, 3, b"default")], release="1")
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         store.begin_epoch(EPOCH)
         yield store
 
@@ -69,24 +74,24 @@ def test_a_new_database_holds_its_objects_at_uen_0_without_history(url: str) -> 
     Store.create(
         url, rows, release="1", counters={3: 100, 22: 100, 13: 100}, credentials=[CredentialRow(3, 100, "h", 5)]
     )
-    with Store.open(url, owner=None) as store:
+    with Store.open(url, reading=True) as store:
         assert objects(store) == {(3, 100): (3, b"a"), (3, 250): (3, b"b"), (22, 3): (0, b"f")}
         assert store.counters() == {3: 250, 13: 100, 22: 100}
         assert (store.head, store.epochs(), history(store)) == (0, [], [])
         assert [row for part in store.credentials() for row in part] == [CredentialRow(3, 100, "h", 5)]
         assert len(store.guid) == 36
-        assert repr(store).endswith("config.db at UEN 0>")
+        assert repr(store).endswith(" at UEN 0>")
 
 
-def test_the_file_is_readable_by_its_owner_only(url: str, tmp_path: Path) -> None:
-    Store.create(url, [], release="1")
+def test_the_file_is_readable_by_its_owner_only(file_url: str, tmp_path: Path) -> None:
+    Store.create(file_url, [], release="1")
     assert stat.S_IMODE((tmp_path / "config.db").stat().st_mode) == 0o600
 
 
-def test_an_existing_file_is_never_touched(url: str, tmp_path: Path) -> None:
+def test_an_existing_file_is_never_touched(file_url: str, tmp_path: Path) -> None:
     (tmp_path / "config.db").write_text("precious")
     with pytest.raises(StoreError, match="exists already"):
-        Store.create(url, [], release="1")
+        Store.create(file_url, [], release="1")
     assert (tmp_path / "config.db").read_text() == "precious"
 
 
@@ -94,6 +99,7 @@ def test_a_failed_creation_leaves_nothing_behind(url: str, tmp_path: Path) -> No
     with pytest.raises(StoreError, match="making a new database"):
         Store.create(url, [ObjectRow(3, 1, 0, b""), ObjectRow(3, 1, 0, b"")], release="1")
     assert list(tmp_path.iterdir()) == []
+    Store.create(url, [], release="1")
 
 
 def test_a_place_that_does_not_exist_is_refused(tmp_path: Path) -> None:
@@ -102,36 +108,28 @@ def test_a_place_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         Store.create(url, [], release="1")
     assert caught.value.code is ErrorCode.NO_DB_ACCESS
     with pytest.raises(StoreError, match="csproxy init") as caught:
-        Store.open(url, owner="test")
+        Store.open(url)
     assert caught.value.code is ErrorCode.NO_DB_ACCESS
 
 
 def test_what_is_no_database_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("x" * 5000)
     with pytest.raises(StoreError, match="not a database") as caught:
-        Store.open(sqlite_url(tmp_path / "text.db"), owner="test")
+        Store.open(sqlite_url(tmp_path / "text.db"))
     assert caught.value.code is ErrorCode.NO_DB_ACCESS
     sqlite3.connect(tmp_path / "other.db").close()
     (tmp_path / "other.db").touch()
     with pytest.raises(StoreError, match="is not a csproxy database"):
-        Store.open(sqlite_url(tmp_path / "other.db"), owner="test")
+        Store.open(sqlite_url(tmp_path / "other.db"))
 
 
-def test_a_newer_database_is_refused_for_writing_and_reading(url: str, tmp_path: Path) -> None:
+def test_a_newer_database_is_refused_for_writing_and_reading(url: str) -> None:
     Store.create(url, [], release="9")
-    _set_version(tmp_path, "0999")
+    execute(url, "UPDATE alembic_version SET version_num = '0999'")
     with pytest.raises(StoreError, match="schema version 0999, made by a newer release"):
-        Store.open(url, owner="test")
+        Store.open(url)
     with pytest.raises(StoreError, match="schema version 0999 and this release reads"):
-        Store.open(url, owner=None)
-
-
-def test_a_refused_opening_gives_the_lock_back(url: str, tmp_path: Path) -> None:
-    Store.create(url, [], release="1")
-    _set_version(tmp_path, "0999")
-    for _ in range(2):
-        with pytest.raises(StoreError, match="newer release"):
-            Store.open(url, owner="test")
+        Store.open(url, reading=True)
 
 
 def test_odd_paths_work(tmp_path: Path) -> None:
@@ -139,23 +137,23 @@ def test_odd_paths_work(tmp_path: Path) -> None:
     folder.mkdir()
     url = sqlite_url(folder / "config.db")
     Store.create(url, [], release="1")
-    Store.open(url, owner="test").close()
-    assert {path.name for path in folder.iterdir()} == {"config.db", "config.db.lock"}
+    Store.open(url).close()
+    assert {path.name for path in folder.iterdir()} == {"config.db"}
 
 
 @pytest.mark.parametrize("url", ["config.db", "nosuch:///x", "oracle+nosuch://x"])
 def test_a_url_that_is_none_or_a_kind_without_driver_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="valid"):
-        Store.open(url, owner="test")
+        Store.open(url)
 
 
 def test_a_database_in_memory_can_be_made_once_and_opened() -> None:
     keeper = sqlite3.connect("file:shared?mode=memory&cache=shared", uri=True)
     url = "sqlite:///file:shared?mode=memory&cache=shared&uri=true"
     with pytest.raises(StoreError, match="not a csproxy database"):
-        Store.open(url, owner="test")
+        Store.open(url)
     Store.create(url, [], release="1")
-    Store.open(url, owner="test").close()
+    Store.open(url).close()
     with pytest.raises(StoreError, match="holds a configuration already"):
         Store.create(url, [], release="1")
     keeper.close()
@@ -169,20 +167,24 @@ def test_the_migrations_build_the_declared_tables(url: str) -> None:
     engine.dispose()
 
 
-def test_a_database_of_the_schema_before_gets_what_is_new_and_keeps_what_it_has(url: str, tmp_path: Path) -> None:
+def test_a_database_of_an_earlier_schema_gets_what_is_new_and_keeps_what_it_has(url: str) -> None:
     Store.create(url, [ObjectRow(3, 101, 0, b"p")], release="1")
-    with sqlite3.connect(tmp_path / "config.db") as connection:
-        connection.execute("DROP TABLE session_batches")
-        connection.execute("INSERT INTO history VALUES (1, 0, 1, 5, x'80')")
-    connection.close()
-    _set_version(tmp_path, "0003")
-    with Store.open(url, owner="test") as store:
+    body = "x'80'" if url.startswith("sqlite") else "'\\x80'"
+    for statement in (
+        "DROP TABLE lease",
+        "DROP TABLE session_batches",
+        f"INSERT INTO history VALUES (1, 0, 1, 5, {body})",
+        "UPDATE alembic_version SET version_num = '0003'",
+    ):
+        execute(url, statement)
+    with Store.open(url) as store:
         assert [part.bodies for part in store.load()] == [[b"p"]]
         assert store.history_log.read(HistoryFloor(0, 0)).numbers == [1]
+        assert store.beat() == (0, None)
+        store.begin_epoch(1)
         assert store.history_log.add_sessions([], max_records=1, server="p", batch="a") is True
-    with sqlite3.connect(tmp_path / "config.db") as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(tables.SCHEMA_VERSION,)]
-    connection.close()
+    with Store.open(url, reading=True) as store:
+        assert store.head == 0
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "oracle", "mssql"])
@@ -196,42 +198,16 @@ def test_the_schema_compiles_for_other_databases(dialect: str) -> None:
     assert all(text.strip().startswith("CREATE TABLE") for text in compiled)
 
 
-def _set_version(folder: Path, version: str) -> None:
-    with sqlite3.connect(folder / "config.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
-    connection.close()
-
-
-# --- one server per database ---------------------------------------------------------------------
-
-
-def test_a_second_server_is_refused_by_the_name_of_the_first(url: str) -> None:
-    Store.create(url, [], release="1")
-    with Store.open(url, owner="confserv, process 17 on host a"):
-        with pytest.raises(StoreError, match="in use by confserv, process 17 on host a") as caught:
-            Store.open(url, owner="another")
-        assert caught.value.code is ErrorCode.NO_DB_ACCESS
-        Store.open(url, owner=None).close()
-    Store.open(url, owner="another").close()
-
-
-def test_a_link_to_the_file_is_the_same_database(url: str, tmp_path: Path) -> None:
-    Store.create(url, [], release="1")
-    os.symlink(tmp_path / "config.db", tmp_path / "link.db")
-    with Store.open(url, owner="first"), pytest.raises(StoreError, match="in use by first"):
-        Store.open(sqlite_url(tmp_path / "link.db"), owner="second")
-
-
-def test_a_lock_file_that_cannot_be_made_is_an_error(url: str, tmp_path: Path) -> None:
-    Store.create(url, [], release="1")
-    (tmp_path / "config.db.lock").mkdir()
-    with pytest.raises(StoreError, match=r"lock file .* cannot be opened"):
-        Store.open(url, owner="test")
+def execute(url: str, statement: str) -> None:
+    engine = create_store_engine(parse_url(url))
+    with transaction(engine, "testing") as connection:
+        connection.execute(text(statement))
+    engine.dispose()
 
 
 def test_closing_twice_does_no_harm(url: str) -> None:
     Store.create(url, [], release="1")
-    store = Store.open(url, owner="test")
+    store = Store.open(url)
     store.close()
     store.close()
 
@@ -241,10 +217,10 @@ def test_closing_twice_does_no_harm(url: str) -> None:
 
 def test_each_epoch_begins_after_the_head(url: str) -> None:
     Store.create(url, [], release="1")
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         assert store.begin_epoch(11) == [Epoch(11, 1)]
         store.commit(Batch(objects=[], changes=[record(1, epoch=11)]), time_ms=0)
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         assert store.begin_epoch(2**63 - 1) == [Epoch(11, 1), Epoch(2**63 - 1, 2)]
         assert store.epochs() == [Epoch(11, 1), Epoch(2**63 - 1, 2)]
 
@@ -252,7 +228,7 @@ def test_each_epoch_begins_after_the_head(url: str) -> None:
 def test_very_old_epochs_are_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("csproxy.core.persistence.store._MAX_EPOCHS", 3)
     Store.create(url, [], release="1")
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         for epoch in range(1, 6):
             kept = store.begin_epoch(epoch)
     assert [epoch.epoch for epoch in kept] == [3, 4, 5]
@@ -260,7 +236,7 @@ def test_very_old_epochs_are_forgotten(url: str, monkeypatch: pytest.MonkeyPatch
 
 def test_only_the_newest_epoch_can_commit(url: str) -> None:
     Store.create(url, [], release="1")
-    with Store.open(url, owner="first") as first, Store.open(url, owner=None) as second:
+    with Store.open(url) as first, Store.open(url, reading=True) as second:
         first.begin_epoch(1)
         second.begin_epoch(2)
         with pytest.raises(StoreError, match="another master has taken the database"):
@@ -268,11 +244,8 @@ def test_only_the_newest_epoch_can_commit(url: str) -> None:
         assert (second.read_head(), objects(second)) == (0, {})
 
 
-def test_a_head_that_moved_elsewhere_is_noticed(store: Store, tmp_path: Path) -> None:
-    connection = sqlite3.connect(tmp_path / "config.db")
-    with connection:
-        connection.execute("UPDATE counters SET value = 7 WHERE type = 0")
-    connection.close()
+def test_a_head_that_moved_elsewhere_is_noticed(store: Store, url: str) -> None:
+    execute(url, "UPDATE counters SET value = 7 WHERE type = 0")
     with pytest.raises(StoreError, match="another master"):
         write(store)
     assert store.read_head() == 7
@@ -294,7 +267,7 @@ def test_a_commit_writes_everything_at_once(store: Store, url: str) -> None:
         ),
         time_ms=9,
     )
-    for seen in (store, Store.open(url, owner=None)):
+    for seen in (store, Store.open(url, reading=True)):
         assert objects(seen) == {(3, 100): (4, b"changed"), (3, 101): (3, b"new")}
         assert seen.counters() == {3: 101, 13: 5}
         assert history(seen) == [record(1, last=False), record(2)]
@@ -344,7 +317,7 @@ def test_a_failed_commit_leaves_nothing_and_the_next_one_continues(store: Store)
 def test_a_commit_needs_an_epoch_and_a_change(store: Store, url: str) -> None:
     with pytest.raises(LocalProtocolError):
         store.commit(Batch(objects=[], changes=[]), time_ms=0)
-    with Store.open(url, owner=None) as reader, pytest.raises(LocalProtocolError):
+    with Store.open(url, reading=True) as reader, pytest.raises(LocalProtocolError):
         write(reader)
 
 
@@ -360,7 +333,7 @@ def test_loading_comes_in_small_parts_by_type_and_dbid(url: str, monkeypatch: py
     monkeypatch.setattr("csproxy.core.persistence.creation._INSERT_ROWS", 699)
     rows = [ObjectRow(number, dbid, 0, b"x") for number in (2, 3) for dbid in range(1, 700)]
     Store.create(url, reversed(rows), release="1")
-    with Store.open(url, owner=None) as store:
+    with Store.open(url, reading=True) as store:
         parts = list(store.load())
     assert all(len(part.dbids) <= PART_ROWS for part in parts)
     assert [(part.type, dbid) for part in parts for dbid in part.dbids] == [(row.type, row.dbid) for row in rows]
@@ -368,7 +341,7 @@ def test_loading_comes_in_small_parts_by_type_and_dbid(url: str, monkeypatch: py
 
 def test_a_load_is_one_state_whatever_is_committed_meanwhile(url: str) -> None:
     Store.create(url, [ObjectRow(3, dbid, 0, b"old") for dbid in range(1, 1200)], release="1")
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         store.begin_epoch(EPOCH)
         parts = store.load()
         first = next(parts)
@@ -386,7 +359,7 @@ def kept(store: Store) -> list[int]:
 
 
 def opened(url: str, **policy: int) -> Store:
-    store = Store.open(url, owner="test", keep=KeepPolicy(**policy))
+    store = Store.open(url, keep=KeepPolicy(**policy))
     store.begin_epoch(EPOCH)
     return store
 
@@ -444,13 +417,13 @@ def test_old_idempotency_keys_are_forgotten(url: str) -> None:
 def test_a_first_configuration_can_be_loaded(url: str) -> None:
     made = well_known_objects()
     create_configuration(url, made, release="1", password_hashes={(3, 100): "h"}, time_ms=7)
-    with Store.open(url, owner=None) as store:
+    with Store.open(url, reading=True) as store:
         assert objects(store).keys() == {(number, obj["DBID"]) for number, obj, _ in made}
         assert set(store.counters().values()) == {100}
         assert [row for part in store.credentials() for row in part] == [CredentialRow(3, 100, "h", 7)]
 
 
-def test_an_object_that_cannot_be_encoded_leaves_no_database(url: str, tmp_path: Path) -> None:
+def test_an_object_that_cannot_be_encoded_leaves_no_database(file_url: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError):
-        create_configuration(url, [(3, {"DBID": 1, "agentInfo": 5}, 3)], release="1")
+        create_configuration(file_url, [(3, {"DBID": 1, "agentInfo": 5}, 3)], release="1")
     assert list(tmp_path.iterdir()) == []

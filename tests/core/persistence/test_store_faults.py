@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from csproxy.core.persistence.engine import mapped_errors, sqlite_url
-from csproxy.core.persistence.lock import DatabaseLock
 from csproxy.core.persistence.records import Batch, ChangeRecord, ObjectRow
 from csproxy.core.persistence.store import Store
 from csproxy.errors import ErrorCode, StoreError
@@ -23,7 +22,7 @@ import sys
 from csproxy.core.persistence.records import Batch, ChangeRecord, ObjectRow
 from csproxy.core.persistence.store import Store
 
-store = Store.open(sys.argv[1], owner="writer")
+store = Store.open(sys.argv[1])
 store.begin_epoch(int(sys.argv[2]))
 while True:
     uen = store.head + 1
@@ -37,8 +36,8 @@ while True:
 """
 
 
-def test_no_acknowledged_commit_is_lost_by_kill_9(tmp_path: Path) -> None:
-    url = sqlite_url(tmp_path / "config.db")
+def test_no_acknowledged_commit_is_lost_by_kill_9(database_url: str) -> None:
+    url = database_url
     Store.create(url, [], release="1")
     acknowledged = 0
     for round in range(1, 4):
@@ -48,13 +47,11 @@ def test_no_acknowledged_commit_is_lost_by_kill_9(tmp_path: Path) -> None:
             assert writer.stdout is not None
             for _ in range(20 * round):
                 acknowledged = int(writer.stdout.readline())
-            with pytest.raises(StoreError, match="in use by writer"):
-                Store.open(url, owner="second")
             writer.send_signal(signal.SIGKILL)
             for line in writer.stdout:  # acknowledged before the kill arrived
                 acknowledged = int(line)
         assert writer.returncode == -signal.SIGKILL
-        with Store.open(url, owner="survivor") as store:  # the lock died with its holder
+        with Store.open(url) as store:
             head = store.head
             assert head >= acknowledged
             assert head % 2 == 0, "half a transaction was kept"
@@ -70,7 +67,7 @@ from csproxy.core.persistence.records import Batch, ChangeRecord, ObjectRow
 from csproxy.core.persistence.store import Store
 from csproxy.errors import StoreError
 
-store = Store.open(sys.argv[1], owner="filler")
+store = Store.open(sys.argv[1])
 store.begin_epoch(1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
 
@@ -102,32 +99,8 @@ def test_a_full_disk_refuses_a_commit_keeps_the_others_and_goes_on_when_there_is
     assert int(code) == ErrorCode.DB_ERROR
     assert "the database failed while writing a change" in sentence
     assert after == f"{int(head) + 1} {int(head) + 1}"
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         assert [record.uen for part in store.history() for record in part] == list(range(1, int(head) + 2))
-
-
-def test_a_lock_is_taken_although_the_disk_is_full(tmp_path: Path) -> None:
-    """Only the name in the refusal of a second server is missing then."""
-    code = (
-        "import resource, sys; from pathlib import Path; from csproxy.core.persistence.lock import DatabaseLock\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
-        "DatabaseLock(Path(sys.argv[1]), owner='first')\n"
-        "try:\n    DatabaseLock(Path(sys.argv[1]), owner='second')\n"
-        "except Exception as e:\n    print(e)"
-    )
-    database = tmp_path / "config.db"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(database)], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert "is in use by another server" in done.stdout
-
-
-def test_a_lock_file_names_its_present_holder_only(tmp_path: Path) -> None:
-    DatabaseLock(tmp_path / "db", owner="a server with a very long name").release()
-    lock = DatabaseLock(tmp_path / "db", owner="short")
-    with pytest.raises(StoreError, match="in use by short:"):
-        DatabaseLock(tmp_path / "db", owner="other")
-    lock.release()
 
 
 def test_a_reader_that_holds_the_database_is_waited_for_then_named_as_no_access(
@@ -136,7 +109,7 @@ def test_a_reader_that_holds_the_database_is_waited_for_then_named_as_no_access(
     monkeypatch.setattr("csproxy.core.persistence.engine.BUSY_TIMEOUT_MS", 1)
     url = sqlite_url(tmp_path / "config.db")
     Store.create(url, [], release="1")
-    with Store.open(url, owner="test") as store:
+    with Store.open(url) as store:
         store.begin_epoch(1)
         other = sqlite3.connect(tmp_path / "config.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -156,7 +129,7 @@ def test_a_damaged_file_is_an_error_and_not_an_empty_configuration(tmp_path: Pat
     with open(tmp_path / "config.db", "r+b") as file:
         file.seek(100_000)
         file.write(os.urandom(50_000))
-    with Store.open(url, owner="test") as store, pytest.raises(StoreError, match="loading the objects") as caught:
+    with Store.open(url) as store, pytest.raises(StoreError, match="loading the objects") as caught:
         list(store.load())
     assert caught.value.code is ErrorCode.DB_ERROR
 

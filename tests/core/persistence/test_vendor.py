@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,15 @@ from csproxy.core.persistence.vendor import AdaptedConfiguration, adapt
 from csproxy.core.persistence.vendor_mapping import VendorMapping, load_mapping
 from csproxy.core.persistence.vendor_source import ROWS_AT_ONCE, open_source
 from csproxy.errors import ConfigurationError, ErrorCode, StoreError
-from tests.core.persistence.vendor_world import ROWS, TABLES, fill, postgresql_server
+from tests.core.persistence.vendor_world import ROWS, TABLES, fill
+from tests.postgresql import PostgresServer
 
 LONG = "0123456789" * 60
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    with postgresql_server() as url:
-        yield url
+@pytest.fixture
+def postgresql(postgres: PostgresServer) -> str:
+    return postgres.url()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,22 +1,13 @@
-"""A vendor's database as public material shows it, filled by tests; SQLite and a real PostgreSQL server."""
+"""A vendor's database as public material shows it, filled by tests."""
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import Column, Integer, MetaData, Numeric, String, Table, create_engine, insert
 from sqlalchemy.pool import NullPool
 
-__all__ = ["ROWS", "TABLES", "fill", "postgresql_server"]
+__all__ = ["ROWS", "TABLES", "fill"]
 
 _TEXTS = frozenset(
     """
@@ -151,37 +142,3 @@ def _sql_type(column: str) -> Any:
         return String(255)
     # as a database that came from Oracle often has them
     return Numeric(10, 0, asdecimal=True) if column == "csid" else Integer
-
-
-@contextmanager
-def postgresql_server() -> Iterator[str]:
-    """A PostgreSQL server of our own in a temporary folder, on a Unix socket; gives the URL of a database."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs:
-        pytest.skip("PostgreSQL is not installed (Debian package postgresql; make test installs it)")
-    programs_folder = programs[-1].parent
-    folder = Path(tempfile.mkdtemp(prefix="csproxy-pg-"))
-    data = folder / "data"
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        account = pwd.getpwnam("postgres")
-        os.chown(folder, account.pw_uid, account.pw_gid)
-        as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str(programs_folder / program), *arguments]
-        subprocess.run(command, check=True, cwd=folder, timeout=100, stdout=subprocess.DEVNULL, **as_user)
-
-    settings = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-    # It stops the server when its standard input ends: at the end of the tests, and also when they are killed.
-    stop = 'cat; "$0" -D "$1/data" -m immediate stop; rm -rf "$1"'
-    command = ["sh", "-c", stop, str(programs_folder / "pg_ctl"), str(folder)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/", **quiet, **as_user)
-    try:
-        run("initdb", "-D", str(data), "-U", "csproxy", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        run("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-w", "-o", settings, "start")
-        yield f"postgresql+psycopg://csproxy@/postgres?host={folder}"
-    finally:
-        watcher.communicate(timeout=100)
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,7 @@
-"""The first schema: meta, epochs, counters, objects, changes, idempotency, credentials."""
+"""The first schema: meta, epochs, counters, objects, changes, idempotency, credentials.
+
+Names are Unicode: the same column as String on SQLite and PostgreSQL, another one on SQL Server.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ def upgrade() -> None:
         sa.Column("action", sa.Integer, nullable=False),
         sa.Column("type", sa.Integer, nullable=False),
         sa.Column("dbid", sa.Integer, nullable=False),
-        sa.Column("user_name", sa.String(255), nullable=False),
-        sa.Column("application", sa.String(255), nullable=False),
+        sa.Column("user_name", sa.Unicode(255), nullable=False),
+        sa.Column("application", sa.Unicode(255), nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("payload", sa.LargeBinary, nullable=False),
     )

@@ -16,7 +16,6 @@ from typing import IO
 from csproxy import __version__
 from csproxy.core.history import DAY_MS, HistoryFloor, decode_record
 from csproxy.core.history_xml import FOOTER, audit_header, record_xml
-from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.store import Store
 from csproxy.daemon.arguments import Arguments
 from csproxy.daemon.output import say
@@ -35,7 +34,7 @@ def run_audit(words: Sequence[str], arguments: Arguments) -> int:
     target = Path(arguments.audit_file)
     now_ms = int(time.time() * 1000)
     since_ms = 0 if arguments.audit_days is None else now_ms - arguments.audit_days * DAY_MS
-    with Store.open(sqlite_url(settings.database.path), owner=None) as store:
+    with Store.open(settings.database.url, reading=True) as store:
         records = export_audit(store, target, since_ms=since_ms, now_ms=now_ms)
     say(f"{records} records of the history log written to {target}")
     return DONE

@@ -18,34 +18,16 @@ from typing import Any
 
 from csproxy import __version__
 from csproxy.daemon.connection_flags import port_number
+from csproxy.daemon.init_conf import BACKUP, LOOPBACK, DatabasePlace, conf_text, database_place
 from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
 
 __all__ = ["add_init_arguments", "run_init"]
 
-_LOOPBACK = "127.0.0.1"
 _PERSON = 3
 _APPLICATION = 9
 _OBJECTS_PER_AGENT = 5.2
 _PROGRESS_STEP = 500
-
-_CONF = """\
-# Written by csproxy init. Options: docs/reference/confserv-conf.md
-
-[confserv]
-port = {port}
-# The master can be reached from this machine only. 0.0.0.0 opens it on all addresses.
-address = {address}
-server = dbserver
-
-[dbserver]
-dbengine = sqlite
-dbname = {dbname}
-
-[log]
-verbose = standard
-all = stdout
-"""
 
 _InitialObject = tuple[int, Mapping[str, Any], int]
 
@@ -65,7 +47,17 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", metavar="AGENTS", type=_agents, help="add a synthetic contact centre of this size")
     parser.add_argument("--seed", type=int, default=1, help="of the contact centre: same seed, same content (1)")
     parser.add_argument("--password", help="of user default; generated and written to DIR/password unless given")
-    parser.add_argument("--db", metavar="URL", help="the database: sqlite:///FILE (default: DIR/config.db)")
+    parser.add_argument(
+        "--db",
+        metavar="URL",
+        help="the database: sqlite:///FILE (default: DIR/config.db) or postgresql://USER:PASSWORD@HOST:PORT/NAME",
+    )
+    parser.add_argument(
+        "--backup-master",
+        metavar="PORT",
+        type=port_number,
+        help=f"also make {BACKUP}, the backup of a pair of masters, and DIR/backup/confserv.conf",
+    )
 
 
 def _proxy(text: str) -> tuple[str, int]:
@@ -89,37 +81,35 @@ def run_init(arguments: argparse.Namespace) -> int:
     """
     directory: Path = arguments.directory
     proxies: list[tuple[str, int]] = arguments.proxy
-    database, dbname = _database(arguments.db, directory)
-    _check_ports(arguments.master_port, proxies)
+    backup: int | None = arguments.backup_master
+    place = database_place(arguments.db, directory)
+    _check_ports(arguments.master_port, backup, proxies)
     _make_directory(directory)
     password = arguments.password
     if password is None:
         password = secrets.token_urlsafe(12)
-    _create_database(arguments, database, password, proxies)
+    _create_database(arguments, place, password, proxies)
     if arguments.password is None:
         _write(directory / "password", password + "\n", mode=0o600)
-    conf = _CONF.format(port=arguments.master_port, address=_LOOPBACK, dbname=dbname)
-    _write(directory / "confserv.conf", conf, mode=0o640)
-    _print_next_steps(directory, arguments.master_port, proxies, has_password_file=arguments.password is None)
+    mode = 0o600 if place.has_password else 0o640
+    text = conf_text(place, application="confserv", port=arguments.master_port)
+    _write(directory / "confserv.conf", text, mode=mode)
+    if backup is not None:
+        (directory / "backup").mkdir(mode=0o750)
+        text = conf_text(place, application=BACKUP, port=backup, is_below=True)
+        _write(directory / "backup" / "confserv.conf", text, mode=mode)
+    _print_next_steps(arguments, directory, proxies)
     return 0
 
 
-def _database(url: str | None, directory: Path) -> tuple[Path, str]:
-    """The database file and what confserv.conf calls it."""
-    if url is None:
-        return directory / "config.db", "config.db"
-    if not url.startswith("sqlite:///") or len(url) == len("sqlite:///"):
-        raise UsageError(
-            f"--db {url}: only SQLite is available in this release; sqlite:///FILE is valid, "
-            "with four slashes for an absolute path"
-        )
-    path = Path(url.removeprefix("sqlite:///")).absolute()
-    return path, str(path)
-
-
-def _check_ports(master: int, proxies: list[tuple[str, int]]) -> None:
+def _check_ports(master: int, backup: int | None, proxies: list[tuple[str, int]]) -> None:
     taken = {master: "the master"}
     names = {"confserv", "default"}
+    if backup is not None:
+        if backup == master:
+            raise UsageError(f"--backup-master {backup}: the port belongs to the master already")
+        taken[backup] = "the backup master"
+        names.add(BACKUP)
     for name, port in proxies:
         if port in taken:
             raise UsageError(f"--proxy {name}={port}: the port belongs to {taken[port]} already")
@@ -147,26 +137,32 @@ def _write(path: Path, text: str, *, mode: int) -> None:
         raise ConfigurationError(f"{path} cannot be written: {e.strerror}") from e
 
 
-def _create_database(arguments: argparse.Namespace, path: Path, password: str, proxies: list[tuple[str, int]]) -> None:
+def _create_database(
+    arguments: argparse.Namespace, place: DatabasePlace, password: str, proxies: list[tuple[str, int]]
+) -> None:
     from csproxy.auth.passwords import hash_password
-    from csproxy.core.persistence.engine import sqlite_url
     from csproxy.core.persistence.initial import create_configuration
     from csproxy.core.wellknown import DEFAULT_PERSON, well_known_objects
     from csproxy.daemon.output import progress
 
     base: list[_InitialObject] = [
-        *well_known_objects(arguments.master_port, version=__version__, proxies=proxies),
+        *well_known_objects(
+            arguments.master_port,
+            version=__version__,
+            proxies=proxies,
+            backup=None if arguments.backup_master is None else (BACKUP, arguments.backup_master),
+        ),
     ]
     for kind, obj, _ in base:
         if kind == _APPLICATION and "portInfos" in obj:
-            obj["portInfos"][0]["transportParams"] = f"address={_LOOPBACK}"
+            obj["portInfos"][0]["transportParams"] = f"address={LOOPBACK}"
     hashes = {(_PERSON, DEFAULT_PERSON): hash_password(password)}
     with progress("writing objects") as report:
         objects: Iterable[_InitialObject] = base
         if arguments.site is not None:
             objects = _with_site(base, arguments.site, arguments.seed, report)
         create_configuration(
-            sqlite_url(path),
+            place.url,
             objects,
             release=__version__,
             password_hashes=hashes,
@@ -187,18 +183,21 @@ def _with_site(
             report(count, max(expected, count))
 
 
-def _print_next_steps(
-    directory: Path, master_port: int, proxies: list[tuple[str, int]], *, has_password_file: bool
-) -> None:
+def _print_next_steps(arguments: argparse.Namespace, directory: Path, proxies: list[tuple[str, int]]) -> None:
     conf = shlex.quote(str(directory / "confserv.conf"))
-    secret = f"--password-file {shlex.quote(str(directory / 'password'))}" if has_password_file else "--password-stdin"
-    print(f"Wrote {directory}: confserv.conf, the database" + (", password" if has_password_file else "") + ".")
+    master_port: int = arguments.master_port
+    has_file = arguments.password is None
+    secret = f"--password-file {shlex.quote(str(directory / 'password'))}" if has_file else "--password-stdin"
+    print(f"Wrote {directory}: confserv.conf, the database" + (", password" if has_file else "") + ".")
     print("\nStart the master:")
     print(f"  confserv -c {conf}")
+    if arguments.backup_master is not None:
+        print("\nStart its backup:")
+        print(f"  confserv -c {shlex.quote(str(directory / 'backup' / 'confserv.conf'))} -app {BACKUP}")
     if proxies:
         print("\nStart a proxy, once the master is ready:")
         for name, _ in proxies:
-            print(f"  confserv -host {_LOOPBACK} -port {master_port} -app {shlex.quote(name)}")
+            print(f"  confserv -host {LOOPBACK} -port {master_port} -app {shlex.quote(name)}")
     print("\nRead:")
     port = proxies[0][1] if proxies else master_port
     print(f"  csproxy read person --port {port} {secret}")

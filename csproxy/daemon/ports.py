@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from csproxy.core.transport_parameters import transport_parameters
 from csproxy.errors import ConfigurationError
 
 __all__ = ["ALL_ADDRESSES", "ListeningPort", "application_ports", "transport_parameters"]
@@ -62,16 +63,6 @@ def application_ports(application: Mapping[str, Any]) -> tuple[list[ListeningPor
             )
         ports[number] = ListeningPort(id_, parameters.get("address") or ALL_ADDRESSES, number)
     return list(ports.values()), warnings
-
-
-def transport_parameters(text: str) -> dict[str, str]:
-    """``name=value;name=value`` as a dictionary with lower-case names; the last of two equal names counts."""
-    parameters: dict[str, str] = {}
-    for part in text.split(";"):
-        name, separator, value = part.partition("=")
-        if separator and name.strip():
-            parameters[name.strip().lower()] = value.strip()
-    return parameters
 
 
 def _number(name: str, id_: str, text: str) -> int:

@@ -40,7 +40,6 @@ _PREFIX = "CSPROXY_"
 _CONF_NAMES = ("confserv.conf", "confserv.cfg")
 _DATABASE = "dbserver"
 _RUNTIME_SECTIONS = tuple(dict.fromkeys(option.section for option in APPLICATION_OPTIONS))
-_OTHER_ENGINES = ("postgre", "oracle", "mssql", "db2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,11 @@ class UpstreamSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSettings:
-    """The Configuration Database of a master: an SQLite file."""
+    """The Configuration Database of a master: its URL, with the password, and without for people to read."""
 
-    engine: str
-    path: Path
+    url: str
+    shown: str
+    reconnect_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,7 @@ class DaemonSettings:
     database: DatabaseSettings | None
     address: str
     port: int
+    lease_s: float
     licence: str | None
     conf_path: Path | None
     options: RuntimeLayers
@@ -222,6 +223,7 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         database=None if conf is None or is_proxy else _database(merged.database, conf),
         address=str(own.get("address", _default("confserv", "address"))),
         port=int(own.get("port", _default("confserv", "port"))),  # type: ignore[arg-type]
+        lease_s=float(str(own.get("lease-time", _default("confserv", "lease-time")))),
         licence=arguments.licence,
         conf_path=path,
         options=layers,
@@ -317,12 +319,33 @@ def _default(section: str, name: str) -> OptionValue:
 
 
 def _database(texts: dict[str, _Text], conf: ConfFile) -> DatabaseSettings:
+    # imported here: a proxy has no database
+    from csproxy.core.persistence.engine import sqlite_url
+    from csproxy.core.persistence.kinds import database_url, find_kind
+
     values = {name: _parse("database", name, text) for name, text in texts.items()}
-    engine = str(values.get("dbengine", _default(_DATABASE, "dbengine"))).lower()
-    if engine != "sqlite":
-        where = texts["dbengine"].where
-        if engine in _OTHER_ENGINES:
-            raise ConfigurationError(f"{where}: dbengine={engine} is not available in this release; sqlite is")
-        raise ConfigurationError(f"{where}: {texts['dbengine'].text!r} is not valid; valid: sqlite")
-    name = str(values.get("dbname", _default(_DATABASE, "dbname")))
-    return DatabaseSettings(engine=engine, path=conf.path.parent / name)
+
+    def value(name: str) -> str:
+        return str(values.get(name, _default(_DATABASE, name)))
+
+    try:
+        kind = find_kind(value("dbengine"))
+    except ConfigurationError as e:
+        raise ConfigurationError(f"{texts['dbengine'].where}: {e}") from None
+    reconnect_s = float(value("reconnect-timeout"))
+    if kind.backend == "sqlite":
+        path = (conf.path.parent / value("dbname")).absolute()
+        return DatabaseSettings(url=sqlite_url(path), shown=str(path), reconnect_s=reconnect_s)
+    if "dbname" not in values:
+        raise ConfigurationError(f"{conf.path}: dbengine={value('dbengine')} needs dbname, the database's name")
+    url = database_url(
+        kind,
+        host=value("dbserver"),
+        port=int(value("dbport")),
+        name=value("dbname"),
+        user=value("username"),
+        password=value("password"),
+    )
+    return DatabaseSettings(
+        url=url.render_as_string(hide_password=False), shown=url.render_as_string(), reconnect_s=reconnect_s
+    )

@@ -1,7 +1,8 @@
 """The master: owner of the database, source of the data set and the one that carries out writes.
 
 `DatabaseMaster` takes a database (nobody else may have it), brings its content and its recent
-history into a `ReplicaSink`, and is the `csproxy.transport.server.Writer` of that server.
+history into a `ReplicaSink`, and is the `csproxy.transport.server.Writer` of that server. Two of them may be
+a pair on one database: then one is the primary, which writes, and the other follows until it takes over.
 
 A write is planned against the cache, committed in a worker thread, then published; one at a time,
 in the order of arrival. From the commit on it cannot be cancelled: what is committed is published.
@@ -11,26 +12,31 @@ What that takes stands apart:
     database_transactions.py  what a plan comes to: rows, changes, the answer
     database_commits.py       committing, and settling a commit of unknown outcome
     database_outcomes.py      idempotency keys and their answers
+    database_lease.py         the primary's lease, and a database that is away
+    database_follower.py      the backup
+    database_roles.py         who may take the database, who may follow
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 from sqlalchemy import Connection
 
 from csproxy.core.authority import Authority
 from csproxy.core.changes import Change, Position
 from csproxy.core.history import HistoryBatch, HistorySettings
+from csproxy.core.lease import LEASE_S, Holder, Lease
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import KeepPolicy, Outcome
 from csproxy.core.persistence.store import Store
@@ -42,9 +48,13 @@ from csproxy.core.writes import Plan, WritePlanner
 from csproxy.errors import ErrorCode, StoreError
 from csproxy.transport.blocking import run_each
 from csproxy.transport.database_commits import Committer
+from csproxy.transport.database_follower import POLL_S, Follower
+from csproxy.transport.database_lease import RECONNECT_S, LeaseKeeper
 from csproxy.transport.database_outcomes import outcome_read, repeated_transaction, repeated_write, scoped_key
-from csproxy.transport.database_store import OpenStore, load
+from csproxy.transport.database_roles import wait_for_role
+from csproxy.transport.database_store import OpenStore, load, load_rows
 from csproxy.transport.database_transactions import PendingTransaction, pending_transaction
+from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.wire.writes import (
     ApplyTransaction,
     CreateObject,
@@ -85,14 +95,18 @@ class WriteBeside(Protocol):
 
 
 class DatabaseMaster:
-    """Async context manager; entering takes the database and loads it, leaving gives it up.
+    """Async context manager; entering takes the database and loads it, or follows its primary; leaving gives it up.
 
-    ``owner`` tells a second server who has the database. ``random_epoch()`` gives a number from 1
+    ``holder`` is this server as others see it. ``random_epoch()`` gives a number from 1
     to 2^63 - 1, unpredictable and never repeated. ``hash_password`` is slow on purpose and runs in
     a worker thread. ``settle_s`` is how long a commit of unknown outcome is looked into before its
-    caller is told that it is unknown.
+    caller is told that it is unknown. ``lease_s``: a primary that is not heard of for so long is replaced;
+    ``reconnect_s``: the longest time between attempts to reach a database that is away.
 
-    Entering raises `StoreError`: another server has the database, or it cannot be read.
+    ``on_takeover`` are called, in order, before a takeover is complete; ``on_role`` at each change of
+    `is_primary`.
+
+    Entering raises `StoreError`: a server that is not this one's pair has the database, or it cannot be read.
     """
 
     def __init__(
@@ -100,27 +114,36 @@ class DatabaseMaster:
         url: str,
         sink: ReplicaSink,
         *,
-        owner: str,
+        holder: Holder,
         random_epoch: Callable[[], int],
         hash_password: Callable[[str], str],
         wall_clock: Callable[[], float] = time.time,
         keep: KeepPolicy | None = None,
         settle_s: float = 10.0,
+        lease_s: float = LEASE_S,
+        reconnect_s: float = RECONNECT_S,
     ) -> None:
         self._url = url
         self._sink = sink
-        self._owner = owner
+        self._holder = holder
         self._random_epoch = random_epoch
         self._hash_password = hash_password
         self._wall_clock = wall_clock
         self._keep = keep
+        self._lease_s = lease_s
+        self._reconnect_s = reconnect_s
         self.history_settings = HistorySettings()
         self._store: OpenStore | None = None
+        self._keeper: LeaseKeeper | None = None
+        self._follower: Follower | None = None
+        self._tasks: anyio.abc.TaskGroup | None = None
         self._committer = Committer(settle_s=settle_s)
         self._epoch = 0
         self._counters: dict[int, int] = {}
         self._credentials: dict[ObjectId, str] = {}
         self._transactions = self._changes = self._repeated = 0
+        self.on_takeover: list[Callable[[], Awaitable[None]]] = []
+        self.on_role: Callable[[], None] = lambda: None
         self.admit: Callable[[Author], Authority | None] = lambda author: None
         """Called before a write is planned, when all earlier ones are done: what the author may do (None: everything).
 
@@ -128,24 +151,107 @@ class DatabaseMaster:
         """
 
     def __repr__(self) -> str:
-        return f"<DatabaseMaster {self._store!r}, {self._transactions} transactions written>"
+        role = "primary" if self.is_primary else "backup"
+        return f"<DatabaseMaster {role}, {self._store!r}, {self._transactions} transactions written>"
 
     async def __aenter__(self) -> Self:
         self._lock = anyio.Lock()
-        opening = partial(Store.open, self._url, owner=self._owner, keep=self._keep)
-        store = self._store = await OpenStore.open(opening)
+        self._store = store = await OpenStore.open(partial(Store.open, self._url, keep=self._keep))
         try:
-            self._epoch = self._random_epoch()
-            epochs = await store.call(lambda store: store.begin_epoch(self._epoch))
-            self._counters, self._credentials = await load(store, self._sink, epochs)
+            lease = await wait_for_role(store, self._holder, lease_s=self._lease_s)
+            self._follower = self._new_follower(store)
+            if lease.may_be_taken:
+                await self._take(store, lease.seen)
+                await load(store, self._sink)
+                await self._begin(store)
+            else:
+                await self._follower.catch_up(await store.call(Store.beat))
+                log.info("backup of %s: following %s", lease.seen and lease.seen.holder, store)
         except BaseException:
             await self._close()
             raise
-        log.info("database taken: %s, epoch %d", self._store, self._epoch)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._change_roles, store)
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._close()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._tasks is not None
+        try:
+            return await leave_tasks(self._tasks, kind, error, traceback)
+        finally:
+            await self._close()
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this server has the database, and not the other of the pair."""
+        return self._keeper is not None
+
+    @property
+    def primary(self) -> Holder | None:
+        """Who has the database, as far as is known here."""
+        if self.is_primary:
+            return self._holder
+        lease = self._follower.lease if self._follower is not None else None
+        return None if lease is None or lease.is_given_up else lease.holder
+
+    # roles
+
+    async def _change_roles(self, store: OpenStore) -> None:
+        while True:
+            if self._keeper is not None:
+                await self._keeper.keep()
+                await self._step_down(store)
+            self._follower = follower = self._follower or self._new_follower(store)
+            seen = await follower.until_free()
+            try:
+                await self._take_over(store, seen)
+            except StoreError as e:
+                log.warning("the database was not taken over: %s", e)
+                await anyio.sleep(POLL_S)
+
+    async def _take_over(self, store: OpenStore, seen: Lease | None) -> None:
+        """From backup to primary. Raises `StoreError`; then the follower finds out how things stand."""
+        with anyio.CancelScope(shield=True):
+            await self._take(store, seen)
+            assert self._follower is not None
+            await self._follower.catch_up(await store.call(Store.beat))
+            for step in self.on_takeover:
+                await step()
+            await self._begin(store)
+        log.warning("took the database over at UEN %d, epoch %d", self._sink.position.uen, self._epoch)
+        self.on_role()
+
+    async def _take(self, store: OpenStore, seen: Lease | None) -> None:
+        epoch = self._random_epoch()
+        await store.call(
+            lambda store: store.begin_epoch(
+                epoch, holder=self._holder, lease_s=self._lease_s, seen=lambda lease: lease == seen
+            )
+        )
+        self._epoch = epoch
+
+    async def _begin(self, store: OpenStore) -> None:
+        """Accept writes."""
+        self._counters, credentials = await load_rows(store)
+        self._credentials.clear()
+        self._credentials.update(credentials)
+        self._keeper = LeaseKeeper(store, lease_s=self._lease_s, reconnect_s=self._reconnect_s)
+        log.info("database taken: %s, epoch %d", store, self._epoch)
+
+    async def _step_down(self, store: OpenStore) -> None:
+        """From primary to backup: refuse writes, wait for those under way, then tell."""
+        self._keeper = None
+        async with self._lock:
+            self._committer.forget()
+        self._follower = self._new_follower(store)
+        log.warning("another master has taken the database: this one is its backup now", extra={"event": 4504})
+        self.on_role()
+
+    def _new_follower(self, store: OpenStore) -> Follower:
+        return Follower(store, self._sink, self._holder, lease_s=self._lease_s, reconnect_s=self._reconnect_s)
 
     @property
     def credentials(self) -> Mapping[ObjectId, str]:
@@ -205,10 +311,11 @@ class DatabaseMaster:
         Each ``write`` is a transaction of its own and raises `StoreError`. The block is not cancelled.
         """
         async with self._lock:
-            store = self._open_store()
+            store = self._writable_store()
 
             async def write(rows: Callable[[Connection], None], history: HistoryBatch | None = None) -> None:
-                await store.call(lambda store: store.write_beside(rows, history))
+                with self._noting():
+                    await store.call(lambda store: store.write_beside(rows, history))
 
             with anyio.CancelScope(shield=True):
                 yield write
@@ -236,6 +343,7 @@ class DatabaseMaster:
         self, request: WriteRequest | ApplyTransaction, author: Author
     ) -> PendingTransaction | Outcome:
         """Commit and publish; an `Outcome` if that was done before under the same key."""
+        self._writable_store()
         hashes = await self._hash_passwords(request, author)
         async with self._lock:
             with anyio.CancelScope(shield=True):
@@ -267,7 +375,7 @@ class DatabaseMaster:
         )
         if isinstance(request, ApplyTransaction):
             pending = pending.answered_as_a_whole()
-        await self._committer.commit(store, pending, time_ms=time_ms)
+        await self._committer.commit(store, pending, time_ms=time_ms, note=self._note)
         self._publish(pending)
         return pending
 
@@ -316,11 +424,35 @@ class DatabaseMaster:
 
     async def _settled_store(self) -> OpenStore:
         """The store, once it is known what became of every commit and all that was written is published."""
-        store = self._open_store()
-        written = await self._committer.settle(store)
+        store = self._writable_store()
+        with self._noting():
+            written = await self._committer.settle(store)
         if written is not None:
             self._publish(written)
         return store
+
+    def _writable_store(self) -> OpenStore:
+        """The store. Raises `StoreError` at once when nothing can be written now."""
+        store = self._open_store()
+        if self._keeper is None:
+            raise StoreError(
+                f"another master has the database, {self.primary}: this one is its backup", code=ErrorCode.NO_DB_ACCESS
+            )
+        self._keeper.check()
+        return store
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Tell the keeper of the lease when the database fails, before anybody waits for it."""
+        try:
+            yield
+        except StoreError as e:
+            self._note(e)
+            raise
+
+    def _note(self, error: StoreError) -> None:
+        if self._keeper is not None:
+            self._keeper.note(error)
 
     def _open_store(self) -> OpenStore:
         if self._store is None:
@@ -329,8 +461,9 @@ class DatabaseMaster:
 
     async def _close(self) -> None:
         store, self._store = self._store, None
+        keeper, self._keeper = self._keeper, None
         if store is not None:
-            await store.close()
+            await store.close(reachable=keeper is None or keeper.is_well)
 
 
 def _parts_of(request: WriteRequest | ApplyTransaction) -> Sequence[WriteRequest | RequestedChange]:

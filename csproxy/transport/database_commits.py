@@ -6,11 +6,11 @@ database is asked before anybody is answered, and before anything new is planned
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import anyio
 
-from csproxy.core.persistence.store import Store
 from csproxy.errors import ErrorCode, ServerError, StoreError
 from csproxy.transport.database_store import OpenStore
 from csproxy.transport.database_transactions import PendingTransaction
@@ -34,8 +34,17 @@ class Committer:
         state = "settled" if self._unsettled is None else f"UEN {self._unsettled.end.uen} unsettled"
         return f"<Committer {state}, {self.failures} failures>"
 
-    async def commit(self, store: OpenStore, pending: PendingTransaction, *, time_ms: int) -> None:
+    async def commit(
+        self,
+        store: OpenStore,
+        pending: PendingTransaction,
+        *,
+        time_ms: int,
+        note: Callable[[StoreError], None],
+    ) -> None:
         """Write ``pending``; it is in the database when this returns.
+
+        ``note`` is told of an error at once, before its outcome is known.
 
         Raises `StoreError`: it is not. Raises `ServerError` DB_ERROR: that stays unknown, until `settle`.
         """
@@ -44,6 +53,7 @@ class Committer:
         except StoreError as e:
             self.failures += 1
             self._unsettled = pending
+            note(e)
             if not await self._was_written(store, pending, e):
                 raise
 
@@ -55,9 +65,13 @@ class Committer:
         pending = self._unsettled
         if pending is None:
             return None
-        head = await store.call(Store.read_head)
+        written = await store.call(lambda store: store.was_committed(*pending.end))
         self._unsettled = None
-        return pending if head == pending.end.uen else None
+        return pending if written else None
+
+    def forget(self) -> None:
+        """Leave what is unsettled to whoever follows the database."""
+        self._unsettled = None
 
     async def _was_written(self, store: OpenStore, pending: PendingTransaction, error: StoreError) -> bool:
         """Ask the database whether the failed commit is in it, for ``settle_s``."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import anyio
 
-from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.changes import Change, Position
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import ChangeRecord
@@ -17,7 +18,7 @@ from csproxy.errors import ModelError, StoreError
 from csproxy.transport.blocking import run_blocking
 from csproxy.transport.database_transactions import recorded_change
 
-__all__ = ["LoadedRows", "OpenStore", "load"]
+__all__ = ["LoadedRows", "OpenStore", "load", "load_rows", "recorded_transactions"]
 
 T = TypeVar("T")
 
@@ -55,29 +56,41 @@ class OpenStore:
         """The next of the parts that an iterator of the store gives, made in the thread; None after the last."""
         return await run_blocking(next, parts, None, limiter=self._thread)
 
-    async def close(self) -> None:
-        """Give the database up; not cancelled."""
+    async def close(self, *, reachable: bool = True) -> None:
+        """Give the database up, if it is this server's and ``reachable``, and close it; not cancelled."""
         with anyio.CancelScope(shield=True):
+            if reachable:
+                with suppress(StoreError):  # the lease runs out by itself
+                    await self.call(Store.give_up)
             await self.call(Store.close)
 
 
-async def load(store: OpenStore, sink: ReplicaSink, epochs: Sequence[Epoch]) -> LoadedRows:
-    """Bring all objects and the recent history into ``sink``, at the head and in the last of ``epochs``.
+async def load(store: OpenStore, sink: ReplicaSink) -> None:
+    """Bring all objects, and to an empty ``sink`` the recent history, as of one state of the database.
 
     Raises `StoreError`: the database cannot be read, or holds what is no object.
     """
-    rows = LoadedRows(await store.call(Store.counters), await _credentials(store))
+    is_first = sink.position == (0, 0)
     builder = CacheBuilder(sink.cache)
     objects = await store.call(Store.load)
-    while (part := await store.next_part(objects)) is not None:
-        try:
-            builder.add(part.type, part.bodies, part.folders)
-        except ModelError as e:
-            raise StoreError(f"the database holds an object that cannot be read: {e}") from e
-    head = await store.call(lambda store: store.head)
+    try:
+        while (part := await store.next_part(objects)) is not None:
+            try:
+                builder.add(part.type, part.bodies, part.folders)
+            except ModelError as e:
+                raise StoreError(f"the database holds an object that cannot be read: {e}") from e
+    finally:
+        with anyio.CancelScope(shield=True):  # the read transaction must not stay open
+            await store.call(lambda _: objects.close())
+    head, epochs = await store.call(lambda store: (store.loaded_head, store.loaded_epochs))
     sink.replace(builder, Position(epochs[-1].epoch, head), epochs)
-    sink.extend_history(await _history(store))
-    return rows
+    if is_first:
+        sink.extend_history(await recorded_transactions(store, until=head))
+
+
+async def load_rows(store: OpenStore) -> LoadedRows:
+    """Read what a master keeps beside its replica. Raises `StoreError`."""
+    return LoadedRows(await store.call(Store.counters), await _credentials(store))
 
 
 async def _credentials(store: OpenStore) -> dict[ObjectId, str]:
@@ -88,10 +101,10 @@ async def _credentials(store: OpenStore) -> dict[ObjectId, str]:
     return hashes
 
 
-async def _history(store: OpenStore) -> list[list[Change]]:
-    """The recorded transactions, oldest first."""
+async def recorded_transactions(store: OpenStore, *, after: int = 0, until: int) -> list[list[Change]]:
+    """The recorded transactions above UEN ``after`` up to ``until``, oldest first."""
     transactions: list[list[Change]] = [[]]
-    parts = _decoded(await store.call(Store.history))
+    parts = _decoded(await store.call(lambda store: store.history(after=after, until=until)))
     while (changes := await store.next_part(parts)) is not None:
         for change in changes:
             transactions[-1].append(change)

@@ -290,7 +290,7 @@ class MasterHistory(_SessionRecorder):
     async def _clean_up_for_ever(self) -> None:
         while True:
             try:
-                deleted = await self.clean_up()
+                deleted = await self.clean_up() if self._database.is_primary else 0
             except StoreError as e:
                 log.error("the history log could not be cleaned up: %s", e, extra={"event": 22138})
             else:

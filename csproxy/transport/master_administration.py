@@ -93,9 +93,15 @@ class MasterAdministration:
         Raises `StoreError`.
         """
         administration = cls(database, cache, await database.read_beside(read_security))
-        await administration._sweep()
+        if database.is_primary:
+            await administration._sweep()
+        database.on_takeover.append(administration.refresh)
         database.admit = administration.admit
         return administration
+
+    async def refresh(self) -> None:
+        """Read anew what another server may have changed. Raises `StoreError`."""
+        self._take(await self._database.read_beside(read_security))
 
     def admit(self, author: Author) -> Authority | None:
         """What an author may do, None for everything.
@@ -130,7 +136,7 @@ class MasterAdministration:
     async def answer(self, message: MessageId, request: Any, author: Author) -> msgspec.Struct:
         """Carry out a request; what it changes is on the disk when this returns."""
         if self._is_stale:
-            self._take(await self._database.read_beside(read_security))
+            await self.refresh()
             self._is_stale = False
         try:
             return await self._answers[message](request, author)

@@ -11,6 +11,7 @@ import pytest
 from csproxy.core import codec
 from csproxy.daemon.settings import load_settings
 from csproxy.daemon.tool import main
+from tests.postgresql import PostgresServer
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_the_folder_is_complete_and_private(capsys: pytest.CaptureFixture[str]) 
     settings = load_settings(["-c", "d/confserv.conf"])
     assert (settings.port, settings.address, settings.warnings) == (2121, "127.0.0.1", ())
     assert settings.database is not None
-    assert settings.database.path.resolve() == (folder / "config.db").resolve()
+    assert Path(settings.database.shown).resolve() == (folder / "config.db").resolve()
     found = applications(folder / "config.db")
     assert {"confserv", "default", "CSProxy_1", "B"} == set(found)
     proxy = found["CSProxy_1"]
@@ -80,7 +81,7 @@ def test_the_database_may_be_elsewhere(tmp_path: Path) -> None:
     assert (tmp_path / "data/my.db").is_file()
     settings = load_settings(["-c", "d/confserv.conf"])
     assert settings.database is not None
-    assert settings.database.path == tmp_path / "data/my.db"
+    assert settings.database.shown == str(tmp_path / "data/my.db")
 
 
 def test_a_folder_with_something_in_it_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +102,8 @@ def test_a_failure_leaves_no_half_written_folder(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        (["--db", "postgresql://h/d"], "only SQLite is available in this release"),
+        (["--db", "db2://h/d"], "sqlite:///FILE is valid"),
+        (["--backup-master", "2020"], "the port belongs to the master already"),
         (["--db", "sqlite:///"], "sqlite:///FILE is valid"),
         (["--proxy", "A=2020"], "the port belongs to the master already"),
         (["--proxy", "A=1", "--proxy", "A=2"], "there is an Application object 'A' already"),
@@ -123,3 +125,34 @@ def test_arguments_that_cannot_be_read_are_wrong_usage(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["init", "d", *argv])
     assert caught.value.code == 2
+
+
+def test_a_backup_master_has_its_own_file_below() -> None:
+    assert main(["init", "d", "--password", "x", "--master-port", "2120", "--backup-master", "2121"]) == 0
+    first = load_settings(["-c", "d/confserv.conf"])
+    second = load_settings(["-c", "d/backup/confserv.conf", "-app", "confserv_backup"])
+    assert (first.port, second.port) == (2120, 2121)
+    assert first.database is not None
+    assert second.database is not None
+    assert Path(first.database.shown).resolve() == Path(second.database.shown).resolve()
+
+
+def test_a_database_server_is_written_into_a_file_that_others_cannot_read(postgres: PostgresServer) -> None:
+    database = postgres.new_database()
+    url = postgres.tcp_url(database)
+    assert main(["init", "d", "--password", "x", "--db", url, "--backup-master", "2121"]) == 0
+    for conf in (Path("d/confserv.conf"), Path("d/backup/confserv.conf")):
+        assert mode(conf) == 0o600
+        assert "password = secret" in conf.read_text()
+        settings = load_settings(
+            ["-c", str(conf), "-app", "confserv" if conf.parent.name == "d" else "confserv_backup"]
+        )
+        assert settings.database is not None
+        assert settings.database.url == url.replace("postgresql:", "postgresql+psycopg:")
+    assert postgres.execute(database, "SELECT count(*) FROM objects WHERE type = 9") == [(3,)]
+    assert main(["init", "e", "--db", url]) == 1
+    socket = postgres.url(postgres.new_database())
+    assert main(["init", "f", "--password", "x", "--db", socket]) == 0
+    settings = load_settings(["-c", "f/confserv.conf"])
+    assert settings.database is not None
+    assert postgres.folder.name in settings.database.url

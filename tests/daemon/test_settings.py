@@ -57,7 +57,7 @@ def test_a_master_takes_its_settings_from_the_file(tmp_path: Path) -> None:
         "0.0.0.0",
     )
     assert settings.database is not None
-    assert settings.database.path == tmp_path / "data/config.db"
+    assert settings.database.shown == str(tmp_path / "data/config.db")
     assert settings.options.file == {("csproxy", "packet-size"): 4096, ("log", "verbose"): "trace"}
     assert settings.options.fixed == {}
     assert settings.warnings == ()
@@ -66,7 +66,7 @@ def test_a_master_takes_its_settings_from_the_file(tmp_path: Path) -> None:
 def test_an_absolute_database_path_stays(tmp_path: Path) -> None:
     settings = load(tmp_path, CONF.replace("data/config.db", "/srv/x.db"))
     assert settings.database is not None
-    assert settings.database.path == Path("/srv/x.db")
+    assert settings.database.url == "sqlite:////srv/x.db"
 
 
 def test_the_environment_wins_over_the_file_and_the_command_line_over_both(
@@ -100,7 +100,7 @@ def test_the_database_section_is_the_one_that_server_names(tmp_path: Path, monke
     conf = CONF.replace("server = dbserver", "server = east").replace("[dbserver]", "[east]")
     settings = load(tmp_path, conf)
     assert settings.database is not None
-    assert settings.database.path.name == "config.db"
+    assert settings.database.shown.endswith("/config.db")
     assert "line 4: there is no section [east]" in refusal(tmp_path, conf.replace("[east]", "[west]"))
     monkeypatch.setenv("CSPROXY_CONFSERV__SERVER", "west")
     assert load(tmp_path, conf.replace("[east]", "[west]")).database == settings.database
@@ -135,7 +135,7 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         ("packet-size = 4096", "packet-size = 1", ("line 10", "packet-size", "1024 to 16777216")),
         ("verbose = trace", "verbose = loud", ("line 12", "verbose", "all, debug, trace")),
         ("verbose = trace", "all = network", ("line 12", "not available in this release")),
-        ("dbengine = sqlite", "dbengine = oracle", ("line 7", "dbengine=oracle is not available in this release")),
+        ("dbengine = sqlite", "dbengine = db2", ("line 7", "DB2 is not supported", "valid: sqlite, postgre")),
         ("dbengine = sqlite", "dbengine = dbase", ("line 7", "'dbase'", "valid: sqlite")),
         ("dbname = data/config.db", "dbname =", ("line 8", "dbname")),
         ("server = dbserver", "encryption = true", ("line 4", "encryption=true is not available")),
@@ -222,3 +222,33 @@ def test_the_option_that_is_set_is_the_one_that_is_named(tmp_path: Path, monkeyp
     assert "AUDIT_EXPIRATION: audit-expiration=30 of [history-log] must exceed expiration=30" in refusal(tmp_path, CONF)
     monkeypatch.setenv("CSPROXY_HISTORY_LOG__AUDIT_EXPIRATION", "31")
     assert load(tmp_path, f"{CONF}[history-log]\nexpiration = 29\n").options.file[("history-log", "expiration")] == 29
+
+
+@pytest.mark.parametrize("engine", ["postgre", "postgresql"])
+def test_a_database_server_is_named_by_its_options(tmp_path: Path, engine: str) -> None:
+    server = f"dbengine = {engine}\ndbserver = h\ndbport = 5433\nusername = u\npassword = p@ss:w/rd"
+    settings = load(tmp_path, CONF.replace("dbengine = sqlite", server + "\nreconnect-timeout = 3"))
+    assert settings.database is not None
+    assert settings.database.url == "postgresql+psycopg://u:p%40ss%3Aw%2Frd@h:5433/data/config.db"
+    assert "p@ss" not in settings.database.shown
+    assert "p%40ss" not in settings.database.shown
+    assert settings.database.reconnect_s == 3.0
+
+
+@pytest.mark.parametrize(
+    ("engine", "url"),
+    [
+        ("oracle", "oracle+oracledb://localhost:1521?service_name=data%2Fconfig.db"),
+        ("mssql", "mssql+pymssql://localhost:1433/data/config.db"),
+        ("postgre\ndbserver = /run/pg", "postgresql+psycopg:///data/config.db?host=%2Frun%2Fpg"),
+    ],
+)
+def test_each_kind_has_its_driver_and_usual_port(tmp_path: Path, engine: str, url: str) -> None:
+    settings = load(tmp_path, CONF.replace("dbengine = sqlite", f"dbengine = {engine}"))
+    assert settings.database is not None
+    assert settings.database.url == url
+
+
+def test_a_database_server_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="dbengine=postgre needs dbname"):
+        load(tmp_path, "[confserv]\n[dbserver]\ndbengine = postgre\n")

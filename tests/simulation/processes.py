@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.failover import Endpoint
+from csproxy.core.lease import Holder
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.persistence.records import KeepPolicy
 from csproxy.core.persistence.store import Store
@@ -163,7 +164,7 @@ class Master(Process):
             DatabaseMaster(
                 self.url,
                 server,
-                owner="simulation",
+                holder=Holder("confserv"),
                 random_epoch=lambda: self.rng.randint(1, 2**53),
                 hash_password=lambda password: password,
                 wall_clock=self.sim.wall_clock,
@@ -291,7 +292,7 @@ class WatchedSink:
 
 def read_database(url: str) -> tuple[list[Any], list[Epoch], dict[tuple[int, int], bytes], dict[tuple[int, int], int]]:
     """Change records, epochs, objects and folders of a database that no master has."""
-    with Store.open(url, owner="checker") as store:
+    with Store.open(url) as store:
         records = [record for part in store.history() for record in part]
         objects, folders = {}, {}
         for part in store.load():

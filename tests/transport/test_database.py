@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,13 +12,17 @@ import anyio.to_thread
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from csproxy.core.changelog import WindowLimits
 from csproxy.core.changes import Action, Change, Epoch, Position
+from csproxy.core.lease import Holder
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA
-from csproxy.core.persistence.engine import sqlite_url
+from csproxy.core.persistence import tables
+from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_url, transaction
 from csproxy.core.persistence.initial import create_configuration
+from csproxy.core.persistence.processes import own_process
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import Replica, ReplicaSink
 from csproxy.core.sessions import Author
@@ -77,15 +79,15 @@ class Sink:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    url = sqlite_url(tmp_path / "config.db")
+def url(database_url: str) -> str:
+    url = database_url
     create_configuration(url, well_known_objects(), release="1", password_hashes={(3, 100): "hash of the first"})
     return url
 
 
 def make(url: str, sink: ReplicaSink, *, epoch: int = 7, **more: Any) -> DatabaseMaster:
     options: dict[str, Any] = {
-        "owner": "the first server",
+        "holder": Holder("the first server", own_process()),
         "random_epoch": lambda: epoch,
         "hash_password": lambda password: f"hash of {password}",
         "wall_clock": lambda: NOW,
@@ -106,7 +108,7 @@ def skill(name: str, **more: Any) -> CreateObject:
 
 def assert_same(url: str, sink: Sink) -> None:
     """The database holds what the cache holds: objects, folders, head."""
-    with Store.open(url, owner=None) as store:
+    with Store.open(url, reading=True) as store:
         rows = {
             (part.type, dbid): (body, folder)
             for part in store.load()
@@ -135,21 +137,23 @@ async def test_entering_brings_the_whole_configuration_in(url: str) -> None:
 
 async def test_a_second_master_is_refused_by_the_name_of_the_first(url: str) -> None:
     async with running(url):
-        with pytest.raises(StoreError, match="in use by the first server"):
-            async with running(url, owner="the second server"):
+        with pytest.raises(StoreError, match="in use by 'the first server'"):
+            async with running(url, holder=Holder("the second server", own_process())):
                 pytest.fail("entered")
     async with running(url):
         pass
 
 
-async def test_a_master_that_fails_to_load_gives_the_database_back(url: str, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "config.db") as connection:
-        connection.execute("UPDATE objects SET body = x'c1' WHERE type = 13 OR type = 3")
-    connection.close()
+async def test_a_master_that_fails_to_load_gives_the_database_back(url: str) -> None:
+    engine = create_store_engine(parse_url(url))
+    with transaction(engine, "damaging") as connection:
+        objects = tables.objects
+        connection.execute(update(objects).where(objects.c.type.in_([3, 13])).values(body=b"\xc1"))
+    engine.dispose()
     with pytest.raises(StoreError, match="holds an object that cannot be read: an object of type CfgPerson"):
         async with running(url):
             pytest.fail("entered")
-    Store.open(url, owner="somebody else").close()
+    Store.open(url).close()
 
 
 async def test_a_cancelled_start_gives_the_database_back(url: str) -> None:
@@ -157,7 +161,7 @@ async def test_a_cancelled_start_gives_the_database_back(url: str) -> None:
         scope.cancel()
         async with running(url):
             pytest.fail("entered")
-    Store.open(url, owner="somebody else").close()
+    Store.open(url).close()
 
 
 async def test_after_leaving_nothing_can_be_written(url: str) -> None:
@@ -365,7 +369,7 @@ class Trouble:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commits: list[str] = []
         self.heads: list[bool] = []
-        commit, read_head = Store.commit, Store.read_head
+        commit, was_committed = Store.commit, Store.was_committed
 
         def failing_commit(store: Store, *args: Any, **kwargs: Any) -> None:
             what = self.commits.pop(0) if self.commits else ""
@@ -375,13 +379,13 @@ class Trouble:
             if what == "after":
                 raise StoreError("the answer to the commit was lost")
 
-        def failing_read_head(store: Store) -> int:
+        def failing_to_tell(store: Store, epoch: int, uen: int) -> bool:
             if self.heads and self.heads.pop(0):
-                raise StoreError("the database cannot be reached", code=ErrorCode.NO_DB_ACCESS)
-            return read_head(store)
+                raise StoreError("the database cannot be reached", code=ErrorCode.DB_ERROR)
+            return was_committed(store, epoch, uen)
 
         monkeypatch.setattr(Store, "commit", failing_commit)
-        monkeypatch.setattr(Store, "read_head", failing_read_head)
+        monkeypatch.setattr(Store, "was_committed", failing_to_tell)
 
 
 async def test_a_commit_that_failed_is_an_error_and_nothing_is_visible(

@@ -22,6 +22,7 @@ from csproxy.core.history import (
     SessionRecord,
     decode_record,
 )
+from csproxy.core.lease import Holder
 from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
@@ -128,7 +129,7 @@ def simulate(tmp_path: Path) -> Callable[[Scenario], None]:
                 DatabaseMaster(
                     sqlite_url(path),
                     server,
-                    owner="test",
+                    holder=Holder("test"),
                     random_epoch=lambda: 7,
                     hash_password=str,
                     wall_clock=simulation.wall_clock,

@@ -19,6 +19,7 @@ from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core import codec
 from csproxy.core.changes import Position
 from csproxy.core.failover import Endpoint
+from csproxy.core.lease import Holder
 from csproxy.core.model import SCHEMA, CfgAppType, CfgPerson, CfgSkill
 from csproxy.core.permissions import DEFAULT_ACL, AclEntry
 from csproxy.core.persistence.engine import sqlite_url
@@ -108,7 +109,7 @@ async def master_site(url: str, **options: Any) -> AsyncIterator[Site]:
         MemoryNetwork() as network,
         make_server("master", **options) as server,
         DatabaseMaster(
-            url, server, owner="test", random_epoch=lambda: next(_numbers) + 5, hash_password=cheap_hash
+            url, server, holder=Holder("test"), random_epoch=lambda: next(_numbers) + 5, hash_password=cheap_hash
         ) as database,
     ):
         server.administration = await MasterAdministration.open(database, lambda: server.cache)
@@ -452,7 +453,7 @@ async def test_a_mode_that_is_none_is_error_30(url: str, mode: int) -> None:
 
 async def test_what_a_fenced_master_could_not_write_is_not_in_force(url: str) -> None:
     async with master_site(url) as site, site.client() as client:
-        with Store.open(url, owner=None) as usurper:
+        with Store.open(url, reading=True) as usurper:
             usurper.begin_epoch(99)
         async with refused(ErrorCode.NO_DB_ACCESS, "another master"):
             await client.administration.set_operational_mode(2)

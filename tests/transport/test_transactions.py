@@ -238,7 +238,7 @@ async def test_a_master_killed_in_the_middle_of_a_transaction_leaves_nothing_of_
     with anyio.fail_after(60):
         ended = await anyio.run_process([sys.executable, "-c", program], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    with Store.open(url, owner=None) as store:
+    with Store.open(url, reading=True) as store:
         assert store.head == 1
         assert len([record for part in store.history() for record in part]) == 1
         assert sum(len(part.dbids) for part in store.load() if part.type == 13) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import random
 import secrets
@@ -20,14 +19,15 @@ from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.admission import AdmissionSettings
 from csproxy.core.failover import Endpoint
 from csproxy.core.history import history_settings
+from csproxy.core.lease import Holder
 from csproxy.core.options import LOG_OUTPUT_LEVELS
-from csproxy.core.persistence.engine import sqlite_url
+from csproxy.core.persistence.processes import own_process
 from csproxy.core.replication import State
 from csproxy.core.sessions import Account
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
-from csproxy.daemon.ports import ListeningPort, application_ports
+from csproxy.daemon.ports import ALL_ADDRESSES, ListeningPort, application_ports
 from csproxy.daemon.process import freeze_heap
 from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.settings import DaemonSettings
@@ -69,8 +69,10 @@ class Daemon:
         self._logs = LogOutputs()
         self._server: ConfigurationServer | None = None
         self._source: UpstreamSource | None = None
+        self._database: DatabaseMaster | None = None
         self._history: MasterHistory | ProxyHistory | None = None
         self._copy: LocalCopy | None = None
+        self._announce_role: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
         role = "master" if self._settings.upstream is None else "proxy"
@@ -98,16 +100,23 @@ class Daemon:
         settings = self._settings
         if settings.database is None:
             raise ConfigurationError("a master needs a database: confserv.conf names it")
-        path = settings.database.path
-        async with self._make_server("master", lambda: {"database": str(path)}) as server:
-            owner = f"{settings.application}, process {os.getpid()} on {platform.node()}"
+        where = settings.database
+        address = platform.node() if settings.address == ALL_ADDRESSES else settings.address
+        async with self._make_server("master", lambda: self._database_status(where.shown)) as server:
             sink = ApplicationWatch(server, settings.application, self._application_changed)
             async with (
                 DatabaseMaster(
-                    sqlite_url(path), sink, owner=owner, random_epoch=_random_epoch, hash_password=hash_password
+                    where.url,
+                    sink,
+                    holder=Holder(settings.application, own_process(), address, settings.port),
+                    random_epoch=_random_epoch,
+                    hash_password=hash_password,
+                    lease_s=settings.lease_s,
+                    reconnect_s=where.reconnect_s,
                 ) as database,
                 MasterHistory(database, settings.application) as history,
             ):
+                self._database = database
                 self._keep_history(server, history)
                 server.administration = await MasterAdministration.open(database, lambda: server.cache)
                 server.writer = SerializedWriter(database, server.load_control)
@@ -116,8 +125,31 @@ class Daemon:
                 server.authenticator = _EmptyPasswordRule(
                     InternalAuthenticator(lambda: server.cache, database.credentials), self._options
                 )
+                server.standby = self._standby
+                database.on_role = self._role_changed
                 ports = [ListeningPort("default", settings.address, settings.port)]
-                await self._serve(server, ports, f"master {settings.application} on {path}")
+                await self._serve(server, ports, lambda: f"master {settings.application} on {where.shown}")
+
+    def _standby(self) -> str | None:
+        """Why a backup master serves nobody; None for the primary."""
+        database, server = self._database, self._server
+        if database is None or server is None or database.is_primary:
+            return None
+        return (
+            f"{server.name!r} is a backup at UEN {server.position.uen} and serves no clients: "
+            f"{database.primary or 'nobody'} has the database"
+        )
+
+    def _role_changed(self) -> None:
+        if self._server is not None:
+            reason = self._standby()
+            if reason is not None:
+                self._server.dismiss(reason)
+        self._announce_role()
+
+    def _database_status(self, shown: str) -> dict[str, Any]:
+        primary = None if self._database is None else self._database.primary
+        return {"database": shown, "primary": None if primary is None else primary.application}
 
     async def _run_proxy(self) -> None:
         settings = self._settings
@@ -148,15 +180,24 @@ class Daemon:
                 ports, warnings = application_ports(source.application_object or sink.application)
                 for warning in warnings:
                     _log.warning("%s", warning)
-                await self._serve(server, ports, f"proxy {settings.application} of {master}")
+                await self._serve(server, ports, lambda: f"proxy {settings.application} of {master}")
 
-    async def _serve(self, server: ConfigurationServer, ports: Sequence[ListeningPort], what: str) -> None:
+    async def _serve(
+        self, server: ConfigurationServer, ports: Sequence[ListeningPort], what: Callable[[], str]
+    ) -> None:
         wanted = [ListenPort(port.id, port.address, port.port) for port in ports]
         async with Listener(wanted, server.connect) as listener:
             freeze_heap()
             where = ", ".join(f"{host}:{port}" for host, port in listener.addresses().values())
-            objects = server.statistics().objects
-            self._announce(f"ready on {where} as {what}: {objects} objects at UEN {server.position.uen}")
+
+            def announce() -> None:
+                reason = server.standby()
+                objects = f"{server.statistics().objects} objects at UEN {server.position.uen}"
+                state = f"ready on {where}" if reason is None else f"standing by on {where}"
+                self._announce(f"{state} as {what()}: {objects}" + (f"; {reason}" if reason else ""))
+
+            self._announce_role = announce
+            announce()
             await self._shutdown.wait()
         await server.stop(grace_s=STOP_GRACE_S)
         _log.info("stopped")

@@ -163,6 +163,11 @@ class Connection:
         return "" if self._protocol.server is None else self._protocol.server.release
 
     @property
+    def server_role(self) -> str:
+        """The role that the server named with it; ``backup`` serves nobody now."""
+        return "" if self._protocol.server is None else self._protocol.server.role
+
+    @property
     def retry_after_s(self) -> float:
         """The wait that the server's disconnect notice asked for; 0 if none."""
         notice = self._protocol.disconnect_reason

@@ -31,6 +31,7 @@ from csproxy.transport.wire.registration import (
 from csproxy.transport.wire.texts import is_utf8
 
 if TYPE_CHECKING:
+    from csproxy.transport.server import ConfigurationServer
     from csproxy.transport.server_connection import ServerConnection
 
 __all__ = ["authenticate", "register_client", "restore_session"]
@@ -87,6 +88,7 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
 def authenticate(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 69: check a user name and password, nothing else."""
     request = _decode_authenticate(frame.payload)
+    _check_standby(connection.server)
     connection.wait_for(frame, _check, connection, frame, request)
 
 
@@ -135,6 +137,7 @@ async def _check(connection: ServerConnection, frame: Frame, request: Authentica
 def _application(connection: ServerConnection, request: RegisterClient) -> CfgApplication:
     """The Application object that the client names; every reason to refuse it is checked here."""
     server = connection.server
+    _check_standby(server)
     if not server.replica.complete:
         raise _refused(
             ErrorCode.SERVER_NOT_FOUND,
@@ -224,6 +227,12 @@ def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> No
         ),
         position=Position(*server.position),
     )
+
+
+def _check_standby(server: ConfigurationServer) -> None:
+    reason = server.standby()
+    if reason is not None:
+        raise _refused(ErrorCode.SERVER_NOT_FOUND, reason, retry_after_s=server.retry_after_s())
 
 
 def _refused(code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> ServerError:

@@ -69,7 +69,7 @@ _WRITE_REQUESTS: Final[dict[int, Any]] = {
 
 def choose_version(connection: ServerConnection, frame: Frame) -> None:
     """49: agree on a protocol version."""
-    connection.send(connection.protocol.version_chosen(frame))
+    connection.send(connection.protocol.version_chosen(frame, role=connection.server.role))
 
 
 def register_notification(connection: ServerConnection, frame: Frame) -> None:

@@ -175,8 +175,10 @@ class ConfigurationServer:
         release: str = __version__,
         more_status: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
-        self.role = role
+        self._role = role
         self.name = name
+        self.standby: Callable[[], str | None] = lambda: None
+        """Why this server serves no clients now although it listens, as the backup of a pair; None: it does."""
         self.release = release
         self.schema_version = SCHEMA_VERSION
         self.settings = settings or ServerSettings()
@@ -239,21 +241,26 @@ class ConfigurationServer:
             await self._wait_until_empty(1.0)
         return await leave_tasks(self._tasks, exc_type, exc, traceback)
 
+    @property
+    def role(self) -> str:
+        """``master``, ``proxy``, or ``backup`` while it stands by."""
+        return self._role if self.standby() is None else "backup"
+
+    def dismiss(self, reason: str) -> None:
+        """Tell every client where its change stream ends and disconnect it; it may try the other server of the pair."""
+        for connection in list(self._connections):
+            connection.bring_up_to_date()
+            if connection.live:
+                connection.channel.write(progress_mark(self.position))
+            connection.disconnect(ErrorCode.FORCED_DISCONNECT, reason, retry_after_s=self.retry_after_s())
+
     async def stop(self, *, grace_s: float = 5.0) -> None:
         """Tell every client where its change stream ends and that the server stops, then wait until they are gone.
 
         After ``grace_s`` seconds connections that are still open are cut. New clients are refused.
         """
         self._is_stopping = True
-        for connection in list(self._connections):
-            connection.bring_up_to_date()
-            if connection.live:
-                connection.channel.write(progress_mark(self.position))
-            connection.disconnect(
-                ErrorCode.FORCED_DISCONNECT,
-                f"{self.role} {self.name!r} stops",
-                retry_after_s=self.retry_after_s(),
-            )
+        self.dismiss(f"{self.role} {self.name!r} stops")
         await self._wait_until_empty(grace_s)
         for connection in list(self._connections):
             connection.channel.close(flush=False)
@@ -435,7 +442,7 @@ class ConfigurationServer:
             "role": self.role,
             "name": self.name,
             "release": self.release,
-            "ready": self.replica.complete and not self._is_stopping,
+            "ready": self.replica.complete and not self._is_stopping and self.role != "backup",
             "epoch": now.position.epoch,
             "uen": now.position.uen,
             "objects": now.objects,

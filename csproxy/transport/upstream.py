@@ -21,7 +21,8 @@ import msgspec
 
 import csproxy
 from csproxy.core.changes import Epoch, Position
-from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
+from csproxy.core.failover import LONGEST_DELAY_S, Backoff, Endpoint, EndpointPolicy
+from csproxy.core.pairs import pair_endpoints
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import Event, Plan, Replication, State
 from csproxy.errors import (
@@ -67,6 +68,10 @@ A proxy whose machine lost power finds its own session still connected. The mast
 _POSITION_TIMEOUT_S = 3.0
 _HAS_DATA = frozenset({State.LIVE, State.WAITING, State.LOADING})
 """With a copy at hand: it is current, or serves until the new data set is complete."""
+_STANDBY_RETRY_S = 1.0
+"""The longest wait between attempts while a backup master has answered that it is one."""
+_APPLICATION = 9
+_HOST = 10
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ class UpstreamSource:
         self._refusal: ConfigurationError | None = None
         self._live_since_s: float | None = None
         self._last_error = ""
+        self._master_dbid = 0
+        self._takeover_due = False
         self._attempt_failed = False
         self._refused_since_s: float | None = None
         self._is_served = not from_copy
@@ -297,6 +304,8 @@ class UpstreamSource:
             self._forget_link()
         if isinstance(error, ConfigurationError) and self.state is State.REGISTERING:
             return self._refused(error)
+        if connection.server_role == "backup" and self.state is State.REGISTERING:
+            return self._stands_by(error)
         return self._lost(error, hint_s=max(connection.retry_after_s, getattr(error, "retry_after_s", 0.0)))
 
     async def _connect(self) -> Connection:
@@ -345,6 +354,7 @@ class UpstreamSource:
             timeout_s=self._limits.answer_s,
         )
         self._refused_since_s = None
+        self._master_dbid = registered.server_dbid
         check_role(registered.role, connection.peer)
         warning = check_release(registered.release or connection.server_release, self._release, connection.peer)
         if warning:
@@ -399,6 +409,8 @@ class UpstreamSource:
         self._policy.connected()
         self._live_since_s = now
         self._last_error = ""
+        self._takeover_due = False
+        self._learn_pair()
         self._handle(Event.COMPLETE)
         log.info("following %s from UEN %d on", self._policy.current, self._sink.position.uen)
 
@@ -409,7 +421,7 @@ class UpstreamSource:
         self._last_error = str(error)
         self._policy.failed()
         self._lose()
-        return self._backoff.next_delay_s()
+        return min(self._backoff.next_delay_s(), _STANDBY_RETRY_S if self._takeover_due else LONGEST_DELAY_S)
 
     def _refused(self, error: ConfigurationError) -> float:
         self._ended_links.refusals += 1
@@ -449,6 +461,15 @@ class UpstreamSource:
         self._handle(Event.REFUSE)
         return 0.0
 
+    def _stands_by(self, error: CsproxyError) -> float:
+        """A backup master answered: the other one is there, or this one takes over within seconds."""
+        log.info("%s", error)
+        self._last_error = str(error)
+        self._takeover_due = True
+        self._policy.failed()
+        self._lose()
+        return self._backoff.jitter_s(_STANDBY_RETRY_S)
+
     def _lost(self, error: CsproxyError, *, hint_s: float) -> float:
         if isinstance(error, ModelError):
             log.warning("what the master sent does not fit the data, which will be read again: %s", error)
@@ -463,6 +484,7 @@ class UpstreamSource:
         else:
             self._policy.lost()
         self._live_since_s = None
+        self._learn_pair()
         self._backoff.lost(self._clock())
         self._lose()
         return self._backoff.next_delay_s(at_least_s=hint_s)
@@ -472,6 +494,17 @@ class UpstreamSource:
         self._handle(Event.LOSE)
         if self.serves_copy:
             self._handle(Event.COPY)
+
+    def _learn_pair(self) -> None:
+        """Where the master's backup is, from the objects that say it; the newest that are here."""
+        cache = self._sink.cache
+        found = pair_endpoints(
+            self._master_dbid,
+            lambda dbid: cache.stored(_APPLICATION, dbid),
+            lambda dbid: cache.stored(_HOST, dbid),
+        )
+        if len(found) > 1:
+            self._policy.learn(found)
 
     def _forget_link(self) -> None:
         link, self._link = self._link, None

@@ -124,7 +124,8 @@ def test_a_proxy_refuses_writes_and_says_where_to_write(site: Site) -> None:
 
 def test_a_second_master_on_the_database_is_refused(site: Site) -> None:
     with Running("confserv", "-c", str(site.folder / "confserv.conf")) as second:
-        assert "is in use by confserv" in second.line(containing="confserv:")
+        refusal = second.line(containing="confserv:")
+        assert f"is in use by 'confserv' at 127.0.0.1:{site.port}: stop that server first" in refusal
         assert second.process.wait(10) == 1
 
 

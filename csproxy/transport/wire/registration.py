@@ -29,12 +29,16 @@ class ProtocolVersion(Payload, kw_only=True):
 
 
 class ProtocolVersionRead(Payload, kw_only=True):
-    """50: the version chosen, and the limits (bytes) that the server sets on frames."""
+    """50: the version chosen, the limit (bytes) that the server sets on frames, and its role.
+
+    ``role`` is ``master``, ``proxy``, or ``backup``: the backup of a pair of masters, which refuses registrations.
+    """
 
     version: int
     encoding: str = "UTF-8"
     release: str = ""
     max_frame: int = 0
+    role: str = ""
 
 
 class RegisterClient(Payload, kw_only=True):

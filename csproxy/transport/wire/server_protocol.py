@@ -149,11 +149,11 @@ class ServerProtocol:
             return []
         return self._receive_unregistered(data)
 
-    def version_chosen(self, frame: Frame) -> bytes:
+    def version_chosen(self, frame: Frame, *, role: str = "") -> bytes:
         """Answer the ProtocolVersion request ``frame`` with the best version that both speak.
 
-        Raises `RemoteProtocolError` when there is none (code 2), the client announces another encoding than UTF-8
-        (code 41), or the payload cannot be read.
+        ``role`` is announced with it. Raises `RemoteProtocolError` when there is none (code 2), the client announces
+        another encoding than UTF-8 (code 41), or the payload cannot be read.
         """
         self._require(_Event.VERSION_CHOSEN)
         try:
@@ -171,7 +171,7 @@ class ServerProtocol:
         self._move(_Event.VERSION_CHOSEN)
         self.offer = offer
         self.version = common[-1]
-        answer = ProtocolVersionRead(version=self.version, release=self._release, max_frame=self._max_frame)
+        answer = ProtocolVersionRead(version=self.version, release=self._release, max_frame=self._max_frame, role=role)
         return encode_frame(
             MessageId.PROTOCOL_VERSION_READ, codec.encode(answer), request=frame.request, flags=FLAG_END
         )

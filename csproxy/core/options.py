@@ -282,6 +282,33 @@ _RUNNING = (
         meaning="Whether a proxy keeps a local copy of its data on disk, and may start from it. Off removes nothing, "
         "but the copy is not used at the next start.",
     ),
+    *(
+        Option(
+            section="csproxy",
+            name=name,
+            default=30,
+            valid="0 to 86400 seconds",
+            parse=_integer(0, 86400),
+            effect=Effect.RESTART,
+            origin="D",
+            meaning=f"Persistent mode: how long {what} is tried at the start before {then}.",
+            from_application=False,
+        )
+        for name, what, then in (
+            ("cs-persistent-failover-tmout", "the master", "the database is read"),
+            ("db-persistent-failover-tmout", "the database", "the local copy is used"),
+        )
+    ),
+    Option(
+        section="csproxy",
+        name="persistent-resync",
+        default=True,
+        valid="on, off",
+        parse=_boolean,
+        effect=Effect.RESTART,
+        origin="O",
+        meaning="Leave persistent mode when the master returns, with all clients. Off: only a new start leaves it.",
+    ),
     Option(
         section="csproxy",
         name="packet-size",

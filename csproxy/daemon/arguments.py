@@ -21,9 +21,6 @@ from csproxy.daemon.usage import UsageError
 __all__ = ["Arguments", "normalise", "parse_arguments"]
 
 _NOT_AVAILABLE: dict[str, bool] = {
-    "proxy-persistent-mode": False,
-    "db-persistent-failover-tmout": True,
-    "cs-persistent-failover-tmout": True,
     "nco": True,
     "lmspath": True,
     "transport-address": True,
@@ -33,6 +30,7 @@ _NOT_AVAILABLE: dict[str, bool] = {
 
 _TAKES_VALUE = frozenset(
     {"host", "port", "app", "l", "c", "s", "dumpauditxml", "last"}
+    | {"db-persistent-failover-tmout", "cs-persistent-failover-tmout"}
     | {name for name, takes in _NOT_AVAILABLE.items() if takes}
 )
 _SHORT = frozenset({"c", "l", "s", "V", "h"})
@@ -44,7 +42,7 @@ class Arguments:
 
     ``host`` and ``port`` name the master that a proxy follows; without ``host`` the process is a
     master. With ``audit_file`` it only exports the history log, of the last ``audit_days`` days.
-    ``log`` holds the bootstrap log options by name (``-log-verbose debug``).
+    ``log`` holds the bootstrap log options by name (``-log-verbose debug``), ``csproxy`` those of [csproxy].
     """
 
     host: str | None = None
@@ -54,7 +52,9 @@ class Arguments:
     conf_file: str | None = None
     audit_file: str | None = None
     audit_days: int | None = None
+    persistent: bool = False
     log: dict[str, str] = field(default_factory=dict)
+    csproxy: dict[str, str] = field(default_factory=dict)
 
 
 def normalise(argv: Sequence[str]) -> list[str]:
@@ -123,6 +123,18 @@ def _parser() -> argparse.ArgumentParser:
         "-l", metavar="LICENCE", dest="licence", help="licence file or server; shown, no licence is checked"
     )
     parser.add_argument(
+        "--proxy-persistent-mode",
+        action="store_true",
+        dest="persistent",
+        help="proxy: if the master is away at the start, serve the database that confserv.conf names, reading only",
+    )
+    for name, what in (("db", "the database"), ("cs", "the master")):
+        parser.add_argument(
+            f"--{name}-persistent-failover-tmout",
+            metavar="SECONDS",
+            help=f"with -proxy-persistent-mode: how long {what} is tried at the start (30)",
+        )
+    parser.add_argument(
         "--log-OPTION",
         metavar="VALUE",
         dest="_log",
@@ -166,6 +178,15 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         raise UsageError(
             "-dumpauditxml reads the master's database: leave out -host, and name its confserv.conf with -c"
         )
+    persistent = {
+        name.replace("_", "-"): value
+        for name in ("db_persistent_failover_tmout", "cs_persistent_failover_tmout")
+        if (value := getattr(found, name)) is not None
+    }
+    if found.persistent and found.host is None:
+        raise UsageError("-proxy-persistent-mode is for a proxy: it needs -host, -port and -app")
+    if persistent and not found.persistent:
+        raise UsageError(f"-{next(iter(persistent))} belongs to -proxy-persistent-mode: give both")
     application = found.app or found.section
     if found.host is not None:
         missing = [name for name, value in (("-port", found.port), ("-app", application)) if value is None]
@@ -181,7 +202,9 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         conf_file=found.conf_file,
         audit_file=found.audit_file,
         audit_days=found.audit_days,
+        persistent=found.persistent,
         log=log,
+        csproxy=persistent,
     )
 
 

@@ -7,6 +7,7 @@ import platform
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -27,6 +28,7 @@ from csproxy.core.sessions import Account
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
+from csproxy.daemon.persistent import PersistentAuthenticator, PersistentMode, master_answers, read_database
 from csproxy.daemon.ports import ALL_ADDRESSES, ListeningPort, application_ports
 from csproxy.daemon.process import freeze_heap
 from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
@@ -72,6 +74,7 @@ class Daemon:
         self._database: DatabaseMaster | None = None
         self._history: MasterHistory | ProxyHistory | None = None
         self._copy: LocalCopy | None = None
+        self._persistent: PersistentMode | None = None
         self._announce_role: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
@@ -153,34 +156,90 @@ class Daemon:
 
     async def _run_proxy(self) -> None:
         settings = self._settings
-        assert settings.upstream is not None
-        master = Endpoint(settings.upstream.host, settings.upstream.port)
         async with self._make_server("proxy", self._upstream_status) as server:
             sink = ApplicationWatch(server, settings.application, self._application_changed)
             self._copy = copy = self._make_copy(sink, server)
-            from_copy = copy.is_enabled and await copy.load()
-            async with (
-                copy,
-                UpstreamSource(copy, connect_tcp, [master], settings.application, from_copy=from_copy) as source,
-                ProxyHistory(source) as history,
-            ):
-                self._source = source
-                self._keep_history(server, history)
-                self._apply_delay_reload()
-                server.administration = UpstreamAdministration(source)
-                server.upstream_position = SharedQuestion(source.master_position)
-                server.verifier = source.digests
-                server.writer = ReadOnlyWriter(_READ_ONLY.format(master=master))
-                server.authenticator = _EmptyPasswordRule(UpstreamAuthenticator(source, server), self._options)
-                # nothing listens before there is a complete state to serve
-                if not await self._shutdown.unless_requested(source.wait_data):
-                    return
-                if source.serves_copy:
-                    announce_copy(copy, source, server.statistics().objects)
-                ports, warnings = application_ports(source.application_object or sink.application)
-                for warning in warnings:
-                    _log.warning("%s", warning)
-                await self._serve(server, ports, lambda: f"proxy {settings.application} of {master}")
+            if settings.persistent is None:
+                await self._follow(server, sink, copy, from_copy=copy.is_enabled and await copy.load())
+                return
+            if not await self._shutdown.unless_requested(partial(self._start_persistently, server, copy)):
+                return
+            if self._persistent is None or self._options.get("csproxy", "persistent-resync"):
+                await self._follow(server, sink, copy, from_copy=self._persistent is not None)
+            else:
+                await self._serve_persistently(server, sink)
+
+    async def _start_persistently(self, server: ConfigurationServer, copy: LocalCopy) -> None:
+        """Fill the server from the master, else the database, else the local copy."""
+        settings = self._settings.persistent
+        assert settings is not None
+        async with self._make_source(copy) as source:
+            if await master_answers(source, timeout_s=settings.master_s):
+                return
+            reason = source.statistics().last_error
+        credentials = await read_database(settings.database, copy, timeout_s=settings.database_s)
+        if credentials is None and not (copy.is_enabled and await copy.load()):
+            raise ConfigurationError(
+                f"there is nothing to serve: no master ({reason}), no database {settings.database.shown}, no local copy"
+            )
+        origin = "copy" if credentials is None else "database"
+        self._persistent = PersistentMode(settings, origin, lambda: server.cache, credentials or {})
+
+    async def _serve_persistently(self, server: ConfigurationServer, sink: ApplicationWatch) -> None:
+        """Persistent mode without an end."""
+        mode = self._persistent
+        assert mode is not None
+        server.writer = ReadOnlyWriter(lambda: mode.refusal)
+        server.authenticator = _EmptyPasswordRule(mode.internal, self._options)
+        await self._serve_as_proxy(server, sink.application)
+
+    async def _follow(
+        self, server: ConfigurationServer, sink: ApplicationWatch, copy: LocalCopy, *, from_copy: bool
+    ) -> None:
+        """Follow the master; ``from_copy`` says that there is data already which no master has confirmed."""
+        async with (
+            copy,
+            self._make_source(copy, from_copy=from_copy) as source,
+            ProxyHistory(source) as history,
+        ):
+            self._source = source
+            self._keep_history(server, history)
+            self._apply_delay_reload()
+            server.administration = UpstreamAdministration(source)
+            server.upstream_position = SharedQuestion(source.master_position)
+            server.verifier = source.digests
+            server.writer = ReadOnlyWriter(_READ_ONLY.format(master=self._master))
+            authenticator: Authenticator = UpstreamAuthenticator(source, server)
+            mode = self._persistent
+            if mode is not None:
+                mode.source = source
+                server.writer = ReadOnlyWriter(lambda: mode.refusal)
+                authenticator = PersistentAuthenticator(mode, authenticator)
+            server.authenticator = _EmptyPasswordRule(authenticator, self._options)
+            # nothing listens before there is a complete state to serve
+            if not await self._shutdown.unless_requested(source.wait_data):
+                return
+            if source.serves_copy and mode is None:
+                announce_copy(copy, source, server.statistics().objects)
+            await self._serve_as_proxy(server, source.application_object or sink.application)
+
+    async def _serve_as_proxy(self, server: ConfigurationServer, application: dict[str, Any]) -> None:
+        ports, warnings = application_ports(application)
+        for warning in warnings:
+            _log.warning("%s", warning)
+        async with anyio.create_task_group() as tasks:
+            if self._persistent is not None:
+                tasks.start_soon(self._persistent.announce)
+            await self._serve(server, ports, lambda: f"proxy {self._settings.application} of {self._master}")
+            tasks.cancel_scope.cancel()
+
+    def _make_source(self, sink: LocalCopy, *, from_copy: bool = False) -> UpstreamSource:
+        return UpstreamSource(sink, connect_tcp, [self._master], self._settings.application, from_copy=from_copy)
+
+    @property
+    def _master(self) -> Endpoint:
+        assert self._settings.upstream is not None
+        return Endpoint(self._settings.upstream.host, self._settings.upstream.port)
 
     async def _serve(
         self, server: ConfigurationServer, ports: Sequence[ListeningPort], what: Callable[[], str]
@@ -229,11 +288,16 @@ class Daemon:
         return copy
 
     def _upstream_status(self) -> dict[str, Any]:
+        mode = self._persistent
+        persistent = {"persistent": mode.is_on} if mode is not None else {}
+        data = {"data": mode.status()} if mode is not None and mode.is_on else {}
         if self._source is None or self._copy is None:
-            return {}
+            return {**persistent, **data}
         now = self._source.statistics()
         return {
             **copy_status(self._copy, self._source),
+            **persistent,
+            **data,
             "upstream": {
                 "state": now.state,
                 "endpoint": now.endpoint,

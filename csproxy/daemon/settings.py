@@ -34,7 +34,14 @@ from csproxy.daemon.conf_file import ConfFile, read_conf
 from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
 
-__all__ = ["DaemonSettings", "DatabaseSettings", "RuntimeLayers", "UpstreamSettings", "load_settings"]
+__all__ = [
+    "DaemonSettings",
+    "DatabaseSettings",
+    "PersistentSettings",
+    "RuntimeLayers",
+    "UpstreamSettings",
+    "load_settings",
+]
 
 _PREFIX = "CSPROXY_"
 _CONF_NAMES = ("confserv.conf", "confserv.cfg")
@@ -60,6 +67,15 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PersistentSettings:
+    """Persistent mode of a proxy: the database to read, and how long master and database are tried at the start."""
+
+    database: DatabaseSettings
+    master_s: float
+    database_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RuntimeLayers:
     """Options of the sections that the Application object has, too, by where they come from: (section, option).
 
@@ -81,6 +97,7 @@ class DaemonSettings:
     application: str
     upstream: UpstreamSettings | None
     database: DatabaseSettings | None
+    persistent: PersistentSettings | None
     address: str
     port: int
     lease_s: float
@@ -194,12 +211,16 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
     conf = None if path is None else read_conf(path)
     is_proxy = arguments.host is not None
     application = arguments.application or "confserv"
-    if conf is not None and not is_proxy:
-        _require_section(conf, application, arguments)
-    from_argv = {"log": {name: _Text(value, f"parameter -log-{name}", True) for name, value in arguments.log.items()}}
+    section = application if not is_proxy else "confserv" if arguments.persistent else None
+    if conf is not None and section is not None:
+        _require_section(conf, section, arguments)
+    from_argv = {
+        "log": {name: _Text(value, f"parameter -log-{name}", True) for name, value in arguments.log.items()},
+        "csproxy": {name: _Text(value, f"parameter -{name}", True) for name, value in arguments.csproxy.items()},
+    }
     warnings: list[str] = []
     server = os.environ.get(f"{_PREFIX}CONFSERV__SERVER", "")
-    from_file = {} if conf is None else _file_texts(conf, application, server, is_proxy=is_proxy, warnings=warnings)
+    from_file = {} if conf is None else _file_texts(conf, section, server, warnings=warnings)
     merged, without_file = _merge(from_argv, from_file)
     fixed = {(section, name) for section in _RUNTIME_SECTIONS for name in without_file.texts(section)}
     options = {
@@ -217,10 +238,12 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         raise ConfigurationError(
             f"{merged.confserv['encryption'].where}: encryption=true is not available in this release; false is"
         )
+    database = None if conf is None or section is None else _database(merged.database, conf)
     return DaemonSettings(
         application=application,
         upstream=UpstreamSettings(host=arguments.host, port=arguments.port or 0) if arguments.host else None,
-        database=None if conf is None or is_proxy else _database(merged.database, conf),
+        database=None if is_proxy else database,
+        persistent=_persistent(database, options) if arguments.persistent else None,
         address=str(own.get("address", _default("confserv", "address"))),
         port=int(own.get("port", _default("confserv", "port"))),  # type: ignore[arg-type]
         lease_s=float(str(own.get("lease-time", _default("confserv", "lease-time")))),
@@ -240,16 +263,39 @@ def _require_fitting_history(options: Mapping[tuple[str, str], OptionValue], tex
             raise text.refusal(f"{more}={high} of [history-log] must exceed {less}={low}")
 
 
+def _persistent(
+    database: DatabaseSettings | None, options: Mapping[tuple[str, str], OptionValue]
+) -> PersistentSettings:
+    assert database is not None  # without a file there is no such mode
+
+    def seconds(name: str) -> float:
+        return float(str(options.get(("csproxy", name), _default("csproxy", name))))
+
+    return PersistentSettings(
+        database=database,
+        master_s=seconds("cs-persistent-failover-tmout"),
+        database_s=seconds("db-persistent-failover-tmout"),
+    )
+
+
 def _conf_path(arguments: Arguments, directory: Path) -> Path | None:
-    """The file: -c, CSPROXY_CONF, confserv.conf or confserv.cfg; a proxy reads one only when it is named."""
+    """The file: -c, CSPROXY_CONF, confserv.conf or confserv.cfg.
+
+    A proxy reads one only when it is named, or in persistent mode.
+    """
     named = arguments.conf_file or os.environ.get(f"{_PREFIX}CONF")
     if named:
         return directory / named
-    if arguments.host is not None:
+    if arguments.host is not None and not arguments.persistent:
         return None
     for name in _CONF_NAMES:
         if (directory / name).is_file():
             return directory / name
+    if arguments.persistent:
+        raise ConfigurationError(
+            f"there is no confserv.conf in {directory}, which -proxy-persistent-mode needs for the database: "
+            "name it with -c"
+        )
     raise ConfigurationError(
         f"there is no confserv.conf in {directory}; name it with -c, create one with csproxy init, "
         "or give -host, -port and -app to start a proxy"
@@ -265,11 +311,14 @@ def _require_section(conf: ConfFile, application: str, arguments: Arguments) -> 
 
 
 def _file_texts(
-    conf: ConfFile, application: str, server: str, *, is_proxy: bool, warnings: list[str]
+    conf: ConfFile, application: str | None, server: str, *, warnings: list[str]
 ) -> dict[str, dict[str, _Text]]:
-    """The file's options by section of the table; what the table does not have becomes a warning."""
+    """The file's options by section of the table; what the table does not have becomes a warning.
+
+    ``application`` is the server's section, which names the database; None for a proxy, which needs none.
+    """
     sections = {section: section for section in _RUNTIME_SECTIONS}
-    if not is_proxy:
+    if application is not None:
         sections["confserv"] = application
         database = server or conf.sections[application].get("server", _DATABASE)
         if database not in conf.sections:
@@ -278,7 +327,7 @@ def _file_texts(
                 f"{where}: there is no section [{database}], which the option server names as the database"
             )
         sections["database"] = database
-    read = set(sections.values()) | ({"confserv"} if is_proxy else set())
+    read = set(sections.values()) | ({"confserv"} if application is None else set())
     warnings.extend(
         f"{conf.path}: section [{name}] is not read by this release" for name in conf.sections if name not in read
     )

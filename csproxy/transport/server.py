@@ -92,10 +92,15 @@ class Writer(Protocol):
 
 
 class ReadOnlyWriter:
-    """Refuses every write with the same sentence."""
+    """Refuses every write with a sentence: always the same, or what a function says now."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    def __init__(self, reason: str | Callable[[], str]) -> None:
+        self._reason = reason
+
+    @property
+    def reason(self) -> str:
+        """Why nothing can be written."""
+        return self._reason if isinstance(self._reason, str) else self._reason()
 
     def __repr__(self) -> str:
         return f"<ReadOnlyWriter {self.reason!r}>"

@@ -52,15 +52,24 @@ def test_s_is_another_name_of_app_at_a_master() -> None:
 @pytest.mark.parametrize(
     "argv",
     [
-        ["-proxy-persistent-mode"],
-        ["--proxy-persistent-mode"],
-        ["-db-persistent-failover-tmout", "30"],
-        ["-cs-persistent-failover-tmout=30"],
+        ["-nco"],
+        ["--nco"],
+        ["-lmspath", "x"],
+        ["-transport-port=30"],
     ],
 )
 def test_functions_of_later_releases_are_refused_by_name(argv: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"^-(proxy|db|cs)[a-z-]+ is not available in this release"):
+    with pytest.raises(UsageError, match=r"^-(nco|lmspath|transport-port) is not available in this release"):
         parse_arguments(argv)
+
+
+def test_persistent_mode_has_two_times() -> None:
+    proxy = ["-host", "h", "-port", "1", "-app", "a"]
+    assert not parse_arguments(proxy).persistent
+    found = parse_arguments([*proxy, "-proxy-persistent-mode", "-db-persistent-failover-tmout", "5"])
+    assert (found.persistent, found.csproxy) == (True, {"db-persistent-failover-tmout": "5"})
+    found = parse_arguments([*proxy, "--proxy-persistent-mode", "-cs-persistent-failover-tmout=7"])
+    assert found.csproxy == {"cs-persistent-failover-tmout": "7"}
 
 
 def test_the_export_of_the_history_log_takes_a_file_and_days() -> None:
@@ -77,6 +86,8 @@ def test_a_value_that_looks_like_a_refused_parameter_is_a_value() -> None:
     [
         (["-frob"], "unrecognized arguments: -frob"),
         (["-last", "5"], "give both"),
+        (["-proxy-persistent-mode"], "-proxy-persistent-mode is for a proxy"),
+        (["-cs-persistent-failover-tmout", "5"], "give both"),
         (["-dumpauditxml", "f", "-last", "0"], "1 to 36500 is valid"),
         (["-dumpauditxml", "f", "-last", "x"], "1 to 36500 is valid"),
         (["-host", "h", "-port", "1", "-app", "a", "-dumpauditxml", "f"], "leave out -host"),

@@ -157,6 +157,7 @@ class Daemon:
     async def _run_proxy(self) -> None:
         settings = self._settings
         async with self._make_server("proxy", self._upstream_status) as server:
+            server.is_current = lambda: self._source is not None and self._source.state is State.LIVE
             sink = ApplicationWatch(server, settings.application, self._application_changed)
             self._copy = copy = self._make_copy(sink, server)
             if settings.persistent is None:
@@ -281,7 +282,7 @@ class Daemon:
             server.replica,
             Path.cwd(),
             self._settings.application,
-            is_current=lambda: self._source is not None and self._source.state is State.LIVE,
+            is_current=server.is_current,
             random_bytes=secrets.token_bytes,
         )
         copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))

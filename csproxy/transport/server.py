@@ -192,6 +192,8 @@ class ConfigurationServer:
         self.administration: Administration = NoAdministration()
         """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.history: HistoryLog = NoHistory()
+        self.is_current: Callable[[], bool] = lambda: self.role == "master"
+        """Whether the epoch table is the master's own: at a proxy, while it follows one."""
         self.upstream_position: SharedQuestion | None = None
         """Where the master stands, for consistent reads at a proxy; None at a master, which knows."""
         self.verifier: Verifier = NoVerifier()
@@ -410,7 +412,8 @@ class ConfigurationServer:
     async def wait_until_reached(self, position: Position) -> None:
         """Wait at most ``reach_timeout_s`` for `has_reached`, which may raise.
 
-        After that raises a retryable `ServerError` that names both positions.
+        After that raises a retryable `ServerError` that names both positions, or HISTORY_LOG_EXPIRED if the epoch is
+        still unknown to a proxy that follows its master: the client would come back with it for ever.
         """
         with anyio.move_on_after(self.settings.reach_timeout_s):
             while not self.has_reached(position):
@@ -418,6 +421,8 @@ class ConfigurationServer:
                     self._advanced = anyio.Event()
                 await self._advanced.wait()
             return
+        if self.is_current() and all(epoch.epoch != position.epoch for epoch in self.epochs):
+            raise _other_history(position, "its epoch is not known to the master of this proxy")
         raise ServerError.from_code(
             ErrorCode.UNDEFINED_ERROR,
             f"this server is at UEN {self.position.uen} of epoch {self.position.epoch} and has not reached "

@@ -211,6 +211,7 @@ class Proxy(Process):
 
     async def run(self, stop: anyio.Event) -> None:
         async with self.make_server("proxy") as server:
+            server.is_current = lambda: source.state is State.LIVE
             sink: ReplicaSink = WatchedSink(server, self.host, self._on_reload)
             copy: LocalCopy | None = None
             if self._folder is not None:
@@ -219,7 +220,7 @@ class Proxy(Process):
                     server.replica,
                     self._folder,
                     self.host,
-                    is_current=lambda: source.state is State.LIVE,
+                    is_current=server.is_current,
                     random_bytes=self.rng.randbytes,
                     wall_clock=self.sim.wall_clock,
                     limits=COPY_LIMITS,

@@ -36,7 +36,7 @@ from csproxy.core.persistence.copy_format import Kind, Record, encode_time
 from csproxy.core.persistence.copy_reading import CopyPaths
 from csproxy.core.persistence.copy_writing import CopyLock
 from csproxy.core.replication import State
-from csproxy.errors import ConfigurationError, HistoryExpiredError, RetryableError
+from csproxy.errors import ConfigurationError, HistoryExpiredError, RetryableError, TimedOutError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.client import ConfigClient
@@ -118,12 +118,13 @@ class Site:
             random_bytes=self.simulation.random_bytes,
             settings=ServerSettings(**settings),
         ) as server:
+            server.is_current = lambda: source.state is State.LIVE
             copy = LocalCopy(
                 server,
                 server.replica,
                 self.folder,
                 NAME,
-                is_current=lambda: source.state is State.LIVE,
+                is_current=server.is_current,
                 random_bytes=self.simulation.random_bytes,
                 wall_clock=self.simulation.wall_clock,
                 limits=limits,
@@ -523,6 +524,44 @@ def test_a_client_that_is_ahead_of_the_copy_is_told_to_wait_and_not_shown_an_old
             async with client.subscribe(CfgSkill, since=ahead) as changes:
                 site.master.create_skills(1, 1)
                 assert (await anext(changes)).position.uen == ahead.uen + 1
+
+    simulate(tmp_path, scenario)
+
+
+def test_a_client_of_a_master_that_the_proxy_has_not_met_keeps_its_position(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.fill()
+        site.leave()
+        other = Master("backup")
+        async with other.server, site.proxy() as proxy, site.client() as client:
+            other.take_over(site.master, epoch=77)
+            ahead = other.create_skills(0, 1)[-1].position
+            with pytest.raises((RetryableError, TimedOutError)):
+                async with client.subscribe(CfgSkill, since=ahead):
+                    raise AssertionError("the proxy cannot know whether it is behind or this is another history")
+            site.give_way(other)
+            await proxy.source.wait_live()
+            async with client.subscribe(CfgSkill, since=ahead) as changes:
+                other.create_skills(1, 1)
+                assert (await anext(changes)).position.uen == ahead.uen + 1
+
+    simulate(tmp_path, scenario)
+
+
+def test_a_client_from_another_history_is_told_to_read_anew_by_a_proxy_that_follows_its_master(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.fill()
+        former = site.master.create_skills(0, 1)[-1].position
+        other = Master("backup")
+        async with other.server:
+            other.fill(site_objects(site.master), epochs=[Epoch(99, 1)], uen=4000)  # restored from a backup
+            site.give_way(other)
+            async with site.proxy() as proxy, site.client() as client:
+                await proxy.source.wait_live()
+                with pytest.raises(HistoryExpiredError, match="its epoch is not known to the master of this proxy"):
+                    async with client.subscribe(CfgSkill, since=former):
+                        raise AssertionError("that history has ended")
+                assert len(await client.read(CfgSkill)) == 1
 
     simulate(tmp_path, scenario)
 

@@ -48,10 +48,13 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install $(PIP_FLAGS) --editable '.[daemon]'
 	@touch $@
 
+# gssapi is compiled here: there is no wheel of it for Linux.
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	scripts/install_system_packages.sh gcc libc6-dev libkrb5-dev
 	$(BIN)/pip install $(PIP_FLAGS) --editable '.[dev]'
 	@touch $@
 
 $(VENV)/system.stamp: | $(VENV)/bin/python
-	scripts/install_system_packages.sh nodejs npm postgresql
+	scripts/install_system_packages.sh nodejs npm postgresql slapd freeradius \
+		krb5-kdc krb5-admin-server krb5-user faketime
 	@touch $@

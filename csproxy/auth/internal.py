@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import anyio
 
 from csproxy.auth.passwords import DUMMY_HASH, verify_password
+from csproxy.auth.texts import WRONG_PASSWORD
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
 from csproxy.core.sessions import Account
@@ -29,8 +30,7 @@ __all__ = ["REFUSAL", "InternalAuthenticator"]
 
 log = logging.getLogger("csproxy.auth")
 
-REFUSAL: Final = "user name or password is wrong"
-"""The one sentence for unknown users, wrong passwords and disabled Persons: nobody can find out which."""
+REFUSAL: Final = WRONG_PASSWORD
 
 _PERSON: Final = int(CfgObjectType.CFGPerson)
 _RETRY_S: Final = 1.0

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from csproxy.auth.texts import WRONG_PASSWORD, shown
+
 __all__ = ["ERROR_TABLE", "INVALID_CREDENTIALS", "SERVER_DOWN", "SUCCESS", "TIMEOUT", "Row", "is_retried", "user_text"]
 
 SUCCESS: Final = 0
@@ -20,7 +22,6 @@ NO_SUCH_OBJECT: Final = 32
 INVALID_CREDENTIALS: Final = 49
 SERVER_DOWN: Final = 81
 TIMEOUT: Final = 85
-_MAX_TEXT: Final = 300
 
 
 class Row(NamedTuple):
@@ -34,7 +35,7 @@ ERROR_TABLE: Final[Mapping[int, Row]] = {
     3: Row("the directory took too long; try again", retry=True),
     8: Row("the directory demands a stronger way of logging in than is configured"),
     13: Row("the directory demands a secure connection, which is not configured"),
-    INVALID_CREDENTIALS: Row("user name or password is wrong"),
+    INVALID_CREDENTIALS: Row(WRONG_PASSWORD),
     50: Row("the directory does not let this account log in"),
     51: Row("the directory is busy; try again", retry=True),
     52: Row("the directory is not available; try again", retry=True),
@@ -83,8 +84,8 @@ def is_retried(code: int, table: Mapping[int, Row] = ERROR_TABLE) -> bool:
 
 
 def user_text(code: int, own_text: str, table: Mapping[int, Row] = ERROR_TABLE) -> str:
-    """The sentence for the user. ``own_text`` is what the directory said, cleaned of control characters here."""
-    own = "".join(character if character.isprintable() else " " for character in own_text).strip()[:_MAX_TEXT]
+    """The sentence for the user. ``own_text`` is what the directory said."""
+    own = shown(own_text)
     if own:
         return own
     return table[code].text if code in table else _STANDARD.get(code, "the directory has refused the log-in")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.auth.directory import Directory, directory_server
+from tests.auth.radius_server import RadiusPorts, freeradius_server
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,9 @@ def strict_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Direc
 def files(directory: Directory) -> Path:
     """The directory's certificates."""
     return directory.folder
+
+
+@pytest.fixture(scope="session")
+def radius(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RadiusPorts]:
+    with freeradius_server(tmp_path_factory.mktemp("freeradius")) as ports:
+        yield ports

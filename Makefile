@@ -50,7 +50,7 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 
 # gssapi is compiled here: there is no wheel of it for Linux.
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
-	scripts/install_system_packages.sh gcc libc6-dev libkrb5-dev
+	scripts/install_system_packages.sh gcc libc6-dev python3-dev libkrb5-dev
 	$(BIN)/pip install $(PIP_FLAGS) --editable '.[dev]'
 	@touch $@
 

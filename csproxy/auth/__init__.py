@@ -1,4 +1,4 @@
-"""Ways of logging in: internal passwords now; tokens, LDAP, RADIUS and Kerberos belong here.
+"""Ways of logging in: internal passwords, tokens, LDAP, RADIUS, Kerberos, the master, and the chain of them.
 
 May import `csproxy.core` and `csproxy.transport`.
 """

@@ -1,8 +1,8 @@
 """Log-in of clients: RegisterClient, RegisterClient2 (with a new password), RestoreSession, Authenticate.
 
 A client names an Application object and its type; a daemon Application may come without a user and
-acts as SYSTEM, any other needs a user name and password. A daemon Application is connected once at
-a time, a GUI Application object serves any number of users.
+acts as SYSTEM, any other needs a user name and password, or a Kerberos ticket. A daemon Application is
+connected once at a time, a GUI Application object serves any number of users.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _decode_authenticate = msgspec.msgpack.Decoder(Authenticate).decode
 
 
 def register_client(connection: ServerConnection, frame: Frame) -> None:
-    """Answer request 3 or 103; without a user at once, else after the authenticator has answered."""
+    """Answer request 3 or 103; without user and ticket at once, else after the authenticator has answered."""
     request = _decode_register(frame.payload)
     application = _application(connection, request)
-    if request.user:
+    if request.user or _ticket(request):
         connection.wait_for(frame, _log_in, connection, frame, request, application)
         return
     if frame.message == MessageId.REGISTER_CLIENT_2:
@@ -86,7 +86,7 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
 
 
 def authenticate(connection: ServerConnection, frame: Frame) -> None:
-    """Answer request 69: check a user name and password, nothing else."""
+    """Answer request 69: check a user name and password, or a ticket, nothing else."""
     request = _decode_authenticate(frame.payload)
     _check_standby(connection.server)
     connection.wait_for(frame, _check, connection, frame, request)
@@ -98,7 +98,7 @@ async def _log_in(
     from csproxy.transport.server_connection import REFUSALS
 
     try:
-        account = await connection.server.authenticator.authenticate(request.user, request.password)
+        account = await _account(connection, request)
         await _settle_password(connection, frame, request, account)
         _open(connection, frame, request, application, account)
     except REFUSALS as e:
@@ -119,6 +119,13 @@ async def _settle_password(
 ) -> None:
     """Set the new password of a RegisterClient2; refuse a RegisterClient of a user who must set one."""
     server = connection.server
+    if _ticket(request):
+        if frame.message == MessageId.REGISTER_CLIENT_2:
+            raise _refused(
+                ErrorCode.WRONG_API_PARAMETERS,
+                "RegisterClient2 changes a password and needs the old one: register with it instead of a ticket",
+            )
+        return  # the password that must be changed is not used
     if frame.message == MessageId.REGISTER_CLIENT_2:
         author = Author(account.user, request.name, account.person_dbid)
         await set_password(server, account, request.new_password, old_password=request.password, author=author)
@@ -129,8 +136,20 @@ async def _settle_password(
         )
 
 
+def _ticket(request: RegisterClient | Authenticate) -> bytes:
+    return request.gss_token or request.ticket
+
+
+async def _account(connection: ServerConnection, request: RegisterClient | Authenticate) -> Account:
+    """Whose log-in this is; a ticket comes before a password."""
+    server, ticket = connection.server, _ticket(request)
+    if ticket:
+        return await server.tickets.authenticate_ticket(ticket, request.user)
+    return await server.authenticator.authenticate(request.user, request.password)
+
+
 async def _check(connection: ServerConnection, frame: Frame, request: Authenticate) -> None:
-    account = await connection.server.authenticator.authenticate(request.user, request.password)
+    account = await _account(connection, request)
     connection.answer(frame, MessageId.AUTHENTICATED, Authenticated(person_dbid=account.person_dbid))
 
 

@@ -36,6 +36,7 @@ from csproxy.transport.load_control import BulkReaders, LoadControl
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
+from csproxy.transport.tickets import NoTickets, TicketAuthenticator
 from csproxy.transport.turns import call_soon, now, start_soon
 from csproxy.transport.verification import NoVerifier, Verifier
 from csproxy.transport.wire.notifications import encode_notification
@@ -189,6 +190,7 @@ class ConfigurationServer:
         self.settings = settings or ServerSettings()
         self.authenticator = authenticator
         self.writer = writer
+        self.tickets: TicketAuthenticator = NoTickets()
         self.administration: Administration = NoAdministration()
         """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.history: HistoryLog = NoHistory()

@@ -16,7 +16,10 @@ import k5test
 import pytest
 
 from csproxy.auth.kerberos import KerberosAuthenticator, KerberosSettings
+from csproxy.core.changes import Action
+from csproxy.core.sessions import Account
 from csproxy.errors import ConfigurationError, ErrorCode, ServerError
+from tests.auth.test_chain import Site
 
 pytestmark = pytest.mark.anyio
 
@@ -181,3 +184,21 @@ async def test_a_keytab_that_cannot_be_used_is_the_administrators_matter(
 def test_all_three_settings_are_needed() -> None:
     with pytest.raises(ConfigurationError, match=r"\[gauth_kerberos\] needs realm, keytab"):
         KerberosSettings(spn="host/localhost", realm="", keytab="")
+
+
+async def test_a_chain_takes_the_user_from_the_ticket_whatever_checks_passwords(realm: Realm) -> None:
+    site = Site()
+    site.person(120, "user", annex={"authentication": {"library": "internal"}})
+    options = {
+        "authentication": {"library": "gauth_kerberos"},
+        "gauth_kerberos": {"SPN": realm.settings.spn, "realm": realm.name, "keytab": realm.settings.keytab},
+    }
+    async with site.chain(options) as chain:
+        assert await chain.authenticate_ticket(realm.token(), "") == Account(120, "user")
+        assert await chain.authenticate_ticket(realm.token(), "user") == Account(120, "user")
+        assert await chain.authenticate("user", "internal") == Account(120, "user")
+        with pytest.raises(ServerError, match="the Kerberos ticket is that of 'user'"):
+            await chain.authenticate_ticket(realm.token(), "joe")
+        site.change(Action.DELETED, 3, 120)
+        with pytest.raises(ServerError, match="user name or password is wrong"):
+            await chain.authenticate_ticket(realm.token(), "")

@@ -1,0 +1,31 @@
+"""Log-ins with a ticket instead of a password: what a server asks of whoever checks tickets."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from csproxy.core.sessions import Account
+from csproxy.errors import ErrorCode, ServerError
+
+__all__ = ["NoTickets", "TicketAuthenticator"]
+
+
+class TicketAuthenticator(Protocol):
+    """Checks the Kerberos tickets that come with registrations."""
+
+    async def authenticate_ticket(self, ticket: bytes, user: str) -> Account:
+        """The account that the ticket proves; ``user``, if the client gave one, must be the same.
+
+        Raises `ServerError` (LOGIN_INCORRECT, EXTERNAL_AUTHENTICATION_ERROR, or retryable).
+        """
+
+
+class NoTickets:
+    """Accepts none."""
+
+    async def authenticate_ticket(self, ticket: bytes, user: str) -> Account:
+        """Raise `ServerError` EXTERNAL_AUTHENTICATION_ERROR."""
+        raise ServerError.from_code(
+            ErrorCode.EXTERNAL_AUTHENTICATION_ERROR,
+            "this server does not accept Kerberos tickets: log in with user name and password",
+        )

@@ -45,6 +45,8 @@ _PERSON: Final = int(CfgObjectType.CFGPerson)
 _TENANT: Final = int(CfgObjectType.CFGTenant)
 _INTERNAL: Final = ("internal",)
 _KERBEROS: Final = "gauth_kerberos"
+_TRACE: Final = 15
+"""The published level of event 04110, between DEBUG and INFO."""
 _ROWS: Final = {(option.section, option.name): option for option in AUTH_OPTIONS}
 
 
@@ -319,8 +321,16 @@ def _log_changes(before: OptionValues, values: OptionValues) -> None:
     for section, name in sorted({*before, *values}):
         value = values.get((section, name))
         if value != before.get((section, name)):
-            shown = "the default" if value is None else "another value" if name in SECRETS else value
-            log.info("option %s of [%s] is now %s", name, section, shown, extra={"event": "00-04110"})
+            shown = "another value" if value is not None and name in SECRETS else _shown(value)
+            log.log(_TRACE, "option %s of [%s] is now %s", name, section, shown, extra={"event": "00-04110"})
+
+
+def _shown(value: OptionValue | None) -> str:
+    if value is None:
+        return "the default"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _cannot() -> ServerError:

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 import anyio
 import msgspec
 
+from csproxy.auth.chain import AuthenticationChain, build_authenticator
 from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
@@ -76,6 +77,8 @@ class Daemon:
         self._copy: LocalCopy | None = None
         self._persistent: PersistentMode | None = None
         self._announce_role: Callable[[], None] = lambda: None
+        self._chain: AuthenticationChain | None = None
+        self._application_options: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         role = "master" if self._settings.upstream is None else "proxy"
@@ -246,7 +249,15 @@ class Daemon:
         self, server: ConfigurationServer, ports: Sequence[ListeningPort], what: Callable[[], str]
     ) -> None:
         wanted = [ListenPort(port.id, port.address, port.port) for port in ports]
-        async with Listener(wanted, server.connect) as listener:
+        passwords = server.authenticator
+        chain = build_authenticator(
+            self._application_options,
+            cache=lambda: server.cache,
+            internal=passwords,
+            upstream=passwords if server.role == "proxy" else None,
+        )
+        self._chain = server.authenticator = server.tickets = chain
+        async with chain, Listener(wanted, server.connect) as listener:
             freeze_heap()
             where = ", ".join(f"{host}:{port}" for host, port in listener.addresses().values())
 
@@ -318,7 +329,8 @@ class Daemon:
 
     def _application_changed(self, application: dict[str, Any]) -> None:
         """The own Application object is there for the first time, or is another now."""
-        changes = self._options.apply_application(application.get("options", {}))
+        self._application_options = application.get("options", {})
+        changes = self._options.apply_application(self._application_options)
         changed = {change.option.section for change in changes}
         if "log" in changed:
             try:
@@ -335,6 +347,8 @@ class Daemon:
         if "history-log" in changed:
             self._apply_history_options()
         log_changes(changes)
+        if self._chain is not None:
+            self._chain.apply(self._application_options)
 
     def _keep_history(self, server: ConfigurationServer, history: MasterHistory | ProxyHistory) -> None:
         self._history = server.history = history

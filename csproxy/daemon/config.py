@@ -35,6 +35,7 @@ def run_config(arguments: argparse.Namespace) -> int:
         return export(arguments) if arguments.action == "export" else _with_source(arguments)
     finally:
         if was_enabled:
+            gc.freeze()  # the command ends: to look through all that it leaves behind would take a second
             gc.enable()
 
 

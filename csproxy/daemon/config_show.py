@@ -24,21 +24,25 @@ _END: Final = "\x1b[0m"
 
 def print_plan(plan: Plan, work: Workspace, *, detailed: bool) -> None:
     """Print the plan: ``+`` created, ``~`` updated, ``=`` left; with ``detailed`` each attribute that changes."""
-    in_colour = sys.stdout.isatty()
+    form = "{0}{1} {2}" + _END if sys.stdout.isatty() else "{1} {2}"
+    sys.stdout.writelines(
+        f"{form.format(_COLOURS.get(sign), sign, text) if sign else text}\n"
+        for sign, text in _lines(plan, work, detailed=detailed)
+    )
 
-    def head(sign: str, text: str) -> None:
-        print(f"{_COLOURS[sign]}{sign} {text}{_END}" if in_colour else f"{sign} {text}")
 
+def _lines(plan: Plan, work: Workspace, *, detailed: bool) -> Iterator[tuple[str, str]]:
+    """Each line with its sign; what is told about one object has none."""
     for operation in plan.operations:
-        head("+" if operation.action == CREATE else "~", full_text(operation.key))
+        yield "+" if operation.action == CREATE else "~", full_text(operation.key)
         if detailed:
             for line in changes_of(operation, work):
-                print(f"    {line}")
+                yield "", f"    {line}"
     for each in plan.late:
-        head("~", f"{full_text(each.key)}, once it is there")
+        yield "~", f"{full_text(each.key)}, once it is there"
     if detailed:
         for each in plan.skipped:
-            head("=", full_text(each.key))
+            yield "=", full_text(each.key)
 
 
 def changes_of(operation: Operation, work: Workspace) -> Iterator[str]:

@@ -7,6 +7,7 @@ hold the same configuration give the same keys, whatever their DBIDs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from csproxy.core.containers import ENVIRONMENT, FOLDER, TENANT
@@ -111,6 +112,7 @@ def tenant_of_key(key: Key) -> Key | None:
     return None
 
 
+@cache
 def display_type(type_number: int) -> str:
     """A type as results name it: ``agentgroup``."""
     return SCHEMA.types[type_number].name.removeprefix("Cfg").lower()
@@ -129,26 +131,27 @@ def key_text(key: Key) -> str:
         owner, held, path = key.parts
         holder = f"{display_type(owner.type)}/{key_text(owner)}"
         return f"type: '{_type_word(held)}', owner: '{holder}', path: '{'/'.join(path)}'"
-    parts = key_parts(key.type)
-    if _is_simple(parts):
-        return "/".join(_plain(value) for value in key.parts)
-    shown = list(zip(parts, key.parts, strict=True))
+    if _is_simple(key.type):
+        return "/".join([_plain(value) for value in key.parts])
     if key.type in _CONTAINED:
-        shown.reverse()
-        return ", ".join(f"{part.name}: '{_plain(value)}'" for part, value in shown)
-    tenant = [(part, value) for part, value in shown if part.attribute.target == "CfgTenant"]
-    rest = sorted((pair for pair in shown if pair not in tenant), key=lambda pair: _order(pair[0]))
-    return ", ".join(
-        f"{part.name}: '{_leaf(part, value)}'" for part, value in [*rest, *tenant] if value not in ("", None)
-    )
+        return ", ".join([f"{part.name}: '{_plain(key.parts[place])}'" for place, part in _shown(key.type)])
+    shown = [(part, key.parts[place]) for place, part in _shown(key.type)]
+    return ", ".join([f"{part.name}: '{_leaf(part, value)}'" for part, value in shown if value not in ("", None)])
 
 
-def _order(part: KeyPart) -> int:
-    """``number`` comes first of a DN's parts; the others stand as in the key."""
-    return 0 if part.name == "number" else 1
+@cache
+def _shown(type_number: int) -> tuple[tuple[int, KeyPart], ...]:
+    """The parts of a key that are named in its text, with their places in the key: ``number`` first, tenants last."""
+    parts = list(enumerate(key_parts(type_number)))
+    if type_number in _CONTAINED:
+        return tuple(parts[::-1])
+    return tuple(sorted(parts, key=lambda pair: (pair[1].attribute.target == "CfgTenant", pair[1].name != "number")))
 
 
-def _is_simple(parts: tuple[KeyPart, ...]) -> bool:
+@cache
+def _is_simple(type_number: int) -> bool:
+    """Whether the values alone are the text."""
+    parts = key_parts(type_number)
     links = [part for part in parts if part.attribute.kind is AttributeKind.LINK]
     return len(parts) in _SIMPLE and all(part.attribute.target == "CfgTenant" for part in links)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from csproxy.core.files.keyed import Keyer
@@ -24,25 +24,25 @@ _END: Final = "\x1b[0m"
 
 def print_plan(plan: Plan, work: Workspace, *, detailed: bool) -> None:
     """Print the plan: ``+`` created, ``~`` updated, ``=`` left; with ``detailed`` each attribute that changes."""
-    form = "{0}{1} {2}" + _END if sys.stdout.isatty() else "{1} {2}"
-    sys.stdout.writelines(
-        f"{form.format(_COLOURS.get(sign), sign, text) if sign else text}\n"
-        for sign, text in _lines(plan, work, detailed=detailed)
-    )
+    in_colour = sys.stdout.isatty()
+
+    def head(sign: str, text: str) -> str:
+        return f"{_COLOURS[sign]}{sign} {text}{_END}\n" if in_colour else f"{sign} {text}\n"
+
+    sys.stdout.writelines(_lines(plan, work, head, detailed=detailed))
 
 
-def _lines(plan: Plan, work: Workspace, *, detailed: bool) -> Iterator[tuple[str, str]]:
-    """Each line with its sign; what is told about one object has none."""
+def _lines(plan: Plan, work: Workspace, head: Callable[[str, str], str], *, detailed: bool) -> Iterator[str]:
     for operation in plan.operations:
-        yield "+" if operation.action == CREATE else "~", full_text(operation.key)
+        yield head("+" if operation.action == CREATE else "~", full_text(operation.key))
         if detailed:
             for line in changes_of(operation, work):
-                yield "", f"    {line}"
+                yield f"    {line}\n"
     for each in plan.late:
-        yield "~", f"{full_text(each.key)}, once it is there"
+        yield head("~", f"{full_text(each.key)}, once it is there")
     if detailed:
         for each in plan.skipped:
-            yield "=", full_text(each.key)
+            yield head("=", full_text(each.key))
 
 
 def changes_of(operation: Operation, work: Workspace) -> Iterator[str]:

@@ -183,13 +183,16 @@ def test_a_cycle_is_created_and_then_updated_in_one_transaction(port: int, tmp_p
 def test_a_broken_off_import_says_how_far_it_came_and_can_be_repeated(port: int, tmp_path: Path) -> None:
     names = [f"long {n:04}" for n in range(1100)]
     bad = [{"tenant": T, "employeeId": n, "userName": "twice"} for n in ("y1", "y2")]
-    path = write(tmp_path, {**skills(*names), "persons": bad})
+    behind = [{"group": {"tenant": T, "name": f"behind {n:04}"}} for n in range(1000)]
+    path = write(tmp_path, {**skills(*names), "persons": bad, "placeGroups": behind})
     done = tool("config", "import", path, "--yes", "--output", "json", port=port)
     assert done.returncode == 1
     answered = json.loads(done.stdout)
     assert answered["result"] == "failed"
     assert answered["error"]["name"] == "UNIQUENESS_VIOLATION"
-    assert f"{answered['created']} of 1102 operations were carried out" in done.stderr
+    assert answered["created"] == 1000
+    assert "1000 of 2102 operations were carried out" in done.stderr
+    assert answer("read", "place-group", port=port) == []  # what was prepared behind it was not sent
     fixed = answer("config", "import", write(tmp_path, skills(*names)), "--yes", port=port)
     assert fixed["result"] == "ok"
     assert fixed["created"] + fixed["skipped"] == 1100

@@ -302,6 +302,12 @@ async def test_a_client_applies_writes_and_gets_their_dbids(url: str) -> None:
         assert client.position.uen == 5
 
 
+async def test_a_client_takes_changes_as_they_are_sent_too(url: str) -> None:
+    async with clients(url) as (client, _):
+        assert await client.apply([new_skill("a"), CreateWrite(CfgSkill, {"name": "b", "tenantDBID": 1})]) == [101, 102]
+        assert (await client.get(CfgSkill, name="a", tenantDBID=1)).DBID == 101
+
+
 async def test_a_refusal_names_the_change_and_nobody_is_told_anything(url: str) -> None:
     async with clients(url) as (client, other):
         async with other.subscribe() as changes:

@@ -291,6 +291,23 @@ def test_a_broken_off_import_can_be_repeated(bench: Bench) -> None:
     assert len(rest.skipped) == 2
 
 
+def test_requests_can_be_made_while_the_transaction_before_is_on_its_way(bench: Bench) -> None:
+    person = {"tenant": T, "employeeId": "1", "userName": "u", "agentInfo": {"place": "desk"}}
+    work = bench.work({**SITE, "skills": [{"name": "english", "tenant": T}], "persons": [person]})
+    plan = make_plan(work)
+    assert words(plan.operations)[2:] == ["create dn ", "create place desk", "create skill english", "create person 1"]
+    numbering = Numbering(work)
+    first, second = numbering.requests(plan.operations[:4]), numbering.requests(plan.operations[4:])
+    answered = bench._send(first.complete())
+    assert second.prepare(1)
+    assert not second.prepare(5)  # of the person's place nothing is known yet
+    numbering.done(first.operations, answered)
+    skill, joe = second.complete()
+    assert (skill.object["name"], skill.object["DBID"]) == ("english", -1)
+    assert joe.object["agentInfo"]["placeDBID"] == answered[3] > 0
+    assert bench._send([skill, joe])
+
+
 def test_what_the_server_refuses_leaves_nothing_behind(bench: Bench) -> None:
     before = bench.cache.position
     same = [{"tenant": T, "employeeId": employee, "userName": "u"} for employee in ("a", "b")]

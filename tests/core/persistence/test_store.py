@@ -292,6 +292,14 @@ def test_rows_without_content_are_deleted(store: Store) -> None:
     assert list(store.credentials()) == []
 
 
+def test_the_former_row_of_a_new_object_is_not_looked_for(store: Store) -> None:
+    store.commit(Batch(objects=[ObjectRow(3, 101, 3, b"new", is_new=True)], changes=[record(1)]), time_ms=0)
+    assert objects(store) == {(3, 100): (3, b"default"), (3, 101): (3, b"new")}
+    with pytest.raises(StoreError):
+        store.commit(Batch(objects=[ObjectRow(3, 100, 3, b"x", is_new=True)], changes=[record(2)]), time_ms=0)
+    assert (store.read_head(), objects(store)[3, 100]) == (1, (3, b"default"))
+
+
 def test_a_failed_commit_leaves_nothing_and_the_next_one_continues(store: Store) -> None:
     write(store, key="k", answer=record(1))
     with pytest.raises(StoreError) as caught:  # the same key again breaks the transaction at its end

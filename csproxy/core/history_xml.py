@@ -36,11 +36,11 @@ def time_text(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
 
-def audit_header(*, release: str, database: str, exported_ms: int, since_ms: int) -> str:
-    """How the document begins; ``database`` is the database's identity."""
+def audit_header(*, release: str, database: str, exported_ms: int, since_ms: int, encoding: str = "UTF-8") -> str:
+    """How the document begins; ``database`` is the database's identity, ``encoding`` that of its bytes."""
     names = _named(version="1", release=release, database=database, exported=time_text(exported_ms))
     since = _named(since=time_text(since_ms)) if since_ms > 0 else ""
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<history-log{names}{since}>\n'
+    return f'<?xml version="1.0" encoding="{encoding.upper()}"?>\n<history-log{names}{since}>\n'
 
 
 def record_xml(number: int, record: HistoryRecord) -> str:

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from csproxy.core.collation import VALID_LOCALES, collation
+from csproxy.core.files.xml_format import text_encoding
+from csproxy.errors import ModelError
+
 __all__ = [
     "APPLICATION_OPTIONS",
     "OPTIONS",
@@ -45,8 +49,8 @@ class Effect(Enum):
 class Option:
     """One row: ``valid`` is the sentence that a refusal and the reference page print.
 
-    ``parse`` raises ValueError for a text that is not valid. ``from_application`` says whether the
-    Application object may set the option; ``origin`` is D (documented by the vendor) or O (ours).
+    ``parse`` raises ValueError for a text that is not valid, with the text itself or the reason. ``from_application``
+    says whether the Application object may set the option; ``origin`` is D (documented by the vendor) or O (ours).
     """
 
     section: str
@@ -108,6 +112,18 @@ def _outputs(text: str) -> OptionValue:
 def _required_text(text: str) -> OptionValue:
     if not text.strip():
         raise ValueError(text)
+    return text.strip()
+
+
+def _locale(text: str) -> OptionValue:
+    return collation(text.strip()).name
+
+
+def _encoding(text: str) -> OptionValue:
+    try:
+        text_encoding(text.strip())
+    except ModelError as e:
+        raise ValueError(str(e)) from e
     return text.strip()
 
 
@@ -308,6 +324,26 @@ _RUNNING = (
         effect=Effect.RESTART,
         origin="O",
         meaning="Leave persistent mode when the master returns, with all clients. Off: only a new start leaves it.",
+    ),
+    Option(
+        section="csproxy",
+        name="locale",
+        default="UTF-8",
+        valid=VALID_LOCALES,
+        parse=_locale,
+        effect=Effect.RESTART,
+        origin="O",
+        meaning="The order of names in brief information and in tables.",
+    ),
+    Option(
+        section="csproxy",
+        name="encoding",
+        default="UTF-8",
+        valid="UTF-8 and other encodings such as UTF-16, ISO-8859-1, GB18030",
+        parse=_encoding,
+        effect=Effect.RESTART,
+        origin="O",
+        meaning="The encoding of the XML document of -dumpauditxml.",
     ),
     Option(
         section="csproxy",

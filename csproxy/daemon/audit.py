@@ -9,17 +9,21 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from csproxy import __version__
+from csproxy.core import codec
+from csproxy.core.files.xml_format import text_encoding
+from csproxy.core.files.xml_write import XmlEncoder
 from csproxy.core.history import DAY_MS, HistoryFloor, decode_record
 from csproxy.core.history_xml import FOOTER, audit_header, record_xml
+from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.persistence.store import Store
 from csproxy.daemon.arguments import Arguments
 from csproxy.daemon.output import say
-from csproxy.daemon.settings import load_settings
+from csproxy.daemon.runtime_options import RuntimeOptions
+from csproxy.daemon.settings import DaemonSettings, load_settings
 from csproxy.daemon.usage import DONE
 from csproxy.errors import ConfigurationError
 
@@ -35,19 +39,37 @@ def run_audit(words: Sequence[str], arguments: Arguments) -> int:
     now_ms = int(time.time() * 1000)
     since_ms = 0 if arguments.audit_days is None else now_ms - arguments.audit_days * DAY_MS
     with Store.open(settings.database.url, reading=True) as store:
-        records = export_audit(store, target, since_ms=since_ms, now_ms=now_ms)
+        encoding = _encoding(settings, store)
+        records = export_audit(store, target, since_ms=since_ms, now_ms=now_ms, encoding=encoding)
     say(f"{records} records of the history log written to {target}")
     return DONE
 
 
-def export_audit(store: Store, target: Path, *, since_ms: int, now_ms: int) -> int:
-    """Write the records since a time (0: all); returns how many. ``target`` is replaced in one step."""
+def _encoding(settings: DaemonSettings, store: Store) -> str:
+    """Option ``encoding`` of [csproxy], as a master on this database would have it."""
+    options = RuntimeOptions(settings.options)
+    number = int(CfgObjectType.CFGApplication)
+    for _, stored in store.objects_of(number):
+        application = codec.decode_map(stored)
+        if application.get("name") == settings.application:
+            options.apply_application(application.get("options", {}))
+    return str(options.get("csproxy", "encoding"))
+
+
+def export_audit(store: Store, target: Path, *, since_ms: int, now_ms: int, encoding: str = "UTF-8") -> int:
+    """Write the records since a time (0: all); returns how many. ``target`` is replaced in one step.
+
+    Characters that ``encoding`` does not have become character references.
+    """
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile("wb", dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
             try:
-                count = _write(store, file, since_ms=since_ms, now_ms=now_ms)
+                count = 0
+                encoder = XmlEncoder(text_encoding(encoding))
+                for text, records in _document(store, since_ms=since_ms, now_ms=now_ms, encoding=encoding):
+                    file.write(encoder.encode(text))
+                    count += records
+                file.write(encoder.encode("", True))
                 file.flush()
                 os.fsync(file.fileno())
                 Path(file.name).replace(target)
@@ -59,12 +81,14 @@ def export_audit(store: Store, target: Path, *, since_ms: int, now_ms: int) -> i
     return count
 
 
-def _write(store: Store, file: IO[str], *, since_ms: int, now_ms: int) -> int:
-    count = 0
-    file.write(audit_header(release=__version__, database=store.guid, exported_ms=now_ms, since_ms=since_ms))
+def _document(store: Store, *, since_ms: int, now_ms: int, encoding: str) -> Iterator[tuple[str, int]]:
+    """The document in pieces, each with the number of records in it."""
+    yield (
+        audit_header(
+            release=__version__, database=store.guid, exported_ms=now_ms, since_ms=since_ms, encoding=encoding
+        ),
+        0,
+    )
     for part in store.history_log.export(HistoryFloor(since_ms, since_ms)):
-        for number, body in part:
-            file.write(record_xml(number, decode_record(body)))
-        count += len(part)
-    file.write(FOOTER)
-    return count
+        yield "".join(record_xml(number, decode_record(body)) for number, body in part), len(part)
+    yield FOOTER, 0

@@ -19,6 +19,7 @@ from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.admission import AdmissionSettings
+from csproxy.core.collation import collation
 from csproxy.core.failover import Endpoint
 from csproxy.core.history import history_settings
 from csproxy.core.lease import Holder
@@ -74,6 +75,7 @@ class Daemon:
         self._source: UpstreamSource | None = None
         self._database: DatabaseMaster | None = None
         self._history: MasterHistory | ProxyHistory | None = None
+        self._is_serving = False
         self._copy: LocalCopy | None = None
         self._persistent: PersistentMode | None = None
         self._announce_role: Callable[[], None] = lambda: None
@@ -248,6 +250,8 @@ class Daemon:
     async def _serve(
         self, server: ConfigurationServer, ports: Sequence[ListeningPort], what: Callable[[], str]
     ) -> None:
+        self._is_serving = True
+        server.collation = collation(str(self._options.get("csproxy", "locale")))
         wanted = [ListenPort(port.id, port.address, port.port) for port in ports]
         passwords = server.authenticator
         chain = build_authenticator(
@@ -346,7 +350,7 @@ class Daemon:
             self._apply_load_control()
         if "history-log" in changed:
             self._apply_history_options()
-        log_changes(changes)
+        log_changes(changes, running=self._is_serving)
         if self._chain is not None:
             self._chain.apply(self._application_options)
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from csproxy.core import codec
+from csproxy.core.collation import CODE_POINTS, Collation, collation
 from csproxy.core.filter_keys import FILTER_KEYS
 from csproxy.core.filter_rules import ValueKind
 from csproxy.core.model import SCHEMA, ObjectType
+from csproxy.core.paths import scalar_at
 from csproxy.daemon.connection_flags import ConnectionFlags, connection_flags
-from csproxy.daemon.output import compact_json, print_rows, progress
+from csproxy.daemon.output import compact_json, print_rows, progress, say
 from csproxy.daemon.plain import object_to_json
 from csproxy.daemon.session import object_type, open_session, read_raw, run
 from csproxy.daemon.tables import NUMERIC_COLUMNS, object_columns, object_row, tenant_names
@@ -26,11 +28,12 @@ __all__ = ["parse_filter", "run_read"]
 
 @dataclass
 class _Found:
-    """What a read has brought: encoded objects, and folder paths where they were asked for."""
+    """What a read has brought: encoded objects, folder paths where they were asked for, the server's locale."""
 
     objects: list[bytes] = field(default_factory=list)
     paths: list[list[str]] = field(default_factory=list)
     tenants: dict[int, str] = field(default_factory=dict)
+    locale: str = CODE_POINTS.name
 
 
 def run_read(arguments: argparse.Namespace) -> int:
@@ -95,7 +98,8 @@ async def _read(
     if as_table:
         filter_ = {**filter_, "object_path": True}
 
-    async with open_session(flags) as (connection, _):
+    async with open_session(flags) as (connection, registered):
+        found.locale = str(registered.parameters.get("locale", found.locale))
         with progress(f"reading {type_.plural}") as report:
 
             def part(read: ObjectsRead) -> None:
@@ -131,8 +135,22 @@ def _print_json(type_: ObjectType, objects: Iterable[bytes], *, lines: bool) -> 
 
 def _print_table(type_: ObjectType, found: _Found) -> None:
     paths: list[list[str]] = found.paths or [[] for _ in found.objects]
-    rows = [
-        object_row(type_, codec.decode_map(stored), tenants=found.tenants, path=path)
-        for stored, path in zip(found.objects, paths, strict=True)
-    ]
+    order = _order(found.locale)
+    objects = [(codec.decode_map(stored), path) for stored, path in zip(found.objects, paths, strict=True)]
+    objects.sort(key=lambda each: _sort_key(scalar_at(each[0], type_.name_path, ""), order))
+    rows = [object_row(type_, plain, tenants=found.tenants, path=path) for plain, path in objects]
     print_rows(f"{len(rows):,} {type_.folder_name}", object_columns(type_), rows, numeric=NUMERIC_COLUMNS)
+
+
+def _sort_key(name: str | int, order: Collation) -> tuple[int, Any]:
+    """By name, where the name is a number by number; objects of the same name stay in the order of DBIDs."""
+    return (0, name) if isinstance(name, int) else (1, order.key(name))
+
+
+def _order(locale: str) -> Collation:
+    """The server's order of names, as far as it is to be had on this machine."""
+    try:
+        return collation(locale)
+    except ValueError as e:
+        say(f"csproxy read: the rows stand in the order of code points and not of the server's locale {locale}: {e}")
+        return CODE_POINTS

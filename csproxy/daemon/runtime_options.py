@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from csproxy.core.options import APPLICATION_OPTIONS, Option, OptionValue
+from csproxy.core.options import APPLICATION_OPTIONS, Effect, Option, OptionValue
 from csproxy.daemon.logs import TRACE
 from csproxy.daemon.settings import RuntimeLayers
 
@@ -32,16 +32,20 @@ class OptionChange:
     value: OptionValue
 
 
-def log_changes(changes: Sequence[OptionChange]) -> None:
-    """Write event 00-04110 for each change; called when they are in force, those of the log included."""
+def log_changes(changes: Sequence[OptionChange], *, running: bool = True) -> None:
+    """Write event 00-04110 for each change; called when they are in force, those of the log included.
+
+    A server that is not ``running`` yet still takes the options that count from the next start only.
+    """
     for change in changes:
         option = change.option
         _log.log(
             TRACE,
-            "option %s of [%s] is now %s",
+            "option %s of [%s] is now %s%s",
             option.name,
             option.section,
             _shown(change.value),
+            ", which counts from the next start on" if running and option.effect is Effect.RESTART else "",
             extra={"event": "00-04110"},
         )
 

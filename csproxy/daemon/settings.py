@@ -357,8 +357,9 @@ def _parse(section: str, name: str, text: _Text) -> OptionValue:
         raise text.refusal(f"there is no option {name} in [{section}]{hint}")
     try:
         return option.parse(text.text)
-    except ValueError:
-        raise text.refusal(f"{text.text!r} is not valid; valid: {option.valid}") from None
+    except ValueError as e:
+        why = "" if str(e) in ("", text.text) else f": {e}"
+        raise text.refusal(f"{text.text!r} is not valid{why}; valid: {option.valid}") from None
 
 
 def _default(section: str, name: str) -> OptionValue:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+import heapq
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from csproxy.core import codec
 from csproxy.core.changes import Position
+from csproxy.core.collation import Collation
 from csproxy.core.locale import locale_items, locale_sets
 from csproxy.core.model.enumerations import CfgFlag, CfgObjectType
 from csproxy.core.model.schema import SCHEMA
@@ -49,7 +52,7 @@ _BRIEF: Final[dict[int, dict[str, str]]] = {
     int(CfgObjectType.CFGTenant): {"name": "name"},
     int(CfgObjectType.CFGAccessGroup): {"name": "groupInfo.name"},
 }
-"""The published Brief structures: beside ID, each attribute and its path in the object."""
+"""The published Brief structures: beside ID, each attribute and its path in the object; the first is the name."""
 
 
 def get_brief_info(connection: ServerConnection, frame: Frame) -> None:
@@ -66,38 +69,51 @@ def get_brief_info(connection: ServerConnection, frame: Frame) -> None:
         )
     source = source_of(connection, request)
     selection = source.select(kind.number, request.filter)
-    frames = _brief_frames(frame.request, source.position, kind.number, selection)
+    frames = _brief_frames(frame.request, source.position, kind.number, selection, connection.server.collation)
     if selection.immediate:
         connection.send(b"".join(frames))
     else:
         connection.pump(frames)
 
 
-def _brief_frames(request: int, position: Position, kind: int, selection: Selection) -> Iterator[bytes]:
-    sent = 0
-    header: Callable[..., bytes] = encode_frame
-    at = {"request": request, "epoch": position.epoch, "uen": position.uen}
+def _brief_frames(
+    request: int, position: Position, kind: int, selection: Selection, order: Collation
+) -> Iterator[bytes]:
+    """The frames of an answer in the order of names; ``b""`` for each step that only reads and sorts.
+
+    Steps are sorted apart and merged as they are sent: no step holds up other clients for long.
+    """
+    runs = []
     for part in selection.parts():
         for first in range(0, len(part.objects), _BRIEF_AT_ONCE):
-            objects = [_brief(kind, stored) for stored in part.objects[first : first + _BRIEF_AT_ONCE]]
-            sent += len(objects)
-            payload = BriefInfo(type=kind, total=selection.total, objects=objects)
-            yield header(MessageId.BRIEF_INFO, codec.encode(payload), **at)
+            runs.append(sorted(_brief(kind, stored, order) for stored in part.objects[first : first + _BRIEF_AT_ONCE]))
+            yield b""
         if not part.objects:
             yield b""
-    if not sent:
-        yield header(MessageId.BRIEF_INFO, codec.encode(BriefInfo(type=kind)), **at)
-    yield header(MessageId.OBJECTS_SENT, codec.encode(ObjectsSent(total=sent)), flags=FLAG_END, **at)
+    total = sum(map(len, runs))
+    in_order = heapq.merge(*runs)
+    at = {"request": request, "epoch": position.epoch, "uen": position.uen}
+    for _ in range(0, max(total, 1), _BRIEF_AT_ONCE):
+        objects = [brief.body for brief in itertools.islice(in_order, _BRIEF_AT_ONCE)]
+        payload = BriefInfo(type=kind, total=total, objects=objects)
+        yield encode_frame(MessageId.BRIEF_INFO, codec.encode(payload), **at)
+    yield encode_frame(MessageId.OBJECTS_SENT, codec.encode(ObjectsSent(total=total)), flags=FLAG_END, **at)
 
 
-def _brief(kind: int, stored: bytes) -> msgspec.Raw:
+class _Brief(NamedTuple):
+    """An object of the answer; sorted by the key of its name, objects of the same name by DBID."""
+
+    key: Any
+    dbid: int
+    body: msgspec.Raw
+
+
+def _brief(kind: int, stored: bytes, order: Collation) -> _Brief:
     obj = codec.decode_map(stored)
     brief: dict[str, Any] = {"ID": {"DBID": obj["DBID"], "type": kind}}
-    for name, path in _BRIEF[kind].items():
-        value = scalar_at(obj, path, "")
-        if value:
-            brief[name] = value
-    return msgspec.Raw(codec.encode(brief))
+    texts = {name: scalar_at(obj, path, "") for name, path in _BRIEF[kind].items()}
+    brief |= {name: text for name, text in texts.items() if text}
+    return _Brief(order.key(next(iter(texts.values()))), obj["DBID"], msgspec.Raw(codec.encode(brief)))
 
 
 def read_schema_info(connection: ServerConnection, frame: Frame) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 
 from csproxy.core.changes import Position
+from csproxy.core.collation import CODE_POINTS
 from csproxy.core.model import SCHEMA, CfgApplication, CfgAppType
 from csproxy.core.model.applications import is_daemon
 from csproxy.core.model.typed import decode_object
@@ -243,6 +244,7 @@ def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> No
             release=server.release,
             role=server.role,
             epochs=[(epoch.epoch, epoch.first_uen) for epoch in server.epochs],
+            parameters={} if server.collation is CODE_POINTS else {"locale": server.collation.name},
         ),
         position=Position(*server.position),
     )

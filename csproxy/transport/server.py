@@ -21,6 +21,7 @@ from csproxy import __version__
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changelog import ChangeLog, ChangeLogStatistics, WindowLimits
 from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.collation import CODE_POINTS
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.replica import Replica
 from csproxy.core.sessions import Account, Author, SessionRegistry
@@ -192,6 +193,8 @@ class ConfigurationServer:
         self.writer = writer
         self.tickets: TicketAuthenticator = NoTickets()
         self.administration: Administration = NoAdministration()
+        self.collation = CODE_POINTS
+        """The order of names in brief information; whoever composes the server sets it."""
         """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.history: HistoryLog = NoHistory()
         self.is_current: Callable[[], bool] = lambda: self.role == "master"

@@ -38,6 +38,7 @@ from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.reads import ObjectsRead
 from csproxy.transport.wire.replication import Digest, ReadDigest
+from csproxy.transport.wire.texts import check_texts
 from csproxy.transport.wire.verification import Verified
 
 __all__ = ["DigestStatistics", "DigestWatch"]
@@ -223,6 +224,7 @@ class DigestWatch:
                 builder = CacheBuilder(self._sink.cache, types=types)
 
                 def add(frame: Frame) -> None:
+                    check_texts(frame)
                     part = decode_payload(ObjectsRead, frame.payload)
                     builder.add(part.type, [bytes(raw) for raw in part.objects], part.folders)
 

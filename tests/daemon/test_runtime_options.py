@@ -70,3 +70,18 @@ def test_a_change_is_event_04110(caplog: pytest.LogCaptureFixture) -> None:
 def test_an_unknown_option_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(KeyError):
         RuntimeOptions(RuntimeLayers()).get("log", "nothing")
+
+
+def test_an_option_that_counts_from_the_next_start_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    options = RuntimeOptions(RuntimeLayers())
+    with caplog.at_level(1, "csproxy.daemon.options"):
+        log_changes(options.apply_application({"csproxy": {"locale": "de_DE"}}), running=False)
+        log_changes(options.apply_application({"csproxy": {"locale": "sv_SE", "packet-size": "2048"}}))
+        options.apply_application({"csproxy": {"locale": "xx", "packet-size": "2048"}})
+    assert [entry.getMessage() for entry in caplog.records][:3] == [
+        "option locale of [csproxy] is now de_DE",
+        "option locale of [csproxy] is now sv_SE, which counts from the next start on",
+        "option packet-size of [csproxy] is now 2048",
+    ]
+    assert "'xx' is not valid, the value sv_SE stays; valid: UTF-8 (order of code points)" in caplog.text
+    assert options.get("csproxy", "locale") == "sv_SE"

@@ -252,3 +252,25 @@ def test_each_kind_has_its_driver_and_usual_port(tmp_path: Path, engine: str, ur
 def test_a_database_server_without_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="dbengine=postgre needs dbname"):
         load(tmp_path, "[confserv]\n[dbserver]\ndbengine = postgre\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("locale = xx_YY", "'xx_YY' is not valid: the language 'xx' is not known; valid: UTF-8 (order of code points)"),
+        ("locale = german", "it has not the form of a locale; valid: UTF-8"),
+        ("encoding = klingon", "there is no text encoding 'klingon'"),
+    ],
+)
+def test_an_order_or_encoding_that_cannot_be_had_is_refused_at_the_start(
+    tmp_path: Path, option: str, reason: str
+) -> None:
+    sentence = refusal(tmp_path, CONF.replace("packet-size = 4096", option))
+    assert f"line 10, option {option.partition(' ')[0]} of [csproxy]: " in sentence
+    assert reason in sentence
+
+
+def test_locale_and_encoding_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    settings = load(tmp_path, CONF.replace("packet-size = 4096", "locale = zh_CN.UTF-8\nencoding = GB18030"))
+    assert settings.options.file[("csproxy", "locale")] == "zh_CN.UTF-8"
+    assert settings.options.file[("csproxy", "encoding")] == "GB18030"

@@ -259,3 +259,80 @@ def test_a_server_whose_output_is_not_utf_8_starts_and_logs(tmp_path: Path) -> N
         assert b"\\u5ba2\\u670d" in ready
         process.terminate()
         assert process.wait(30) == 0
+
+
+# order and encoding
+
+
+def names_of(site: Site, *, port: int | None = None) -> list[str]:
+    """The user names of a table, in its order."""
+    rows = tool("read", "person", port=port or site.port).stdout.splitlines()[1:]
+    return [row.split()[1] for row in rows]
+
+
+def brief_names(port: int) -> list[str]:
+    async def main() -> list[str]:
+        async with ConfigClient(port=port, user="default", password=PASSWORD) as client:
+            return [each["userName"] for each in await client.administration.brief(CfgPerson)]
+
+    return anyio.run(main)
+
+
+def test_tables_and_brief_info_are_in_the_order_of_the_servers_own_locale_from_its_next_start(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    port = site.proxy_ports["CSProxy_1"]
+    german, swedish = ["ägidius", "default", "Émile", "Zacharias"], ["default", "Émile", "Zacharias", "ägidius"]
+    code_points = sorted(german)
+    with site.master() as master, site.proxy():
+        for name in ("Zacharias", "ägidius", "Émile"):
+            create(site, name, "")
+        for where in (site.port, port):
+            assert names_of(site, port=where) == brief_names(where) == code_points
+        listed = answer("read", "person", port=port)
+        assert [each["DBID"] for each in listed] == sorted(each["DBID"] for each in listed)
+        answer(
+            "update",
+            "application",
+            "99",
+            "options.csproxy.locale=de_DE.UTF-8",
+            "options.log.verbose=trace",
+            port=site.port,
+        )
+        master.line(containing="option locale of [csproxy] is now de_DE.UTF-8, which counts from the next start on")
+        assert brief_names(site.port) == code_points
+        answer("update", "application", "101", "options.csproxy.locale=sv_SE", port=site.port)
+    with site.master(), site.proxy():
+        assert names_of(site) == brief_names(site.port) == german
+        assert names_of(site, port=port) == brief_names(port) == swedish
+        answer("update", "application", "99", "options.csproxy.locale=de_XX", port=site.port)
+    with site.master() as master:  # a server starts whatever its Application object says
+        assert any("'de_XX' is not valid" in line for line in master.seen)
+        assert brief_names(site.port) == code_points
+
+
+def test_a_locale_of_the_file_that_cannot_be_had_is_an_error_of_the_start(tmp_path: Path) -> None:
+    site = Site(tmp_path, proxies=())
+    with (site.folder / "confserv.conf").open("a", encoding="utf-8") as file:
+        file.write("\n[csproxy]\nlocale = xx_YY\n")
+    with Running("confserv", "-c", str(site.folder / "confserv.conf")) as process:
+        line = process.line(containing="confserv: ")
+        assert "option locale of [csproxy]: 'xx_YY' is not valid: the language 'xx' is not known; valid: UTF-8" in line
+        assert process.process.wait(10) == 1
+
+
+@pytest.mark.parametrize("encoding", ["GB18030", "ISO-8859-1", "utf-16"])
+def test_the_audit_is_written_in_the_encoding_of_the_option(tmp_path: Path, encoding: str) -> None:
+    site = Site(tmp_path, proxies=())
+    with site.master():
+        for name in NAMES.values():
+            create(site, name, "")
+        answer("update", "application", "99", f"options.csproxy.encoding={encoding}", port=site.port)
+    command = [sys.executable, "-m", "csproxy.daemon.confserv", "-c", str(site.folder / "confserv.conf")]
+    target = tmp_path / "audit.xml"
+    done = subprocess.run([*command, "-dumpauditxml", str(target)], env=_ENVIRONMENT, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    text = target.read_bytes().decode(encoding)
+    assert text.startswith(f'<?xml version="1.0" encoding="{encoding.upper()}"?>\n')
+    assert ("&#24352;" in text) is (encoding == "ISO-8859-1")
+    root = ElementTree.fromstring(text.partition("\n")[2])
+    assert {value.text for value in root.iterfind(".//value[@name='userName']")} == set(NAMES.values())

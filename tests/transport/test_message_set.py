@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from csproxy.auth.passwords import Cost, hash_password
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core import codec
 from csproxy.core.changes import Position
+from csproxy.core.collation import collation
 from csproxy.core.failover import Endpoint
 from csproxy.core.lease import Holder
 from csproxy.core.model import SCHEMA, CfgAppType, CfgPerson, CfgSkill
@@ -499,6 +500,36 @@ async def test_brief_info_of_many_comes_in_parts_from_one_snapshot(tmp_path: Pat
         assert {(frame.epoch, frame.uen) for frame in [*parts, end]} == {(opened.epoch, opened.uen)}
         assert len(parts) > 1
         assert len(await client.administration.brief(CfgPerson)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [("UTF-8", ["Ada", "Zoë", "aaron", "Änne"]), ("de_DE", ["aaron", "Ada", "Änne", "Zoë"])],
+)
+async def test_brief_info_is_sorted_by_name_in_the_order_of_the_servers_locale(
+    tmp_path: Path, locale: str, expected: list[str]
+) -> None:
+    url = sqlite_url(tmp_path / "many.db")
+    people = [person(1000 + n, f"{name}{n % 5}") for n, name in enumerate(["Zoë", "Änne", "aaron", "Ada"] * 300)]
+    objects = [*well_known_objects(), *people]
+    create_configuration(url, objects, release="1", password_hashes={(PERSON, 100): cheap_hash("secret")})
+    async with master_site(url) as site:
+        site.server.collation = collation(locale)
+        async with site.client() as client:
+            found = await client.administration.brief(CfgPerson)
+            names = [each["userName"] for each in found if each["ID"]["DBID"] != 100]
+            assert len(names) == 1200
+            assert list(dict.fromkeys(names)) == [f"{name}{n}" for name in expected for n in range(5)]
+            dbids = [each["ID"]["DBID"] for each in found if each["userName"] == "Ada3"]
+            assert dbids == sorted(dbids)
+            registered = client._link.session.registered
+            assert registered is not None
+            assert registered.parameters == ({} if locale == "UTF-8" else {"locale": locale})
+            assert [each.DBID for each in await client.read(CfgPerson)] == sorted(client_dbids(people))
+
+
+def client_dbids(people: Sequence[tuple[int, dict[str, Any], int]]) -> list[int]:
+    return [100, *(obj["DBID"] for _, obj, _ in people)]
 
 
 async def test_the_schema_file_is_what_the_schema_info_says(url: str) -> None:

@@ -14,7 +14,7 @@ from csproxy.core.files.elements import Element, base64_text, element_of
 from csproxy.core.files.xml_format import BASE64, CSPROXY, NOT_XML, ROOT, text_encoding
 from csproxy.core.model.schema import SCHEMA
 
-__all__ = ["write_xml"]
+__all__ = ["XmlEncoder", "write_xml"]
 
 CHUNK_CHARACTERS: Final = 65_536
 
@@ -37,7 +37,7 @@ def write_xml(objects: Iterable[tuple[int, Mapping[str, Any], int]], *, encoding
 
 
 def _pieces(objects: Iterable[tuple[int, Mapping[str, Any], int]], name: str, declared: str) -> Iterator[bytes]:
-    encode = _Encoder(name).encode
+    encode = XmlEncoder(name).encode
     out = [
         f'<?xml version="1.0" encoding="{declared.upper()}"?>\n',
         f'<{ROOT} xmlns:csproxy="{CSPROXY}" xmlns:base64="{BASE64}">\n',
@@ -54,7 +54,7 @@ def _pieces(objects: Iterable[tuple[int, Mapping[str, Any], int]], name: str, de
     yield encode("".join(out), True)
 
 
-class _Encoder:
+class XmlEncoder:
     """From text to bytes; what would be read as something else becomes a character reference.
 
     Some encodings write two characters as the same byte (EUC-JP: yen sign and backslash), so that
@@ -68,6 +68,7 @@ class _Encoder:
         self._references: dict[int, str] = {}
 
     def encode(self, text: str, final: bool = False) -> bytes:
+        """The next bytes of the document; ``final`` for the last ones."""
         if self._checked is not None:
             new = set(text) - self._checked
             self._checked |= new

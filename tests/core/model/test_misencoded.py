@@ -191,3 +191,21 @@ def test_an_object_with_a_wrong_text_is_refused_by_every_reader(path: str) -> No
             read(stored)
         assert caught.value.code is ErrorCode.UNSUPPORTED_ENCODING
         assert caught.value.object_type == kind.number
+
+
+def test_an_object_is_refused_by_those_who_decode_it() -> None:
+    wrong = packed({"DBID": 1, "userName": MARK})
+    with pytest.raises(ModelError, match=r"CfgPerson\.userName is not UTF-8: byte 0xff at offset 2") as caught:
+        decode_object(SCHEMA.types[3], wrong)
+    assert (caught.value.code, caught.value.property_name) == (ErrorCode.UNSUPPORTED_ENCODING, "userName")
+    newer = packed({"DBID": 1, "addedLater": MARK})
+    with pytest.raises(ModelError, match=r"CfgPerson\.addedLater is not UTF-8"):
+        decode_object(SCHEMA.types[3], newer)
+    right = codec.encode({"DBID": 1, "userName": "ada"})
+    users = reader(3, ("userName",))
+    with pytest.raises(ModelError, match=r"CfgPerson\.userName is not UTF-8: byte 0xff at offset 2") as caught:
+        users.decode(wrong)
+    assert caught.value.code is ErrorCode.UNSUPPORTED_ENCODING
+    with pytest.raises(ModelError, match=r"CfgPerson\.userName is not UTF-8") as caught:
+        users.decode_many([right, wrong])
+    assert f"offset {1 + len(right) + len(wrong) - 1} of the whole" in str(caught.value)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from csproxy.daemon.demo import free_ports
+from tests.own_ports import free_ports
 
 __all__ = ["PostgresServer", "postgresql_server"]
 

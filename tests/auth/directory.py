@@ -13,8 +13,8 @@ import trustme
 
 from csproxy.auth.ldap_settings import LdapServer, LdapSettings
 from csproxy.core.ldap_url import parse_ldap_url
-from csproxy.daemon.demo import free_ports
 from tests.auth.real_servers import accepts_tcp, running
+from tests.own_ports import free_ports
 
 __all__ = ["APP_PASSWORD", "APP_USER", "Directory", "directory_server"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from csproxy.auth.radius import RadiusServer
-from csproxy.daemon.demo import free_ports
 from tests.auth.real_servers import running
+from tests.own_ports import free_ports
 
 __all__ = ["RadiusPorts", "freeradius_server"]
 

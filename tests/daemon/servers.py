@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import csproxy
-from csproxy.daemon.demo import free_ports
+from tests.own_ports import free_ports
 
 PASSWORD = "x"
 DEADLINE_S = 30.0

@@ -17,7 +17,8 @@ from csproxy.core.persistence.store import Store
 from csproxy.daemon.settings import load_settings
 from csproxy.errors import CsproxyError
 from csproxy.transport.client import ConfigClient
-from tests.daemon.servers import PASSWORD, Running, answer, free_ports, tool
+from tests.daemon.servers import PASSWORD, Running, answer, tool
+from tests.own_ports import free_ports
 from tests.postgresql import PostgresServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]

@@ -21,7 +21,7 @@ from csproxy.daemon.tool import _parser, main
 from csproxy.daemon.usage import UsageError
 from csproxy.daemon.watch import position_of
 from csproxy.errors import ErrorCode, ModelError, ServerError, TimedOutError
-from tests.daemon.servers import free_ports
+from tests.own_ports import free_ports
 
 PERSON = SCHEMA.object_type("person")
 

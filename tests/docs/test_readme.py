@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from csproxy.core.replication import diagram
-from tests.daemon.servers import free_ports
+from tests.own_ports import free_ports
 
 README = Path(__file__).parents[2] / "README.md"
 

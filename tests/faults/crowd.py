@@ -21,7 +21,6 @@ import anyio
 from csproxy.core import codec
 from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA, CfgPerson
-from csproxy.daemon.demo import free_ports
 from csproxy.errors import CsproxyError
 from csproxy.testing import FaultProxy
 from csproxy.testing.checker import MasterLog, Violation, check
@@ -36,6 +35,7 @@ from csproxy.transport.wire.messages import decode_payload
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 from csproxy.transport.wire.reads import ObjectsRead
 from tests.daemon.servers import Running
+from tests.own_ports import free_ports
 from tests.simulation.actors import SimulatedClient, Subscriber, WriterClient
 from tests.simulation.processes import read_database
 from tests.simulation.template import CLIENT_TYPE, PROXIES, Template

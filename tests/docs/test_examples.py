@@ -79,6 +79,17 @@ def test_near_cache_answers_from_memory_and_follows(site: Site) -> None:
         example.until("skills counted")
 
 
+def test_a_client_lives_through_a_faulty_network(site: Site) -> None:
+    with Example("faulty_network.py", site.port) as example:
+        seen = example.until("times\n")
+        assert [line.split(":")[0] for line in seen.splitlines() if ": read 'default'" in line] == [
+            "cut",
+            "slow",
+            "deaf",
+        ]
+        assert "-- suspended" in seen
+
+
 def test_examples_are_short() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert len(path.read_text("utf-8").splitlines()) < 80, path.name

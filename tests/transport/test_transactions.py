@@ -189,7 +189,30 @@ async def test_each_password_is_hashed_for_its_object_and_several_at_a_time(url:
         assert len(hashed) == 2
 
 
-async def test_others_get_their_turn_while_a_large_transaction_is_planned(url: str) -> None:
+def new_code(name: str, **more: Any) -> RequestedChange:
+    code = {"name": name, "code": name, "type": 9, "tenantDBID": 1, "subcodes": subcodes(""), **more}
+    return RequestedChange(message=Verb.CREATE, type=14, object=code)
+
+
+def with_more_subcodes(prefix: str) -> RequestedChange:
+    return RequestedChange(message=Verb.UPDATE, type=14, dbid=-1, delta={"subcodes": {"added": subcodes(prefix)}})
+
+
+def subcodes(prefix: str) -> list[dict[str, str]]:
+    return [{"name": f"{prefix}{n}", "code": "c"} for n in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pauses"),
+    [
+        ([new_skill(f"s{n}") for n in range(999)], 999 // 40),
+        ([new_code(f"c{n}") for n in range(20)], 10),
+        ([new_code("c", DBID=-1), *[with_more_subcodes(f"{n}-") for n in range(20)]], 10),
+    ],
+)
+async def test_others_get_their_turn_while_a_large_transaction_is_planned(
+    url: str, changes: list[RequestedChange], pauses: int
+) -> None:
     turns = 0
     done = False
 
@@ -201,9 +224,10 @@ async def test_others_get_their_turn_while_a_large_transaction_is_planned(url: s
 
     async with running(url) as (master, _), anyio.create_task_group() as tasks:
         tasks.start_soon(count)
-        await master.apply(ApplyTransaction(changes=[new_skill(f"s{n}") for n in range(1000)]), JANE)
+        with pytest.raises(ModelError, match=f"^change {len(changes)}: "):  # so that only the planning is counted
+            await master.apply(ApplyTransaction(changes=[*changes, new_skill("")]), JANE)
         done = True
-    assert turns >= 1000 // 20
+    assert turns >= pauses
 
 
 KILLED = """

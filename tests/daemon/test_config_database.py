@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from tests.core.persistence.vendor_world import fill, postgresql_server
+from tests.core.persistence.vendor_world import fill
 from tests.daemon.servers import _ENVIRONMENT, Site, answer, tool
 from tests.daemon.vendor_site import MAPPING, fill_site
+from tests.postgresql import postgresql_server
 
 SECRET = "swordfish"
 
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    with postgresql_server() as url:
+    with postgresql_server() as server:
+        url = server.url(server.new_database())
         yield url
 
 

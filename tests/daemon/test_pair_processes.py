@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -271,7 +272,7 @@ def test_a_server_that_is_not_of_the_pair_is_refused(pair: Pair) -> None:
         conf = pair.folder / "other.conf"
         conf.write_text(pair.conf("confserv").read_text().replace("[confserv]", "[stranger]"))
         done = subprocess.run(
-            ["python", "-m", "csproxy.daemon.confserv", "-c", str(conf), "-app", "stranger"],
+            [sys.executable, "-m", "csproxy.daemon.confserv", "-c", str(conf), "-app", "stranger"],
             capture_output=True,
             text=True,
             timeout=30,

@@ -52,6 +52,10 @@ def answer(*words: str, port: int, stdin: str = "") -> Any:
     return json.loads(done.stdout)
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A process that runs beside the test; killed at the end whatever happened."""
 
@@ -63,6 +67,8 @@ class Running:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if module == "confserv" else subprocess.PIPE,
+            # a shell that runs the tests in the background has SIGINT ignored, and that is inherited
+            preexec_fn=_heed_interrupts,
         )
         self.seen: list[str] = []
         self._rest = b""

@@ -36,9 +36,11 @@ from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 from csproxy.transport.wire.reads import ObjectsRead
 from tests.daemon.servers import Running
 from tests.own_ports import free_ports
-from tests.simulation.actors import SimulatedClient, Subscriber, WriterClient
+from tests.simulation.actors import SimulatedClient
 from tests.simulation.processes import read_database
+from tests.simulation.subscribers import Subscriber
 from tests.simulation.template import CLIENT_TYPE, PROXIES, Template
+from tests.simulation.writers import WriterClient
 
 CLIENTS = 200
 WRITERS = 8

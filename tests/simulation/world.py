@@ -28,12 +28,14 @@ from csproxy.transport.channel import Channel, Connector
 from csproxy.transport.wire.frames import FLAG_END, Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
-from tests.simulation.actors import SimulatedClient, Subscriber, WriterClient
+from tests.simulation.actors import SimulatedClient
 from tests.simulation.faults import Faults
 from tests.simulation.plan import RunPlan
 from tests.simulation.planting import plant
 from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Master, Process, Proxy, read_database
+from tests.simulation.subscribers import Subscriber
 from tests.simulation.template import PROXIES, Template
+from tests.simulation.writers import WriterClient
 
 CATCH_UP_S = 240.0
 """Simulated seconds after the last fault within which everybody must have caught up."""

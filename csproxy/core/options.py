@@ -289,6 +289,18 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="app-password",
+        default="",
+        valid="a text",
+        parse=str,
+        effect=Effect.RESTART,
+        origin="O",
+        meaning="The password of the proxy's Application, with which it shows its master who it is: set it there, too. "
+        "In the file of -c, which only its owner should be able to read, or as CSPROXY_CSPROXY__APP_PASSWORD.",
+        from_application=False,
+    ),
+    Option(
+        section="csproxy",
         name="proxy-snapshot",
         default=True,
         valid="on, off",
@@ -429,6 +441,15 @@ _SYSTEM = tuple(
             _integer(0, 3_600_000),
             "D",
             "Master: the least time between two write transactions and so between their notifications.",
+        ),
+        (
+            "proxy-trust-loopback",
+            True,
+            "true, false",
+            _boolean,
+            "O",
+            "Master: whether a proxy on its own machine may write for its clients without showing who it is, by its "
+            "Application's password or mutual TLS. A change counts for proxies that register from then on.",
         ),
     )
 )

@@ -55,6 +55,7 @@ class Session:
         "id",
         "interests",
         "opened_s",
+        "trusted_by",
     )
 
     def __init__(
@@ -68,6 +69,8 @@ class Session:
         self.access: Access = READ_ALL
         self.interests: frozenset[Interest] = frozenset()
         self.hears_permissions = False
+        self.trusted_by = ""
+        """How a proxy has shown its master who it is (`csproxy.transport.trust`); empty: it has not."""
         self.connection: Any = None
         self.opened_s = now_s
         self.detached_s = 0.0
@@ -75,6 +78,11 @@ class Session:
     def __repr__(self) -> str:
         state = "detached" if self.connection is None else "connected"
         return f"<Session {self.application!r} user {self.account.user!r} {state}, {len(self.interests)} subscriptions>"
+
+    @property
+    def trusted(self) -> bool:
+        """Whether this is a proxy that may speak for its clients."""
+        return bool(self.trusted_by)
 
     @property
     def author(self) -> Author:

@@ -17,6 +17,7 @@ import msgspec
 from csproxy.auth.chain import AuthenticationChain, build_authenticator
 from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password
+from csproxy.auth.proxies import ProxyAuthenticator
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.admission import AdmissionSettings
 from csproxy.core.collation import collation
@@ -127,6 +128,10 @@ class Daemon:
                 self._database = database
                 self._keep_history(server, history)
                 server.administration = await MasterAdministration.open(database, lambda: server.cache)
+                server.trust = ProxyAuthenticator(
+                    database.credentials,
+                    loopback_is_trusted=lambda: bool(self._options.get("system", "proxy-trust-loopback")),
+                )
                 server.writer = SerializedWriter(database, server.load_control)
                 self._apply_load_control()
                 server.verifier = DatabaseVerifier(database, server)
@@ -240,7 +245,15 @@ class Daemon:
             tasks.cancel_scope.cancel()
 
     def _make_source(self, sink: LocalCopy, *, from_copy: bool = False) -> UpstreamSource:
-        return UpstreamSource(sink, connect_tcp, [self._master], self._settings.application, from_copy=from_copy)
+        assert self._settings.upstream is not None
+        return UpstreamSource(
+            sink,
+            connect_tcp,
+            [self._master],
+            self._settings.application,
+            app_password=self._settings.upstream.app_password,
+            from_copy=from_copy,
+        )
 
     @property
     def _master(self) -> Endpoint:

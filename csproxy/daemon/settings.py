@@ -51,10 +51,11 @@ _RUNTIME_SECTIONS = tuple(dict.fromkeys(option.section for option in APPLICATION
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamSettings:
-    """The master that a proxy follows."""
+    """The master that a proxy follows, and the password of the proxy's Application (empty: none is sent)."""
 
     host: str
     port: int
+    app_password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +229,7 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         for section in _RUNTIME_SECTIONS
         for name, text in merged.texts(section).items()
     }
+    app_password = str(options.pop(("csproxy", "app-password"), ""))
     layers = RuntimeLayers(
         fixed={key: value for key, value in options.items() if key in fixed},
         file={key: value for key, value in options.items() if key not in fixed},
@@ -241,7 +243,9 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
     database = None if conf is None or section is None else _database(merged.database, conf)
     return DaemonSettings(
         application=application,
-        upstream=UpstreamSettings(host=arguments.host, port=arguments.port or 0) if arguments.host else None,
+        upstream=UpstreamSettings(host=arguments.host, port=arguments.port or 0, app_password=app_password)
+        if arguments.host
+        else None,
         database=None if is_proxy else database,
         persistent=_persistent(database, options) if arguments.persistent else None,
         address=str(own.get("address", _default("confserv", "address"))),

@@ -75,6 +75,11 @@ class Channel(ABC):
     def peer(self) -> str:
         """The peer's address for logs, ``"127.0.0.1:50123"``."""
 
+    @property
+    def is_peer_verified(self) -> bool:
+        """Whether the peer has proved who it is by a certificate that this side trusts (mutual TLS)."""
+        return False
+
 
 Connector = Callable[[str, int], Awaitable[Channel]]
 """``await connector(host, port)`` gives a connected, not yet started channel.

@@ -2,7 +2,8 @@
 
 A client names an Application object and its type; a daemon Application may come without a user and
 acts as SYSTEM, any other needs a user name and password, or a Kerberos ticket. A daemon Application is
-connected once at a time, a GUI Application object serves any number of users.
+connected once at a time, a GUI Application object serves any number of users. A proxy's registration also settles
+whether it is trusted (`csproxy.transport.trust`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def register_client(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 3 or 103; without user and ticket at once, else after the authenticator has answered."""
     request = _decode_register(frame.payload)
     application = _application(connection, request)
-    if request.user or _ticket(request):
+    if _has_user(request):
         connection.wait_for(frame, _log_in, connection, frame, request, application)
         return
     if frame.message == MessageId.REGISTER_CLIENT_2:
@@ -60,7 +61,10 @@ def register_client(connection: ServerConnection, frame: Frame) -> None:
         raise _refused(
             ErrorCode.LOGIN_INCORRECT, f"application {request.name!r} serves users: a user name and password are needed"
         )
-    _open(connection, frame, request, application, SYSTEM_ACCOUNT)
+    if _is_proxy(application) and request.app_password:
+        connection.wait_for(frame, _log_in, connection, frame, request, application)
+    else:
+        _open(connection, frame, request, application, SYSTEM_ACCOUNT)
 
 
 def restore_session(connection: ServerConnection, frame: Frame) -> None:
@@ -83,6 +87,7 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
         session.connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the session was restored from another connection")
         server.sessions.detach(session, now_s=server.clock())
     server.sessions.attach(session, connection, daemon=is_daemon(application.type))
+    session.trusted_by = _trust_channel(connection, application)
     _welcome(connection, frame, session)
 
 
@@ -99,9 +104,14 @@ async def _log_in(
     from csproxy.transport.server_connection import REFUSALS
 
     try:
-        account = await _account(connection, request)
-        await _settle_password(connection, frame, request, account)
-        _open(connection, frame, request, application, account)
+        account = SYSTEM_ACCOUNT
+        if _has_user(request):
+            account = await _account(connection, request)
+            await _settle_password(connection, frame, request, account)
+        trusted_by = ""
+        if _is_proxy(application) and request.app_password:
+            trusted_by = await connection.server.trust.by_password(application.DBID, request.app_password)
+        _open(connection, frame, request, application, account, trusted_by=trusted_by)
     except REFUSALS as e:
         log.warning(
             "client %r of application %r, user %r from %s failed authorisation: %s",
@@ -135,6 +145,18 @@ async def _settle_password(
             ErrorCode.USER_MUST_CHANGE_PASSWORD,
             f"user {request.user!r} must set a new password: register with RegisterClient2 and a new password",
         )
+
+
+def _has_user(request: RegisterClient) -> bool:
+    return bool(request.user or _ticket(request))
+
+
+def _is_proxy(application: CfgApplication) -> bool:
+    return application.type == CfgAppType.CFGConfigServer
+
+
+def _trust_channel(connection: ServerConnection, application: CfgApplication) -> str:
+    return connection.server.trust.by_channel(connection.channel) if _is_proxy(application) else ""
 
 
 def _ticket(request: RegisterClient | Authenticate) -> bytes:
@@ -184,7 +206,7 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
             f"application {request.name!r} is of type {application.type.name} ({int(application.type)}), "
             f"not {CfgAppType(request.type).name} ({request.type})",
         )
-    if application.type == CfgAppType.CFGConfigServer and server.role != "master":
+    if _is_proxy(application) and server.role != "master":
         raise _refused(
             ErrorCode.APP_SECURITY_VIOLATION,
             f"{server.name!r} is itself a proxy: a proxy of a proxy is not supported, "
@@ -194,7 +216,13 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
 
 
 def _open(
-    connection: ServerConnection, frame: Frame, request: RegisterClient, application: CfgApplication, account: Account
+    connection: ServerConnection,
+    frame: Frame,
+    request: RegisterClient,
+    application: CfgApplication,
+    account: Account,
+    *,
+    trusted_by: str = "",
 ) -> None:
     server = connection.server
     daemon = is_daemon(application.type)
@@ -217,6 +245,7 @@ def _open(
         connection=connection,
         now_s=server.clock(),
     )
+    session.trusted_by = trusted_by or _trust_channel(connection, application)
     _welcome(connection, frame, session)
 
 
@@ -226,11 +255,12 @@ def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> No
     connection.protocol.registered()
     server.registered(connection)
     log.info(
-        "client authorised: %r, type %s, user %r, %s",
+        "client authorised: %r, type %s, user %r, %s%s",
         session.application,
         CfgAppType(session.application_type).name,
         session.account.user,
         connection.channel.peer,
+        f", trusted by {session.trusted_by}" if session.trusted else "",
         extra={"event": 4522},
     )
     connection.answer(

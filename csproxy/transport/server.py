@@ -38,6 +38,7 @@ from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.tickets import NoTickets, TicketAuthenticator
+from csproxy.transport.trust import NoTrust, ProxyTrust
 from csproxy.transport.turns import call_soon, now, start_soon
 from csproxy.transport.verification import NoVerifier, Verifier
 from csproxy.transport.wire.notifications import encode_notification
@@ -192,6 +193,8 @@ class ConfigurationServer:
         self.authenticator = authenticator
         self.writer = writer
         self.tickets: TicketAuthenticator = NoTickets()
+        self.trust: ProxyTrust = NoTrust()
+        """Which proxies may speak for their clients; whoever composes a master sets it."""
         self.administration: Administration = NoAdministration()
         self.collation = CODE_POINTS
         """The order of names in brief information; whoever composes the server sets it."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from csproxy.core.ldap_url import parse_ldap_url
-from csproxy.core.options import Effect, Option, OptionValue, _boolean, _integer, _required_text
+from csproxy.core.option_values import Effect, Option, OptionValue, boolean, integer, required_text
 
 __all__ = ["ANNEX_OPTIONS", "AUTH_OPTIONS", "SECRETS", "OptionValues", "read_options", "sections_of"]
 
@@ -37,7 +37,7 @@ def _secret(text: str) -> OptionValue:
 
 
 def _mode(text: str) -> OptionValue:
-    return _boolean({"enable": "true", "disable": "false"}.get(text.strip().lower(), text))
+    return boolean({"enable": "true", "disable": "false"}.get(text.strip().lower(), text))
 
 
 def _ldap_url(text: str) -> OptionValue:
@@ -113,7 +113,7 @@ _AUTHENTICATION = _rows(
             "enforce-external-auth",
             False,
             "true, false",
-            _boolean,
+            boolean,
             "D",
             "False: only Persons with an External ID are checked outside. True: all; the user name stands in for a "
             "missing External ID.",
@@ -122,7 +122,7 @@ _AUTHENTICATION = _rows(
             "authentication-queue-threshold",
             1000,
             "0 (unlimited) to 1000000",
-            _integer(0, 1_000_000),
+            integer(0, 1_000_000),
             "D",
             "Log-ins that may wait for LDAP at once; further ones get error 28 until 10 % fewer wait.",
         ),
@@ -130,7 +130,7 @@ _AUTHENTICATION = _rows(
             "ldap-cache-time",
             0,
             "0 (off) to 65536 seconds",
-            _integer(0, 65536),
+            integer(0, 65536),
             "D",
             "How long a password that LDAP has accepted is accepted again without asking.",
         ),
@@ -138,7 +138,7 @@ _AUTHENTICATION = _rows(
             "ldap-negative-cache-time",
             0,
             "0 (off) to 65536 seconds",
-            _integer(0, 65536),
+            integer(0, 65536),
             "D",
             "How long the last wrong password of a user is refused again without asking.",
         ),
@@ -157,7 +157,7 @@ _LDAP = _rows(
         ),
         ("app-user", "", "a distinguished name; empty for an anonymous search", _text, "D", "Who searches for users."),
         ("password", "", "the password of app-user", _secret, "D", "The password of app-user."),
-        ("start-tls", False, "true, false", _boolean, "O", "Secure an ldap:// connection with StartTLS."),
+        ("start-tls", False, "true, false", boolean, "O", "Secure an ldap:// connection with StartTLS."),
         (
             "cacert-path",
             "",
@@ -172,7 +172,7 @@ _LDAP = _rows(
             "connect-timeout",
             10,
             _SECONDS,
-            _integer(1, 3600),
+            integer(1, 3600),
             "D",
             "How long the directory may take to be connected, and for each answer.",
         ),
@@ -180,7 +180,7 @@ _LDAP = _rows(
             "idle-timeout",
             300,
             _SECONDS,
-            _integer(1, 3600),
+            integer(1, 3600),
             "D",
             "How long an unused connection to the directory stays open.",
         ),
@@ -188,7 +188,7 @@ _LDAP = _rows(
             "retry-attempts",
             3,
             "1 to 100",
-            _integer(1, 100),
+            integer(1, 100),
             "D",
             "How often all directories are tried before a log-in is refused; the first section counts.",
         ),
@@ -196,7 +196,7 @@ _LDAP = _rows(
             "retry-interval",
             10,
             "0 to 3600 seconds",
-            _integer(0, 3600),
+            integer(0, 3600),
             "D",
             "The time between two such attempts; the first section counts.",
         ),
@@ -204,27 +204,27 @@ _LDAP = _rows(
             "chase-referrals",
             0,
             "0 (no) or 1 (yes)",
-            _integer(0, 1),
+            integer(0, 1),
             "D",
             "Whether referrals to other directories are followed in the search.",
         ),
-        ("verbose", 0, "0 (no) or 1 (yes)", _integer(0, 1), "D", "Whether each step is logged, without passwords."),
+        ("verbose", 0, "0 (no) or 1 (yes)", integer(0, 1), "D", "Whether each step is logged, without passwords."),
     ),
 )
 _RADIUS = _rows(
     "gauth_radius",
     (
-        ("host", "", "a name or address", _required_text, "O", "The RADIUS server."),
-        ("port", 1812, "1 to 65535", _integer(1, 65535), "O", "Its port for authentication."),
+        ("host", "", "a name or address", required_text, "O", "The RADIUS server."),
+        ("port", 1812, "1 to 65535", integer(1, 65535), "O", "Its port for authentication."),
         ("shared-secret", "", "a text", _secret, "O", "The secret that both sides share."),
-        ("timeout", 5, "1 to 60 seconds", _integer(1, 60), "O", "How long to wait for an answer to one request."),
-        ("retries", 3, "0 to 10", _integer(0, 10), "O", "How often an unanswered request is sent again."),
-        ("nas-identifier", "csproxy", "a text", _required_text, "O", "The name by which this server presents itself."),
+        ("timeout", 5, "1 to 60 seconds", integer(1, 60), "O", "How long to wait for an answer to one request."),
+        ("retries", 3, "0 to 10", integer(0, 10), "O", "How often an unanswered request is sent again."),
+        ("nas-identifier", "csproxy", "a text", required_text, "O", "The name by which this server presents itself."),
         (
             "message-authenticator",
             True,
             "true, false",
-            _boolean,
+            boolean,
             "O",
             "Whether an answer without a Message-Authenticator is refused. False only for servers that cannot send "
             "one: their answers can be forged (CVE-2024-3596).",
@@ -234,9 +234,9 @@ _RADIUS = _rows(
 _KERBEROS_ROWS = _rows(
     "gauth_kerberos",
     (
-        ("SPN", "", "service/host", _required_text, "D", "The name of this service, for which clients get tickets."),
-        ("realm", "", "a Kerberos realm", _required_text, "D", "The realm of the service and its users."),
-        ("keytab", "", "a file", _required_text, "D", "The keytab that holds the keys of the SPN."),
+        ("SPN", "", "service/host", required_text, "D", "The name of this service, for which clients get tickets."),
+        ("realm", "", "a Kerberos realm", required_text, "D", "The realm of the service and its users."),
+        ("keytab", "", "a file", required_text, "D", "The keytab that holds the keys of the SPN."),
     ),
     Effect.RESTART,
 )
@@ -251,13 +251,13 @@ _TOKEN = _rows(
             "D",
             "Whether tokens are accepted in the password field.",
         ),
-        ("token-preamble", "{PXZ}", "a text", _required_text, "D", "What a token begins with."),
-        ("token-uuid", "", "a text", _required_text, "D", "The secret that is shared with whoever makes tokens."),
+        ("token-preamble", "{PXZ}", "a text", required_text, "D", "What a token begins with."),
+        ("token-uuid", "", "a text", required_text, "D", "The secret that is shared with whoever makes tokens."),
         (
             "token-ttl",
             1440,
             "1 to 527040 minutes",
-            _integer(1, 527_040),
+            integer(1, 527_040),
             "D",
             "A token counts from so long before its own expiry.",
         ),
@@ -265,7 +265,7 @@ _TOKEN = _rows(
             "token-tolerance",
             60,
             "0 to 86400 seconds",
-            _integer(0, 86_400),
+            integer(0, 86_400),
             "D",
             "How far clocks may differ, at both ends of a token's time.",
         ),
@@ -278,7 +278,7 @@ _EMPTY = _rows(
             "allow-external-empty-password",
             True,
             "true, false",
-            _boolean,
+            boolean,
             "O",
             "False: an empty password that an external system would check is refused (error 39).",
         ),

@@ -11,14 +11,24 @@ own choice.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
-from csproxy.core.collation import VALID_LOCALES, collation
-from csproxy.core.files.xml_format import text_encoding
-from csproxy.errors import ModelError
+from csproxy.core.collation import VALID_LOCALES
+from csproxy.core.option_values import (
+    Effect,
+    Option,
+    OptionValue,
+    boolean,
+    choice,
+    encoding,
+    integer,
+    limit,
+    locale,
+    networks,
+    outputs,
+    required_text,
+)
+from csproxy.core.peer_limits import PeerLimits
 
 __all__ = [
     "APPLICATION_OPTIONS",
@@ -31,103 +41,11 @@ __all__ = [
     "find_option",
 ]
 
-OptionValue = int | float | bool | str | tuple[str, ...]
-
 VERBOSITIES: Final = ("all", "debug", "trace", "interaction", "standard", "alarm", "none")
 LOG_OUTPUT_LEVELS: Final = ("all", "alarm", "standard", "interaction", "trace", "debug")
 
 
-class Effect(Enum):
-    """When a changed value counts."""
-
-    IMMEDIATELY = "immediately"
-    RECONNECT = "next reconnect to the master"
-    RESTART = "restart"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One row: ``valid`` is the sentence that a refusal and the reference page print.
-
-    ``parse`` raises ValueError for a text that is not valid, with the text itself or the reason. ``from_application``
-    says whether the Application object may set the option; ``origin`` is D (documented by the vendor) or O (ours).
-    """
-
-    section: str
-    name: str
-    default: OptionValue
-    valid: str
-    parse: Callable[[str], OptionValue]
-    effect: Effect
-    origin: str
-    meaning: str
-    from_application: bool = True
-
-
-def _integer(low: int, high: int) -> Callable[[str], OptionValue]:
-    def parse(text: str) -> OptionValue:
-        value = text.strip()
-        if not value.isascii() or not value.isdigit():
-            raise ValueError(text)
-        number = int(value)
-        if not low <= number <= high:
-            raise ValueError(text)
-        return number
-
-    return parse
-
-
-def _boolean(text: str) -> OptionValue:
-    value = text.strip().lower()
-    if value in ("true", "yes", "on", "1"):
-        return True
-    if value in ("false", "no", "off", "0"):
-        return False
-    raise ValueError(text)
-
-
-def _limit(text: str) -> OptionValue:
-    if text.strip().lower() in ("false", "no", "off"):
-        return 0
-    return _integer(0, 2147483647)(text)
-
-
-def _choice(*choices: str) -> Callable[[str], OptionValue]:
-    def parse(text: str) -> OptionValue:
-        value = text.strip().lower()
-        if value not in choices:
-            raise ValueError(text)
-        return value
-
-    return parse
-
-
-def _outputs(text: str) -> OptionValue:
-    targets = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not targets or any(target in ("network", "memory") for target in targets):
-        raise ValueError(text)
-    return targets
-
-
-def _required_text(text: str) -> OptionValue:
-    if not text.strip():
-        raise ValueError(text)
-    return text.strip()
-
-
-def _locale(text: str) -> OptionValue:
-    return collation(text.strip()).name
-
-
-def _encoding(text: str) -> OptionValue:
-    try:
-        text_encoding(text.strip())
-    except ModelError as e:
-        raise ValueError(str(e)) from e
-    return text.strip()
-
-
-_PORT = _integer(1, 65535)
+_PORT = integer(1, 65535)
 
 _START = (
     Option(
@@ -146,7 +64,7 @@ _START = (
         name="address",
         default="0.0.0.0",
         valid="an address of this machine; 0.0.0.0 for all of them",
-        parse=_required_text,
+        parse=required_text,
         effect=Effect.RESTART,
         origin="O",
         meaning="The local address on which a master listens.",
@@ -157,7 +75,7 @@ _START = (
         name="server",
         default="dbserver",
         valid="the name of a section of this file",
-        parse=_required_text,
+        parse=required_text,
         effect=Effect.RESTART,
         origin="D",
         meaning="The section that describes the Configuration Database.",
@@ -168,7 +86,7 @@ _START = (
         name="encryption",
         default=False,
         valid="false (encrypted passwords are not available in this release)",
-        parse=_boolean,
+        parse=boolean,
         effect=Effect.RESTART,
         origin="D",
         meaning="Whether the database password in this file is encrypted.",
@@ -179,7 +97,7 @@ _START = (
         name="lease-time",
         default=10,
         valid="1 to 3600 seconds",
-        parse=_integer(1, 3600),
+        parse=integer(1, 3600),
         effect=Effect.RESTART,
         origin="O",
         meaning="How long the backup of a pair of masters waits for a sign of life of the primary. Both should have "
@@ -191,7 +109,7 @@ _START = (
         name="dbengine",
         default="sqlite",
         valid="sqlite, postgre, oracle, mssql",
-        parse=_required_text,
+        parse=required_text,
         effect=Effect.RESTART,
         origin="D",
         meaning="The kind of database. The section's name is what `server` says.",
@@ -202,7 +120,7 @@ _START = (
         name="dbname",
         default="config.db",
         valid="for sqlite a file, a relative path starts at the folder of confserv.conf; else a name",
-        parse=_required_text,
+        parse=required_text,
         effect=Effect.RESTART,
         origin="D",
         meaning="The database: for sqlite its file, for oracle the service name.",
@@ -213,7 +131,7 @@ _START = (
         name="dbserver",
         default="localhost",
         valid="a host; for postgre also the folder of its socket",
-        parse=_required_text,
+        parse=required_text,
         effect=Effect.RESTART,
         origin="D",
         meaning="The host of the database server. Not for sqlite.",
@@ -224,7 +142,7 @@ _START = (
         name="dbport",
         default=0,
         valid="a port, 1 to 65535; 0 for the usual one",
-        parse=_integer(0, 65535),
+        parse=integer(0, 65535),
         effect=Effect.RESTART,
         origin="D",
         meaning="The port of the database server, usually 5432, 1521 or 1433. Not for sqlite.",
@@ -257,7 +175,7 @@ _START = (
         name="reconnect-timeout",
         default=10,
         valid="1 to 3600 seconds",
-        parse=_integer(1, 3600),
+        parse=integer(1, 3600),
         effect=Effect.RESTART,
         origin="D",
         meaning="The longest time between two attempts to reach a database that is away; the first ones follow faster.",
@@ -271,7 +189,7 @@ _RUNNING = (
         name="delay-reload",
         default=0,
         valid="0 to 86400 seconds",
-        parse=_integer(0, 86400),
+        parse=integer(0, 86400),
         effect=Effect.RECONNECT,
         origin="D",
         meaning="How long a proxy waits before it reads everything anew after a lost connection that could not be "
@@ -282,7 +200,7 @@ _RUNNING = (
         name="allow-empty-password",
         default=True,
         valid="true, false",
-        parse=_boolean,
+        parse=boolean,
         effect=Effect.IMMEDIATELY,
         origin="D",
         meaning="False: a log-in with an empty password is refused (error 39).",
@@ -304,7 +222,7 @@ _RUNNING = (
         name="proxy-snapshot",
         default=True,
         valid="on, off",
-        parse=_boolean,
+        parse=boolean,
         effect=Effect.IMMEDIATELY,
         origin="O",
         meaning="Whether a proxy keeps a local copy of its data on disk, and may start from it. Off removes nothing, "
@@ -316,7 +234,7 @@ _RUNNING = (
             name=name,
             default=30,
             valid="0 to 86400 seconds",
-            parse=_integer(0, 86400),
+            parse=integer(0, 86400),
             effect=Effect.RESTART,
             origin="D",
             meaning=f"Persistent mode: how long {what} is tried at the start before {then}.",
@@ -332,7 +250,7 @@ _RUNNING = (
         name="persistent-resync",
         default=True,
         valid="on, off",
-        parse=_boolean,
+        parse=boolean,
         effect=Effect.RESTART,
         origin="O",
         meaning="Leave persistent mode when the master returns, with all clients. Off: only a new start leaves it.",
@@ -342,7 +260,7 @@ _RUNNING = (
         name="locale",
         default="UTF-8",
         valid=VALID_LOCALES,
-        parse=_locale,
+        parse=locale,
         effect=Effect.RESTART,
         origin="O",
         meaning="The order of names in brief information and in tables.",
@@ -352,7 +270,7 @@ _RUNNING = (
         name="encoding",
         default="UTF-8",
         valid="UTF-8 and other encodings such as UTF-16, ISO-8859-1, GB18030",
-        parse=_encoding,
+        parse=encoding,
         effect=Effect.RESTART,
         origin="O",
         meaning="The encoding of the XML document of -dumpauditxml.",
@@ -362,7 +280,7 @@ _RUNNING = (
         name="packet-size",
         default=65536,
         valid="1024 to 16777216 bytes",
-        parse=_integer(1024, 16 * 1024 * 1024),
+        parse=integer(1024, 16 * 1024 * 1024),
         effect=Effect.IMMEDIATELY,
         origin="O",
         meaning="Target size of one part of the answer to a read.",
@@ -372,7 +290,7 @@ _RUNNING = (
         name="max-client-output-queue-size",
         default=1024,
         valid="0 (no limit) to 4194304 KB",
-        parse=_integer(0, 4 * 1024 * 1024),
+        parse=integer(0, 4 * 1024 * 1024),
         effect=Effect.IMMEDIATELY,
         origin="O",
         meaning="A client whose unsent answers exceed this many KB has its further requests deferred.",
@@ -382,7 +300,7 @@ _RUNNING = (
         name="client-response-timeout",
         default=600,
         valid="1 to 86400 seconds",
-        parse=_integer(1, 86400),
+        parse=integer(1, 86400),
         effect=Effect.IMMEDIATELY,
         origin="O",
         meaning="A client that takes nothing for this long although something waits for it is disconnected.",
@@ -405,7 +323,7 @@ _SYSTEM = tuple(
             "serialize-write-transactions",
             False,
             "true, false",
-            _boolean,
+            boolean,
             "D",
             "Master: writes and loads of proxies take turns, in the order in which they were asked for: a write waits "
             "while a proxy loads. The next four options need it.",
@@ -414,7 +332,7 @@ _SYSTEM = tuple(
             "proxy-load-max",
             0,
             "0 or false (no limit), 1 to 2147483647",
-            _limit,
+            limit,
             "D",
             "Master: how many proxies may load at the same time; the others wait and serve what they have.",
         ),
@@ -422,7 +340,7 @@ _SYSTEM = tuple(
             "proxy-load-timeout",
             600,
             "1 to 86400 seconds",
-            _integer(1, 86400),
+            integer(1, 86400),
             "D",
             "Master: a load that takes longer loses its slot to the next; it may go on beside it.",
         ),
@@ -430,7 +348,7 @@ _SYSTEM = tuple(
             "deferred-requests-expiration",
             3600,
             "0 (never), 1 to 2147483647 seconds",
-            _integer(0, 2147483647),
+            integer(0, 2147483647),
             "D",
             "Master: a write or load that has waited for its turn for so long is refused with error 19.",
         ),
@@ -438,7 +356,7 @@ _SYSTEM = tuple(
             "throttle-updates-interval",
             0,
             "0 (off) to 3600000 ms",
-            _integer(0, 3_600_000),
+            integer(0, 3_600_000),
             "D",
             "Master: the least time between two write transactions and so between their notifications.",
         ),
@@ -446,7 +364,7 @@ _SYSTEM = tuple(
             "proxy-trust-loopback",
             True,
             "true, false",
-            _boolean,
+            boolean,
             "O",
             "Master: whether a proxy on its own machine may write for its clients without showing who it is, by its "
             "Application's password or mutual TLS. A change counts for proxies that register from then on.",
@@ -460,7 +378,7 @@ _LOG = (
         name="verbose",
         default="standard",
         valid=", ".join(VERBOSITIES),
-        parse=_choice(*VERBOSITIES),
+        parse=choice(*VERBOSITIES),
         effect=Effect.IMMEDIATELY,
         origin="D",
         meaning="The lowest level of events that is logged.",
@@ -471,7 +389,7 @@ _LOG = (
             name=level,
             default=("stdout",) if level == "all" else (),
             valid="stdout, stderr, file paths, comma-separated (network and memory are not available in this release)",
-            parse=_outputs,
+            parse=outputs,
             effect=Effect.IMMEDIATELY,
             origin="D",
             meaning="Where all events go."
@@ -488,7 +406,7 @@ _HISTORY = tuple(
         name=name,
         default=default,
         valid=valid,
-        parse=_boolean if isinstance(default, bool) else _integer(low, high),
+        parse=boolean if isinstance(default, bool) else integer(low, high),
         effect=Effect.IMMEDIATELY,
         origin=origin,
         meaning=meaning,
@@ -520,7 +438,47 @@ _HISTORY = tuple(
     )
 )
 
-OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_SYSTEM, *_LOG, *_HISTORY)
+_PEERS: Final = PeerLimits()
+_SECURITY = (
+    *(
+        Option(
+            section="security",
+            name=name,
+            default=default,
+            valid="0 (no limit) to 1000000",
+            parse=integer(0, 1_000_000),
+            effect=Effect.IMMEDIATELY,
+            origin="O",
+            meaning=meaning,
+        )
+        for name, default, meaning in (
+            ("max-connections-per-address", _PEERS.connections, "Connections from one address at once."),
+            (
+                "max-unregistered-per-address",
+                _PEERS.unregistered,
+                "Connections from one address that have not logged in yet.",
+            ),
+            ("registrations-per-minute", _PEERS.registrations, "Attempts to log in from one address."),
+            (
+                "failed-logins-per-minute",
+                _PEERS.failures,
+                "Wrong log-ins from one address; above it no log-in from there is looked at.",
+            ),
+        )
+    ),
+    Option(
+        section="security",
+        name="unlimited-addresses",
+        default=(),
+        valid="addresses and networks (10.0.0.7, 10.1.0.0/16), comma-separated",
+        parse=networks,
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="Load balancers and others to whom the limits per address do not apply; loopback needs no entry.",
+    ),
+)
+
+OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_SYSTEM, *_SECURITY, *_LOG, *_HISTORY)
 """Every option that this release obeys. The rows of ``dbserver`` stand for the section that ``server`` names."""
 
 APPLICATION_OPTIONS: Final = tuple(option for option in OPTIONS if option.from_application)

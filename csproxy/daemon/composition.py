@@ -25,6 +25,7 @@ from csproxy.core.failover import Endpoint
 from csproxy.core.history import history_settings
 from csproxy.core.lease import Holder
 from csproxy.core.options import LOG_OUTPUT_LEVELS
+from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.core.persistence.processes import own_process
 from csproxy.core.replication import State
 from csproxy.core.sessions import Account
@@ -302,6 +303,7 @@ class Daemon:
             settings=self._server_settings(ServerSettings()),
             more_status=more_status,
         )
+        self._apply_peer_limits()
         return self._server
 
     def _make_copy(self, sink: ApplicationWatch, server: ConfigurationServer) -> LocalCopy:
@@ -361,6 +363,8 @@ class Daemon:
                 self._copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
         if "system" in changed:
             self._apply_load_control()
+        if "security" in changed:
+            self._apply_peer_limits()
         if "history-log" in changed:
             self._apply_history_options()
         log_changes(changes, running=self._is_serving)
@@ -406,6 +410,18 @@ class Daemon:
         if not settings.serialize and settings != AdmissionSettings():
             _log.warning(
                 "options of [system] for loads and writes are ignored: they need serialize-write-transactions = true"
+            )
+
+    def _apply_peer_limits(self) -> None:
+        if self._server is not None:
+            exempt = self._options.get("security", "unlimited-addresses")
+            assert isinstance(exempt, tuple)
+            self._server.peers.table.limits = PeerLimits(
+                connections=self._number("max-connections-per-address", "security"),
+                unregistered=self._number("max-unregistered-per-address", "security"),
+                registrations=self._number("registrations-per-minute", "security"),
+                failures=self._number("failed-logins-per-minute", "security"),
+                exempt=parse_networks(",".join(exempt)),
             )
 
     def _apply_log_options(self) -> None:

@@ -130,6 +130,7 @@ class _Merged(BaseSettings):
     database: dict[str, _Text] = Field(default_factory=dict)
     csproxy: dict[str, _Text] = Field(default_factory=dict)
     system: dict[str, _Text] = Field(default_factory=dict)
+    security: dict[str, _Text] = Field(default_factory=dict)
     log: dict[str, _Text] = Field(default_factory=dict)
     history_log: dict[str, _Text] = Field(default_factory=dict)
 

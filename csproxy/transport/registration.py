@@ -19,7 +19,7 @@ from csproxy.core.model import SCHEMA, CfgApplication, CfgAppType
 from csproxy.core.model.applications import is_daemon
 from csproxy.core.model.typed import decode_object
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
-from csproxy.errors import ErrorCode, ServerError
+from csproxy.errors import ErrorCode, LoginIncorrectError, ServerError
 from csproxy.transport.information_requests import must_change_password, set_password
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
@@ -48,6 +48,7 @@ _decode_authenticate = msgspec.msgpack.Decoder(Authenticate).decode
 
 def register_client(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 3 or 103; without user and ticket at once, else after the authenticator has answered."""
+    connection.server.peers.registering(connection)
     request = _decode_register(frame.payload)
     application = _application(connection, request)
     if _has_user(request):
@@ -113,6 +114,8 @@ async def _log_in(
             trusted_by = await connection.server.trust.by_password(application.DBID, request.app_password)
         _open(connection, frame, request, application, account, trusted_by=trusted_by)
     except REFUSALS as e:
+        if isinstance(e, LoginIncorrectError):
+            connection.server.peers.failed(connection)
         log.warning(
             "client %r of application %r, user %r from %s failed authorisation: %s",
             CfgAppType(request.type).name,
@@ -172,7 +175,17 @@ async def _account(connection: ServerConnection, request: RegisterClient | Authe
 
 
 async def _check(connection: ServerConnection, frame: Frame, request: Authenticate) -> None:
-    account = await _account(connection, request)
+    """A proxy asks for its own clients, whom it limits itself."""
+    session, peers = connection.session, connection.server.peers
+    is_proxy = session is not None and session.application_type == CfgAppType.CFGConfigServer
+    if not is_proxy:
+        peers.registering(connection)
+    try:
+        account = await _account(connection, request)
+    except LoginIncorrectError:
+        if not is_proxy:
+            peers.failed(connection)
+        raise
     connection.answer(frame, MessageId.AUTHENTICATED, Authenticated(person_dbid=account.person_dbid))
 
 

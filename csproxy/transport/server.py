@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
@@ -34,6 +34,7 @@ from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.history import HistoryLog, NoHistory
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.load_control import BulkReaders, LoadControl
+from csproxy.transport.peers import Peers
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
@@ -221,8 +222,8 @@ class ConfigurationServer:
         )
         self._random = random
         self._more_status = more_status
+        self.peers = Peers(clock, self.retry_after_s)
         self._connections: dict[ServerConnection, None] = {}
-        self._unregistered: dict[ServerConnection, None] = {}
         self._congested: dict[ServerConnection, None] = {}
         self._advanced: anyio.Event | None = None
         self._all_closed: anyio.Event | None = None
@@ -344,23 +345,26 @@ class ConfigurationServer:
 
     def connect(self, channel: Channel, port_id: str = "default") -> None:
         """Serve a new connection; the listener calls this."""
-        connection = ServerConnection(self, channel, port_id)
+        peer = self.peers.admit(channel)
+        if peer is None:
+            return
+        connection = ServerConnection(self, channel, port_id, peer)
         self._connections[connection] = None
-        self._unregistered[connection] = None
+        self.peers.opened(connection)
         channel.start(connection)
         if self._is_stopping:
             connection.disconnect(ErrorCode.FORCED_DISCONNECT, f"{self.role} {self.name!r} stops")
 
     def registered(self, connection: ServerConnection) -> None:
         """The connection's client has logged in."""
-        self._unregistered.pop(connection, None)
+        self.peers.registered(connection)
         if connection.session is not None:
             self.history.session_opened(connection.session, peer=connection.channel.peer, uen=self.position.uen)
 
     def connection_closed(self, connection: ServerConnection, error: Exception | None) -> None:
         """The connection is gone; its session stays for a while."""
         self._connections.pop(connection, None)
-        self._unregistered.pop(connection, None)
+        self.peers.closed(connection)
         self._congested.pop(connection, None)
         self.load_control.leave(connection)
         self.bulk_readers.leave(connection)
@@ -442,7 +446,7 @@ class ConfigurationServer:
         """A snapshot of what the server does."""
         return ServerStatistics(
             clients=len(self.sessions),
-            unregistered=len(self._unregistered),
+            unregistered=len(self.peers),
             detached_sessions=self.sessions.detached_count,
             subscriptions=self.subscriptions.subscription_count,
             subscription_classes=len(list(self.subscriptions.classes)),
@@ -493,7 +497,7 @@ class ConfigurationServer:
         while True:
             await anyio.sleep(1.0)
             now_s = self.clock()
-            for connection in _older(self._unregistered, now_s - self.settings.registration_timeout_s):
+            for connection in self.peers.older_than(now_s - self.settings.registration_timeout_s):
                 connection.disconnect(
                     ErrorCode.FORCED_DISCONNECT,
                     f"the client did not register within {self.settings.registration_timeout_s:g} s",
@@ -515,14 +519,6 @@ class ConfigurationServer:
             )
         elif connection.has_left_window(self.log.start):
             connection.catch_up()
-
-
-def _older(connections: dict[ServerConnection, None], before_s: float) -> Iterator[ServerConnection]:
-    """Connections opened before ``before_s``; the dictionary is in the order of opening."""
-    for connection in list(connections):
-        if connection.opened_s > before_s:
-            return
-        yield connection
 
 
 def _other_history(position: Position, why: str) -> ServerError:

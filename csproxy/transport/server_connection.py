@@ -77,6 +77,7 @@ class ServerConnection:
         "live",
         "next_ordinal",
         "opened_s",
+        "peer",
         "port_id",
         "protocol",
         "server",
@@ -85,9 +86,11 @@ class ServerConnection:
         "writes",
     )
 
-    def __init__(self, server: ConfigurationServer, channel: Channel, port_id: str) -> None:
+    def __init__(self, server: ConfigurationServer, channel: Channel, port_id: str, peer: str = "") -> None:
         self.server = server
         self.channel = channel
+        self.peer = peer
+        """The address that limits count by; "" for one without limits."""
         self.port_id = port_id
         self.protocol = ServerProtocol(max_frame=server.settings.max_request_frame, release=server.release)
         self.session: Session | None = None
@@ -124,6 +127,8 @@ class ServerConnection:
                 frames = self.protocol.take_held()
         except RemoteProtocolError as e:
             self.disconnect(e.code, str(e))
+        if self.session is None:
+            self.server.peers.received(self)
 
     def writable(self) -> None:
         """The channel has room again: go on with what was missed, bulk answers and deferred requests."""

@@ -25,7 +25,7 @@ def test_every_row_is_complete_and_its_default_is_valid() -> None:
 
 
 def test_only_running_options_may_stand_in_the_application_object() -> None:
-    assert {option.section for option in APPLICATION_OPTIONS} == {"csproxy", "system", "log", "history-log"}
+    assert {option.section for option in APPLICATION_OPTIONS} == {"csproxy", "system", "security", "log", "history-log"}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_only_running_options_may_stand_in_the_application_object() -> None:
         ("system", "proxy-load-max", "false", 0),
         ("system", "proxy-load-max", "3", 3),
         ("log", "verbose", "ALL", "all"),
+        ("security", "unlimited-addresses", " 10.1.2.3/16, ::1 ,", ("10.1.0.0/16", "::1/128")),
         ("csproxy", "locale", " de_DE ", "de_DE"),
         ("csproxy", "locale", "utf-8", "UTF-8"),
         ("csproxy", "encoding", " GB18030 ", "GB18030"),
@@ -58,6 +59,7 @@ def test_a_valid_text_becomes_the_value(section: str, name: str, text: str, valu
         ("confserv", "port", "²"),
         ("confserv", "port", ""),
         ("csproxy", "allow-empty-password", "maybe"),
+        ("security", "unlimited-addresses", "balancer"),
         ("log", "verbose", "loud"),
         ("csproxy", "locale", "xx_YY"),
         ("csproxy", "encoding", "klingon"),

@@ -28,6 +28,7 @@ from csproxy.errors import (
 from csproxy.testing import MemoryNetwork, Simulation, run_simulated
 from csproxy.transport.connection import Connection
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings, Writer
+from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ReadObjects
 from csproxy.transport.wire.registration import Authenticate, RegisterClient
@@ -322,6 +323,34 @@ def test_a_client_that_does_not_register_is_disconnected() -> None:
         assert not lost
         await anyio.sleep(10)
         assert "did not register within 30 s" in str(lost[0])
+
+    simulated(main)
+
+
+def test_a_byte_now_and_then_does_not_keep_a_connection_that_has_not_registered() -> None:
+    async def main(site: World) -> None:
+        channel = await site.network.connector("loris")("server", 2020)
+        lost = anyio.Event()
+
+        class Drip:
+            def receive(self, data: bytes) -> None:
+                """Whatever the server says."""
+
+            def writable(self) -> None:
+                """Nothing waits."""
+
+            def closed(self, error: Exception | None) -> None:
+                lost.set()
+
+        channel.start(Drip())
+        began = anyio.current_time()
+        for byte in ClientProtocol().connect("client_0", "test"):
+            if lost.is_set():
+                break
+            channel.write(bytes([byte]))
+            await anyio.sleep(3)
+        await lost.wait()
+        assert 30 <= anyio.current_time() - began <= 40
 
     simulated(main)
 

@@ -129,6 +129,11 @@ class ServerProtocol:
     def __repr__(self) -> str:
         return f"<ServerProtocol {self.state.name} version={self.version}>"
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes kept here: of an incomplete frame, and of requests sent ahead of an answer."""
+        return self._reader.buffered_bytes + self._held_bytes
+
     def receive_data(self, data: bytes) -> list[Frame]:
         """Take the next bytes and return the requests that they complete, in order.
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from csproxy.core.transport_parameters import transport_parameters
 from csproxy.errors import ConfigurationError
 
-__all__ = ["ALL_ADDRESSES", "ListeningPort", "application_ports", "transport_parameters"]
+__all__ = ["ALL_ADDRESSES", "ListeningPort", "application_ports"]
 
 ALL_ADDRESSES = "0.0.0.0"
 _DEFAULT = "default"

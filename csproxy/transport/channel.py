@@ -11,14 +11,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-__all__ = ["HIGH_WATER_BYTES", "LOW_WATER_BYTES", "Channel", "Connector", "Receiver"]
+__all__ = ["HIGH_WATER_BYTES", "LOW_WATER_BYTES", "Channel", "Connector", "PeerCertificate", "Receiver"]
 
 HIGH_WATER_BYTES: Final = 64 * 1024
 """Unsent bytes above which a channel counts as full: notifications are parked, bulk parts wait."""
 LOW_WATER_BYTES: Final = 16 * 1024
 """Unsent bytes below which a full channel counts as writable again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerCertificate:
+    """The certificate that the peer has shown and proved to own, verified against the trusted authorities.
+
+    ``subject`` and ``issuer`` are distinguished names as in ``"CN=proxy1,O=Example"``. ``names`` holds what
+    the certificate is valid for: DNS names, IP and mail addresses, URIs, in this order of kinds; the common
+    name of the subject is not among them. ``serial`` is hexadecimal, ``not_after_s`` in seconds since 1970.
+    """
+
+    subject: str
+    issuer: str
+    common_name: str
+    names: tuple[str, ...]
+    serial: str
+    not_after_s: float
 
 
 class Receiver(Protocol):
@@ -76,9 +94,22 @@ class Channel(ABC):
         """The peer's address for logs, ``"127.0.0.1:50123"``."""
 
     @property
+    def is_secure(self) -> bool:
+        """Whether the bytes travel encrypted."""
+        return False
+
+    @property
+    def peer_certificate(self) -> PeerCertificate | None:
+        """Who the peer is by its certificate; None unless the channel is secure and the peer has shown one.
+
+        A certificate that cannot be verified ends the handshake: there is no channel with one.
+        """
+        return None
+
+    @property
     def is_peer_verified(self) -> bool:
         """Whether the peer has proved who it is by a certificate that this side trusts (mutual TLS)."""
-        return False
+        return self.peer_certificate is not None
 
 
 Connector = Callable[[str, int], Awaitable[Channel]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from csproxy.daemon.ports import ListeningPort, application_ports, transport_parameters
+from csproxy.daemon.ports import ListeningPort, application_ports
 from csproxy.errors import ConfigurationError
 
 
@@ -58,8 +58,3 @@ def test_the_server_port_wins_and_the_difference_is_told() -> None:
 def test_a_port_that_cannot_be_is_an_error_that_names_object_and_field(object_: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         application_ports(object_)
-
-
-def test_transport_parameters_are_name_value_pairs() -> None:
-    assert transport_parameters("a=1;B = x=y ;;junk;=z") == {"a": "1", "b": "x=y"}
-    assert transport_parameters("") == {}

@@ -29,6 +29,7 @@ from csproxy.core.option_values import (
     required_text,
 )
 from csproxy.core.peer_limits import PeerLimits
+from csproxy.core.security_options import SECURITY_OPTIONS
 
 __all__ = [
     "APPLICATION_OPTIONS",
@@ -478,7 +479,7 @@ _SECURITY = (
     ),
 )
 
-OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_SYSTEM, *_SECURITY, *_LOG, *_HISTORY)
+OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_SYSTEM, *_SECURITY, *SECURITY_OPTIONS, *_LOG, *_HISTORY)
 """Every option that this release obeys. The rows of ``dbserver`` stand for the section that ``server`` names."""
 
 APPLICATION_OPTIONS: Final = tuple(option for option in OPTIONS if option.from_application)

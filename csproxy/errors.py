@@ -15,7 +15,8 @@
         ├── LoginIncorrectError, AccessDeniedError, ObjectNotFoundError,
         ├── UniquenessViolationError, DependentObjectsError, IncompleteObjectError,
         ├── IncorrectReferencesError, UnchangeableError, ValueOutOfRangeError,
-        └── HistoryExpiredError, RetryableError, ...
+        ├── HistoryExpiredError, RetryableError, ...
+        └── OutcomeUnknownError   a write that may have been carried out all the same
 
 Errors of libraries are mapped into this tree once, where the library is called, with ``raise … from``.
 """
@@ -181,11 +182,14 @@ class ServerError(CsproxyError):
         object_type: int = 0,
         property_name: str = "",
         retry_after_s: float = 0.0,
+        outcome_unknown: bool = False,
     ) -> ServerError:
         """Build the subclass that belongs to ``code``; an unknown number becomes UNDEFINED_ERROR."""
         known = ErrorCode(code) if code in ErrorCode._value2member_map_ else ErrorCode.UNDEFINED_ERROR
         cls = ServerError._by_code.get(known, ServerError)
-        if cls is ServerError and retry_after_s > 0:
+        if outcome_unknown:
+            cls = OutcomeUnknownError
+        elif cls is ServerError and retry_after_s > 0:
             cls = RetryableError
         return cls(
             known,
@@ -198,16 +202,19 @@ class ServerError(CsproxyError):
     def __reduce__(self) -> tuple[object, ...]:
         return (
             _rebuild_server_error,
-            (int(self.code), self.description, self.object_type, self.property_name, self.retry_after_s),
+            (type(self), self.code, self.description, self.object_type, self.property_name, self.retry_after_s),
         )
 
 
 def _rebuild_server_error(
-    code: int, description: str, object_type: int, property_name: str, retry_after_s: float
+    cls: type[ServerError],
+    code: ErrorCode,
+    description: str,
+    object_type: int,
+    property_name: str,
+    retry_after_s: float,
 ) -> ServerError:
-    return ServerError.from_code(
-        code, description, object_type=object_type, property_name=property_name, retry_after_s=retry_after_s
-    )
+    return cls(code, description, object_type=object_type, property_name=property_name, retry_after_s=retry_after_s)
 
 
 class LoginIncorrectError(ServerError, codes=(ErrorCode.LOGIN_INCORRECT,)):
@@ -266,3 +273,7 @@ class ForcedDisconnectError(ServerError, codes=(ErrorCode.FORCED_DISCONNECT,)):
 
 class RetryableError(ServerError):
     """The server cannot do this now; the same request may succeed after ``retry_after_s`` seconds."""
+
+
+class OutcomeUnknownError(ServerError):
+    """The server does not know whether a write was carried out: ask for the outcome of its key, do not repeat it."""

@@ -150,6 +150,10 @@ MESSAGES: Final[dict[str, Example]] = {
     "Error, retry later": answer(
         MessageId.ERROR, payload.Error(code=8, description="the server is loading its data", retry_after_ms=850)
     ),
+    "Error, outcome unknown": answer(
+        MessageId.ERROR,
+        payload.Error(code=22, description="the master may have carried it out", outcome_unknown=True),
+    ),
     "ProtocolVersion": ask(MessageId.PROTOCOL_VERSION, OFFER),
     "ProtocolVersionRead": Example("server", MessageId.PROTOCOL_VERSION_READ, CHOSEN, 7, NOWHERE, END),
     "RegisterClient": ask(MessageId.REGISTER_CLIENT, REGISTER),
@@ -187,6 +191,16 @@ MESSAGES: Final[dict[str, Example]] = {
         ),
     ),
     "UpdateObject": ask(MessageId.UPDATE_OBJECT, writes.UpdateObject(type=3, dbid=100, delta=DELTA, key=KEY)),
+    "UpdateObject, for a client of a proxy": ask(
+        MessageId.UPDATE_OBJECT,
+        writes.UpdateObject(
+            type=3,
+            dbid=100,
+            delta=DELTA,
+            key=KEY,
+            on_behalf_of=payload.OnBehalfOf(application="desk", user="jane", person_dbid=101),
+        ),
+    ),
     "DeleteObject": ask(MessageId.DELETE_OBJECT, writes.DeleteObject(type=3, dbid=101)),
     "ApplyTransaction": ask(
         MessageId.APPLY_TRANSACTION,

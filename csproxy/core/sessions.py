@@ -32,12 +32,14 @@ class Author(NamedTuple):
     """Who makes a change, as notifications and the history name it.
 
     ``vouched`` says that the server itself has decided that this may be written: permissions are not asked.
+    ``via`` is the Application of the proxy that forwarded the request.
     """
 
     user: str
     application: str
     person_dbid: int = 0
     vouched: bool = False
+    via: str = ""
 
 
 class Session:

@@ -33,6 +33,7 @@ from csproxy.errors import (
     ErrorCode,
     HistoryExpiredError,
     ModelError,
+    OutcomeUnknownError,
     ServerError,
     TimedOutError,
 )
@@ -309,7 +310,8 @@ class ConfigClient:
 
         ``folder`` 0 is the type's default folder. ``key`` is an idempotency key: a server never carries
         out two writes with the same key. Without one a random key is used. Raises `ConnectionLostError`
-        or `TimedOutError` saying that the outcome is unknown, if the answer did not arrive.
+        or `TimedOutError` saying that the outcome is unknown, if the answer did not arrive, and
+        `OutcomeUnknownError` if the server itself does not know.
         """
         kind = SCHEMA.object_type(type(new))
         plain = to_plain(new)
@@ -483,6 +485,8 @@ class ConfigClient:
             raise ConnectionLostError(f"{e}; {unknown}", code=e.code) from e
         except TimedOutError as e:
             raise TimedOutError(f"{e}; {unknown}") from e
+        except OutcomeUnknownError as e:
+            raise OutcomeUnknownError(e.code, f"{e.description}; {unknown}", object_type=e.object_type) from e
 
     def _new_key(self) -> str:
         return self._random_bytes(16).hex()

@@ -480,6 +480,7 @@ def server_error(frame: Frame) -> ServerError:
         object_type=error.object_type,
         property_name=error.property,
         retry_after_s=error.retry_after_ms / 1000,
+        outcome_unknown=error.outcome_unknown,
     )
 
 

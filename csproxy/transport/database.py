@@ -283,7 +283,7 @@ class DatabaseMaster:
         principal change is returned, at the position where its transaction ended.
 
         Raises `ModelError` (the rules refuse it), `StoreError` (the database failed; nothing was
-        written) and `ServerError` DB_ERROR when the outcome stays unknown. Cancellation takes
+        written) and `OutcomeUnknownError` when the outcome stays unknown. Cancellation takes
         effect before the commit or not at all.
         """
         done = await self._carry_out(request, author)

@@ -11,7 +11,7 @@ from typing import Final
 
 import anyio
 
-from csproxy.errors import ErrorCode, ServerError, StoreError
+from csproxy.errors import ErrorCode, OutcomeUnknownError, StoreError
 from csproxy.transport.database_store import OpenStore
 from csproxy.transport.database_transactions import PendingTransaction
 
@@ -46,7 +46,7 @@ class Committer:
 
         ``note`` is told of an error at once, before its outcome is known.
 
-        Raises `StoreError`: it is not. Raises `ServerError` DB_ERROR: that stays unknown, until `settle`.
+        Raises `StoreError`: it is not. Raises `OutcomeUnknownError`: that stays unknown, until `settle`.
         """
         try:
             await store.call(lambda store: store.commit(pending.batch, time_ms=time_ms))
@@ -82,7 +82,7 @@ class Committer:
                 return await self.settle(store) is not None
             except StoreError:
                 if anyio.current_time() + wait_s > deadline:
-                    raise ServerError.from_code(
+                    raise OutcomeUnknownError(
                         ErrorCode.DB_ERROR,
                         f"it is unknown whether this was written, because the database cannot be reached: {error}",
                         object_type=pending.changes[-1].type,

@@ -21,6 +21,7 @@ from csproxy.core.sessions import Account, Author
 from csproxy.errors import AccessDeniedError, ErrorCode, LoginIncorrectError, ModelError, ServerError
 from csproxy.transport.reads import source_of
 from csproxy.transport.server_connection import Handler
+from csproxy.transport.trust import author_of
 from csproxy.transport.wire.administration import (
     BriefInfo,
     ChangePassword,
@@ -150,11 +151,12 @@ def change_password(connection: ServerConnection, frame: Frame) -> None:
 async def _change_password(connection: ServerConnection, frame: Frame, request: ChangePassword) -> None:
     server, session = connection.server, connection.session
     assert session is not None
+    author = author_of(session, request.on_behalf_of)
     try:
         account = await server.authenticator.authenticate(request.user, request.old_password)
     except LoginIncorrectError as e:
         raise _denied("user name or old password is wrong") from e
-    await set_password(server, account, request.new_password, old_password=request.old_password, author=session.author)
+    await set_password(server, account, request.new_password, old_password=request.old_password, author=author)
     connection.answer(frame, MessageId.PASSWORD_CHANGED)
 
 

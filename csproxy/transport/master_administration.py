@@ -14,7 +14,7 @@ from csproxy.core.authority import Authority
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.containers import ENVIRONMENT, TENANT
 from csproxy.core.history_administration import Moment, account_changed, mode_changed, permissions_changed
-from csproxy.core.model.enumerations import CfgObjectType
+from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
 from csproxy.core.model.other_enumerations import CfgOperationalMode
 from csproxy.core.ownership import ObjectId
 from csproxy.core.permissions import (
@@ -117,10 +117,26 @@ class MasterAdministration:
 
     def _account(self, author: Author) -> ObjectId:
         """The user's Person, or the account of the application that runs without one."""
-        if author.person_dbid:
-            return _PERSON, author.person_dbid
         application = self._cache().lookup(_APPLICATION, ("name",), (author.application,))
-        return self._account_of(application or 0)
+        if author.via:
+            self._check_forwarded(author, application)
+        return (_PERSON, author.person_dbid) if author.person_dbid else self._account_of(application or 0)
+
+    def _check_forwarded(self, author: Author, application: int | None) -> None:
+        """Raise `ServerError` ACCESS_DENIED for a proxy's client that the master would not let log in now."""
+        problem = ""
+        if application is None:
+            problem = f"there is no Application {author.application!r} (any more)"
+        elif author.person_dbid:
+            person = self._cache().stored(_PERSON, author.person_dbid)
+            if person is None:
+                problem = f"there is no user {author.user!r} (any more)"
+            elif person.get("state") != CfgObjectState.CFGEnabled:
+                problem = f"user {author.user!r} is disabled"
+        if problem:
+            raise ServerError.from_code(
+                ErrorCode.ACCESS_DENIED, f"proxy {author.via!r} asks for a client that may not log in: {problem}"
+            )
 
     def _check_mode(self, author: Author) -> None:
         if self.mode == _FULL:
@@ -212,7 +228,7 @@ class MasterAdministration:
             await write(partial(write_account, application=request.dbid, account=row), history)
             self.accounts[request.dbid] = account
         log.info("account of %s changed to %s by %r with %r", name, account, *author[:2])
-        return request
+        return Account(dbid=request.dbid, account_type=account[0], account_dbid=account[1])
 
     async def _read_mode(self, request: object, author: Author) -> OperationalMode:
         return OperationalMode(mode=self.mode)

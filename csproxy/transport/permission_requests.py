@@ -12,13 +12,15 @@ import msgspec
 
 from csproxy.core import codec
 from csproxy.core.model.enumerations import CfgObjectType
-from csproxy.core.sessions import Session
+from csproxy.core.sessions import Author, Session
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.server_connection import Handler
+from csproxy.transport.trust import author_of
 from csproxy.transport.wire.administration import PermissionsChanged, ReadObjectPermissions, UpdatePermissions
 from csproxy.transport.wire.exchanges import ANSWERS
 from csproxy.transport.wire.frames import Frame, encode_frame
 from csproxy.transport.wire.messages import PAYLOADS, MessageId
+from csproxy.transport.wire.payload import Forwardable
 
 if TYPE_CHECKING:
     from csproxy.transport.server import ConfigurationServer
@@ -79,14 +81,15 @@ PERMISSION_HANDLERS: Final[dict[int, Handler]] = {
 
 async def _administer(connection: ServerConnection, frame: Frame, request: Any, session: Session) -> None:
     server = connection.server
-    answer = await server.administration.answer(MessageId(frame.message), request, session.author)
+    author = author_of(session, request.on_behalf_of) if isinstance(request, Forwardable) else session.author
+    answer = await server.administration.answer(MessageId(frame.message), request, author)
     if isinstance(request, UpdatePermissions):
-        _announce(server, request, session)
+        _announce(server, request, author)
     (message,) = ANSWERS[frame.message]
     connection.answer(frame, MessageId(message), answer)
 
 
-def _announce(server: ConfigurationServer, request: UpdatePermissions, session: Session) -> None:
+def _announce(server: ConfigurationServer, request: UpdatePermissions, author: Author) -> None:
     """Send PermissionsChanged to the clients that registered for it.
 
     It belongs to no UEN and is not replayed. A client that takes nothing is cut at the limit of unsent
@@ -96,8 +99,8 @@ def _announce(server: ConfigurationServer, request: UpdatePermissions, session: 
         type=request.type,
         dbid=request.dbid,
         recursive=request.recursive,
-        user=session.author.user,
-        application=session.author.application,
+        user=author.user,
+        application=author.application,
     )
     at = server.position
     frame = encode_frame(MessageId.PERMISSIONS_CHANGED, codec.encode(payload), epoch=at.epoch, uen=at.uen)

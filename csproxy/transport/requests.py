@@ -24,6 +24,7 @@ from csproxy.transport.reads import read_objects
 from csproxy.transport.registration import authenticate, register_client, restore_session
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.server_connection import MAX_WRITES, REFUSALS, Handler, ServerConnection
+from csproxy.transport.trust import author_of
 from csproxy.transport.verification import VERIFICATION_HANDLERS
 from csproxy.transport.wire.frames import FLAG_END, HEADER_SIZE, Frame, encode_frame
 from csproxy.transport.wire.history import ReadHistory, SessionRecords
@@ -280,7 +281,7 @@ async def _write_all(connection: ServerConnection) -> None:
         frame = connection.writes[0]
         try:
             request = _WRITE_REQUESTS[frame.message](frame.payload)
-            author = _session(connection).author
+            author = author_of(_session(connection), request.on_behalf_of)
             if isinstance(request, ApplyTransaction):
                 end, applied = await server.writer.apply(request, author)
                 connection.answer(frame, MessageId.TRANSACTION_APPLIED, applied, position=end)

@@ -23,7 +23,7 @@ from csproxy.core.changes import Position
 from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import Interest, SubscriptionClass
-from csproxy.errors import ErrorCode, ModelError, RemoteProtocolError, ServerError, StoreError
+from csproxy.errors import ErrorCode, ModelError, OutcomeUnknownError, RemoteProtocolError, ServerError, StoreError
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.wire.exchanges import message_name
@@ -494,6 +494,7 @@ def error_payload(error: Exception) -> Error:
             property=error.property_name,
             description=error.description,
             retry_after_ms=round(error.retry_after_s * 1000),
+            outcome_unknown=isinstance(error, OutcomeUnknownError),
         )
     if isinstance(error, StoreError):
         return Error(code=error.code, description=str(error))

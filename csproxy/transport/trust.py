@@ -17,9 +17,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Final, Protocol
 
+from csproxy.core.sessions import Author, Session
+from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.channel import Channel
+from csproxy.transport.wire.payload import OnBehalfOf
 
-__all__ = ["LOOPBACK", "MUTUAL_TLS", "PASSWORD", "NoTrust", "ProxyTrust", "is_loopback"]
+__all__ = ["LOOPBACK", "MUTUAL_TLS", "PASSWORD", "NoTrust", "ProxyTrust", "author_of", "is_loopback"]
 
 MUTUAL_TLS: Final = "mutual TLS"
 PASSWORD: Final = "password"
@@ -60,3 +63,22 @@ def is_loopback(peer: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def author_of(session: Session, on_behalf_of: OnBehalfOf | None) -> Author:
+    """Who makes a request: the session's own client, or the one that its trusted proxy names.
+
+    Whether that client may do it, and whether there is such a user at all, is for the writer to decide, when
+    everything before it is done. Raises `ServerError` ACCESS_DENIED for whoever is not trusted.
+    """
+    if on_behalf_of is None:
+        return session.author
+    if not session.trusted:
+        raise ServerError.from_code(
+            ErrorCode.ACCESS_DENIED,
+            f"{session.application!r} may not make requests for others: that is for a Configuration Server Proxy that "
+            "has shown its master who it is, by its Application's password (option app-password) or by mutual TLS",
+            property_name="on_behalf_of",
+        )
+    client = on_behalf_of
+    return Author(client.user, client.application, client.person_dbid, via=session.application)

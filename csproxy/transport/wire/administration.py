@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from csproxy.transport.wire.payload import Payload
+from csproxy.transport.wire.payload import Forwardable, Payload
 
 __all__ = [
     "AccessEntry",
@@ -63,7 +63,7 @@ class PermissionsRead(Payload, kw_only=True):
     source_dbid: int = 0
 
 
-class UpdatePermissions(Payload, kw_only=True):
+class UpdatePermissions(Forwardable, kw_only=True):
     """26, request: give an object this list as its own.
 
     ``inherit`` takes its own list away instead; ``entries`` is then empty. ``recursive`` also takes
@@ -119,7 +119,7 @@ class ReadAccount(Payload, kw_only=True):
     dbid: int
 
 
-class Account(Payload, kw_only=True):
+class Account(Forwardable, kw_only=True):
     """31, 33 answer, 32 request: Application ``dbid`` acts as this Person (3) or Access Group (21)."""
 
     dbid: int
@@ -127,7 +127,7 @@ class Account(Payload, kw_only=True):
     account_dbid: int
 
 
-class OperationalMode(Payload, kw_only=True):
+class OperationalMode(Forwardable, kw_only=True):
     """36 request, 37 and 39 answer: a number of CfgOperationalMode; 1 full, 2 read-only, 3 emergency."""
 
     mode: int
@@ -184,7 +184,7 @@ class LocaleRead(Payload, kw_only=True):
     items: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class ChangePassword(Payload, kw_only=True):
+class ChangePassword(Forwardable, kw_only=True):
     """81, request: set a user's password. Whoever knows the old one may do it."""
 
     user: str

@@ -1,10 +1,10 @@
-"""The base of all payloads, and those that belong to no subject: nothing, a refusal, a farewell."""
+"""The bases of payloads, and those that belong to no subject: nothing, a refusal, a farewell."""
 
 from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Disconnected", "Empty", "Error", "Payload"]
+__all__ = ["Disconnected", "Empty", "Error", "Forwardable", "OnBehalfOf", "Payload"]
 
 
 class Payload(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -15,14 +15,35 @@ class Empty(Payload, kw_only=True):
     """A payload without fields."""
 
 
+class OnBehalfOf(Payload, kw_only=True):
+    """For whom a trusted proxy asks: its client's Application, and the user with his Person.
+
+    ``person_dbid`` 0: the Application runs without a user, and acts as its account.
+    """
+
+    application: str = ""
+    user: str = ""
+    person_dbid: int = 0
+
+
+class Forwardable(Payload, kw_only=True):
+    """Base of the requests that a proxy forwards for its clients; clients leave ``on_behalf_of`` out."""
+
+    on_behalf_of: OnBehalfOf | None = None
+
+
 class Error(Payload, kw_only=True):
-    """2, event: a request was refused. ``retry_after_ms`` > 0: the same request may succeed later."""
+    """2, event: a request was refused. ``retry_after_ms`` > 0: the same request may succeed later.
+
+    ``outcome_unknown``: it may have been carried out all the same.
+    """
 
     code: int
     object_type: int = 0
     property: str = ""
     description: str = ""
     retry_after_ms: int = 0
+    outcome_unknown: bool = False
 
 
 class Disconnected(Payload, kw_only=True):

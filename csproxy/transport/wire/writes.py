@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from csproxy.core.transactions import RequestedChange
-from csproxy.transport.wire.payload import Payload
+from csproxy.transport.wire.payload import Forwardable, Payload
 
 __all__ = [
     "WriteRequest",
@@ -22,44 +22,40 @@ __all__ = [
 ]
 
 
-class CreateObject(Payload, kw_only=True):
+class CreateObject(Forwardable, kw_only=True):
     """7, request. ``key`` is an idempotency key: the same key never creates twice.
 
-    ``folder`` 0 means the tenant's default folder of the type. ``on_behalf_of`` is accepted only
-    from trusted proxies.
+    ``folder`` 0 means the tenant's default folder of the type.
     """
 
     type: int
     object: dict[str, Any]
     folder: int = 0
     key: str = ""
-    on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class UpdateObject(Payload, kw_only=True):
+class UpdateObject(Forwardable, kw_only=True):
     """8, request: ``delta`` as docs/protocol.md defines it."""
 
     type: int
     dbid: int
     delta: dict[str, Any] = msgspec.field(default_factory=dict)
     key: str = ""
-    on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class DeleteObject(Payload, kw_only=True):
+class DeleteObject(Forwardable, kw_only=True):
     """9, request: delete an object and what belongs to it."""
 
     type: int
     dbid: int
     key: str = ""
-    on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 WriteRequest = CreateObject | UpdateObject | DeleteObject
 """A request for one change."""
 
 
-class ApplyTransaction(Payload, kw_only=True):
+class ApplyTransaction(Forwardable, kw_only=True):
     """1018, request: several creations, updates and deletions, all or nothing, in their order.
 
     A negative DBID of a new object is the number by which later changes refer to it.
@@ -67,7 +63,6 @@ class ApplyTransaction(Payload, kw_only=True):
 
     changes: list[RequestedChange]
     key: str = ""
-    on_behalf_of: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class AppliedChange(Payload, kw_only=True):
@@ -84,7 +79,7 @@ class TransactionApplied(Payload, kw_only=True):
     changes: list[AppliedChange] = msgspec.field(default_factory=list)
 
 
-class WriteOutcome(Payload, kw_only=True):
+class WriteOutcome(Forwardable, kw_only=True):
     """1016, request: what became of the caller's own write with this idempotency key."""
 
     key: str

@@ -37,6 +37,9 @@ class BackgroundWriter(logging.Handler):
 
     def __init__(self, handlers: Sequence[logging.Handler], *, max_waiting: int = MAX_WAITING) -> None:
         super().__init__()
+        for handler in handlers:
+            # none but the thread uses it; a lock held while a pipe is full would hold up the end of the process
+            handler.lock = None
         self._handlers = handlers
         self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(max_waiting)
         self._lost = 0

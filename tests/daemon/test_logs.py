@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +164,22 @@ def test_verbosities_are_ordered() -> None:
     levels = [verbosity_level(name) for name in VERBOSITIES]
     assert levels == sorted(levels)
     assert set(LOG_OUTPUT_LEVELS) < set(VERBOSITIES)
+
+
+def test_a_process_ends_although_nobody_reads_what_it_logs() -> None:
+    program = (
+        "import logging\n"
+        "from csproxy.daemon.logs import LogOutputs\n"
+        "outputs = LogOutputs()\n"
+        "outputs.apply('all', {'all': ('stdout',)})\n"
+        "for number in range(2_000):\n"
+        "    logging.getLogger('csproxy').info('%d %s', number, 'x' * 100)\n"
+        "outputs.close()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    try:
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        assert process.stdout is not None
+        process.stdout.close()

@@ -55,6 +55,6 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/system.stamp: | $(VENV)/bin/python
-	scripts/install_system_packages.sh nodejs npm postgresql slapd freeradius \
+	scripts/install_system_packages.sh nodejs npm postgresql slapd freeradius haproxy \
 		krb5-kdc krb5-admin-server krb5-user faketime
 	@touch $@

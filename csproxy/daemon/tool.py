@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--folder", metavar="DBID", type=_number, default=0, help="folder (the type's default folder)")
     update = command("update", "write:run_update", "change attributes of an object")
     update.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
-    update.add_argument("dbid", metavar="DBID", type=_dbid)
+    update.add_argument("dbid", metavar="DBID", type=_positive)
     update.add_argument(
         "assignments",
         metavar="ATTR=VALUE",
@@ -135,9 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     delete = command("delete", "write:run_delete", "delete an object and what belongs to it")
     delete.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
-    delete.add_argument("dbid", metavar="DBID", type=_dbid)
+    delete.add_argument("dbid", metavar="DBID", type=_positive)
     for sub in (create, update, delete):
         _add_output(sub)
+    _add_lb_config(command("lb-config", "lb_config:run_lb_config", "the configuration of a pool's load balancer"))
     _add_config(command("config", "config:run_config", "the configuration as a file, and a vendor's database"))
     return parser
 
@@ -156,6 +157,28 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mapping", metavar="FILE", help="with --db: completes the shipped mapping of tables")
     parser.add_argument("--report", metavar="FILE", help="with --db: file for what was not read (standard error)")
     parser.add_argument("--output", choices=("text", "json"), default="text", help="form of the answer (text)")
+
+
+def _add_lb_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("balancer", metavar="BALANCER", choices=("haproxy", "f5"), help="haproxy or f5")
+    parser.add_argument("--pool", metavar="NAME", help="Application that stands for the balancer (the only one)")
+    parser.add_argument("--clients", metavar="N", type=_positive, default=10_000, help="connections at a time (10000)")
+    parser.add_argument(
+        "--idle-timeout", metavar="SECONDS", type=_positive, default=600, help="cut a connection idle for so long (600)"
+    )
+    parser.add_argument(
+        "--check-interval", metavar="SECONDS", type=_positive, default=5, help="time between two checks of a member (5)"
+    )
+    parser.add_argument(
+        "--source",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="address of the balancer towards the members, repeatable (its own)",
+    )
+    parser.add_argument(
+        "--proxy-protocol", action="store_true", help="haproxy: tell members the clients' addresses by PROXY headers"
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -188,7 +211,7 @@ def _add_read(parser: argparse.ArgumentParser) -> None:
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("type", metavar="TYPE", help=f"{_TYPE_HELP}; all for every type")
     parser.add_argument("--from-uen", metavar="N", type=_number, help="begin with the changes after UEN N")
-    parser.add_argument("--count", metavar="N", type=_dbid, help="end after N changes")
+    parser.add_argument("--count", metavar="N", type=_positive, help="end after N changes")
     parser.add_argument("--output", choices=("json", "jsonl"), default="jsonl", help="both mean one document per line")
 
 
@@ -198,7 +221,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _dbid(text: str) -> int:
+def _positive(text: str) -> int:
     number = _number(text)
     if number == 0:
         raise argparse.ArgumentTypeError("0 is not valid: 1 and above are")

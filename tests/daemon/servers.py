@@ -72,6 +72,8 @@ class Running:
         )
         self.seen: list[str] = []
         self._rest = b""
+        self._poll = select.poll()  # select takes no descriptor above 1023
+        self._poll.register(self.process.stdout, select.POLLIN)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +94,7 @@ class Running:
                 self.seen.append(text)
                 if containing in text:
                     return text
-            ready, _, _ = select.select([self.process.stdout], [], [], max(deadline - time.monotonic(), 0))
+            ready = self._poll.poll(max(deadline - time.monotonic(), 0) * 1000)
             data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
             assert data, f"no line with {containing!r}; there was:\n" + "\n".join(self.seen)
             self._rest += data

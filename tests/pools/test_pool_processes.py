@@ -1,0 +1,216 @@
+"""A pool of proxies behind a real HAProxy, with the configuration that `csproxy lb-config` makes for it.
+
+Thousands of clients follow all changes of persons through the balancer while members die, are drained and come: each of
+them must receive every change once, in order.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+import pytest
+
+from csproxy.core.model import CfgPerson
+from csproxy.transport.client import ConfigClient
+from tests.daemon.servers import PASSWORD, Running, Site, answer, tool
+from tests.own_ports import free_ports
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
+
+CLIENTS = 2_000
+POOL = "Desktop Pool"
+MEMBERS = ("member1", "member2", "member3", "member4")
+SETTLE_S = 90.0
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Balancer:
+    """HAProxy with the configuration as it is in the master now."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site = site
+        self.path = folder / "haproxy.cfg"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, or take over from the one that runs, which goes on with the connections that it has."""
+        words = ("lb-config", "haproxy", "--clients", str(CLIENTS + 500), "--check-interval", "1")
+        made = tool(*words, port=self.site.port)
+        assert made.returncode == 0, made.stderr
+        self.path.write_text(made.stdout)
+        old = self.process
+        taking_over = ("-sf", str(old.pid)) if old is not None else ()
+        self.process = subprocess.Popen(
+            ["haproxy", "-db", "-f", str(self.path), *taking_over], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.former = old
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self.process, getattr(self, "former", None)):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+
+class Pool:
+    """Master, members and balancer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site = Site(folder, proxies=MEMBERS)
+        self.balancer = Balancer(self.site, folder)
+        (self.port,) = free_ports(1)
+        self.members: dict[str, Running] = {}
+
+    def configure(self) -> None:
+        """Describe the pool of the first three members at the master."""
+        host = {"name": "balancer", "IPaddress": "127.0.0.1", "type": "CFGNetworkServer", "LCAPort": "0"}
+        self._create("host", host | {"state": "CFGEnabled"})
+        (template,) = answer("read", "application", "name=member1", port=self.site.port)
+        (balancer,) = answer("read", "host", "name=balancer", port=self.site.port)
+        info = {"hostDBID": balancer["DBID"], "port": str(self.port)}
+        kept = (
+            "type",
+            "version",
+            "appPrototypeDBID",
+            "isServer",
+            "state",
+            "workDirectory",
+            "commandLine",
+            "tenantDBIDs",
+        )
+        external = {key: template[key] for key in kept if key in template}
+        self._create("application", external | {"name": POOL, "serverInfo": info})
+        for name in MEMBERS[:3]:
+            self.join(name)
+
+    def join(self, name: str) -> None:
+        (member,) = answer("read", "application", f"name={name}", port=self.site.port)
+        assignment = f"options.csproxy.proxy-cluster-name={POOL}"
+        done = tool("update", "application", str(member["DBID"]), assignment, port=self.site.port)
+        assert done.returncode == 0, done.stderr
+
+    def start_member(self, name: str) -> None:
+        self.members[name] = self.site.proxy(name)
+
+    def clients_of(self, name: str) -> int:
+        found: int = answer("status", port=self.site.proxy_ports[name])["clients"]
+        return found - 1  # who asks is one
+
+    def _create(self, kind: str, obj: dict[str, object]) -> None:
+        done = tool("create", kind, port=self.site.port, stdin=json.dumps(obj))
+        assert done.returncode == 0, done.stderr
+
+
+@asynccontextmanager
+async def running_pool(folder: Path) -> AsyncIterator[Pool]:
+    pool = Pool(folder)
+    with ExitStack() as stack:
+        stack.enter_context(pool.site.master())
+        pool.configure()
+        try:
+            for name in MEMBERS[:3]:
+                pool.start_member(name)
+            stack.enter_context(pool.balancer).start()
+            yield pool
+        finally:
+            for member in pool.members.values():
+                member.kill()
+
+
+class Crowd:
+    """Clients that follow persons through the balancer, and one that changes a person at the master."""
+
+    def __init__(self, pool: Pool, size: int) -> None:
+        self.pool = pool
+        self.size = size
+        self.written: list[int] = []
+        self.first: dict[int, int] = {}
+        self.seen: dict[int, list[int]] = {}
+        self._is_over = False
+
+    async def run(self, trouble: Callable[[], Awaitable[None]]) -> None:
+        """Everybody follows, then trouble is made, then everybody must have everything."""
+        async with anyio.create_task_group() as tasks:
+            at_once = anyio.Semaphore(50)
+            for number in range(self.size):
+                tasks.start_soon(self._follow, number, at_once)
+            await self._until(lambda: len(self.seen) == self.size, "not everybody is connected")
+            tasks.start_soon(self._write)
+            await self._until(lambda: len(self.written) > 5, "nothing was written")
+            await trouble()
+            self._is_over = True
+            head = self.written[-1]
+            await self._until(
+                lambda: all(seen and seen[-1] == head for seen in self.seen.values()), "somebody lacks the last change"
+            )
+            tasks.cancel_scope.cancel()
+
+    async def _follow(self, number: int, at_once: anyio.Semaphore) -> None:
+        await at_once.acquire()
+        client = ConfigClient("127.0.0.1", self.pool.port, user="default", password=PASSWORD, connect_wait_s=60.0)
+        async with client, client.subscribe(CfgPerson) as changes:
+            at_once.release()
+            self.first[number] = changes.position.uen
+            seen = self.seen[number] = []
+            async for change in changes:
+                seen.append(change.position.uen)  # noqa: PERF401 - others look at it meanwhile
+
+    async def _write(self) -> None:
+        async with ConfigClient("127.0.0.1", self.pool.site.port, user="default", password=PASSWORD) as client:
+            before = await client.get(CfgPerson, 100)
+            while not self._is_over:
+                after = msgspec.structs.replace(before, firstName=f"name {len(self.written)}")
+                self.written.append((await client.update(before, after)).uen)
+                before = after
+                await anyio.sleep(0.2)
+
+    async def _until(self, holds: Callable[[], bool], problem: str) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while not holds():
+            assert time.monotonic() < deadline, problem
+            await anyio.sleep(0.1)
+
+    def wrong(self) -> list[str]:
+        """Clients that did not receive exactly what was written after they began."""
+        problems = []
+        for number, seen in self.seen.items():
+            due = [uen for uen in self.written if uen > self.first[number]]
+            if seen != due:
+                problems.append(f"client {number} lacks {set(due) - set(seen)}, has {set(seen) - set(due)} too many")
+        return problems
+
+
+async def test_a_member_is_killed_one_drained_one_added(tmp_path: Path) -> None:
+    async with running_pool(tmp_path) as pool:
+        crowd = Crowd(pool, CLIENTS)
+
+        async def trouble() -> None:
+            await anyio.to_thread.run_sync(pool.members["member1"].kill)
+            await anyio.sleep(3.0)
+            assert await anyio.to_thread.run_sync(pool.members["member2"].stop) == 0
+            await anyio.sleep(3.0)
+            await anyio.to_thread.run_sync(pool.join, "member4")
+            await anyio.to_thread.run_sync(pool.start_member, "member4")
+            await anyio.to_thread.run_sync(pool.balancer.start)
+            await anyio.to_thread.run_sync(pool.start_member, "member1")
+            await anyio.sleep(3.0)
+
+        await crowd.run(trouble)
+        assert crowd.wrong() == []
+        assert len(crowd.written) > 20

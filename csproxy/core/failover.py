@@ -27,10 +27,10 @@ class Backoff:
 
     ``random`` returns a float in [0, 1). The bound goes from ``shortest_s`` by doubling to
     ``longest_s`` and falls back to ``shortest_s`` only once a connection has lasted ``stable_s``:
-    a server that accepts and drops at once is no reason to hurry.
+    a server that accepts and drops at once is no reason to hurry. `longest_s` may be changed at any time.
     """
 
-    __slots__ = ("_bound_s", "_connected_at", "_longest_s", "_random", "_shortest_s", "_stable_s")
+    __slots__ = ("_bound_s", "_connected_at", "_random", "_shortest_s", "_stable_s", "longest_s")
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Backoff:
             )
         self._random = random
         self._shortest_s = shortest_s
-        self._longest_s = longest_s
+        self.longest_s = longest_s
         self._stable_s = stable_s
         self._bound_s = shortest_s
         self._connected_at: float | None = None
@@ -59,8 +59,8 @@ class Backoff:
 
         ``at_least_s`` is a peer's own retry hint: the jitter is added to it, never taken from it.
         """
-        bound = self._bound_s
-        self._bound_s = min(bound * 2, self._longest_s)
+        bound = min(self._bound_s, self.longest_s)
+        self._bound_s = min(bound * 2, self.longest_s)
         return at_least_s + self._random() * bound
 
     def jitter_s(self, longest_s: float) -> float:
@@ -91,20 +91,18 @@ class Endpoint(NamedTuple):
 class EndpointPolicy:
     """Which of a server and its backups is tried next (spec: Connections and HA; feature J1).
 
-    ``endpoints`` holds the primary first. After ``attempts`` failures in a row the next one is
-    tried, for ever round. An established connection stays where it is, also on a backup; when it
-    is lost, the primary is tried first again.
+    ``endpoints`` holds the primary first. After so many failures in a row (1, until `learn` says more), or
+    one answer that the server will not serve, the next one is tried, for ever round. An established
+    connection stays where it is, also on a backup; when it is lost, the primary is tried first again.
     """
 
     __slots__ = ("_attempts", "_configured", "_endpoints", "_failures", "_index")
 
-    def __init__(self, endpoints: Sequence[Endpoint], *, attempts: int = 1) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         if not endpoints:
             raise ConfigurationError("no server to connect to: at least one host and port is needed")
-        if attempts < 1:
-            raise ConfigurationError(f"attempts {attempts} of a Connection: at least 1 is needed")
         self._configured = self._endpoints = tuple(endpoints)
-        self._attempts = attempts
+        self._attempts = 1
         self._index = 0
         self._failures = 0
 
@@ -121,8 +119,9 @@ class EndpointPolicy:
         """True when `current` is not the primary."""
         return self._index > 0
 
-    def learn(self, endpoints: Sequence[Endpoint]) -> None:
-        """Try these, too, after those that were given at first; they replace what was learnt before."""
+    def learn(self, endpoints: Sequence[Endpoint], *, attempts: int) -> None:
+        """Try these, too, after those that were given at first; all this replaces what was learnt before."""
+        self._attempts = attempts
         current = self.current
         learnt = [endpoint for endpoint in dict.fromkeys(endpoints) if endpoint not in self._configured]
         self._endpoints = (*self._configured, *learnt)
@@ -132,8 +131,12 @@ class EndpointPolicy:
         """The attempt at `current` failed."""
         self._failures += 1
         if self._failures >= self._attempts:
-            self._failures = 0
-            self._index = (self._index + 1) % len(self._endpoints)
+            self.pass_over()
+
+    def pass_over(self) -> None:
+        """The server at `current` is there and will not serve: the next one, whatever attempts it has left."""
+        self._failures = 0
+        self._index = (self._index + 1) % len(self._endpoints)
 
     def connected(self) -> None:
         """The attempt at `current` succeeded: stay here until `lost`."""

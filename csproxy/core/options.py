@@ -308,6 +308,18 @@ _RUNNING = (
     ),
 )
 
+_PORT_SELECTION = Option(
+    section="system",
+    name="consistent-port-selection",
+    default=False,
+    valid="true, false",
+    parse=boolean,
+    effect=Effect.RECONNECT,
+    origin="D",
+    meaning="Proxy: the other master of the pair is reached at the port with the same id as this one's, else at "
+    "`default`, else any; by a backup at the port for HA synchronisation, else `default`, else any. False: `default`.",
+)
+
 _SYSTEM = tuple(
     Option(
         section="system",
@@ -479,7 +491,16 @@ _SECURITY = (
     ),
 )
 
-OPTIONS: Final[tuple[Option, ...]] = (*_START, *_RUNNING, *_SYSTEM, *_SECURITY, *SECURITY_OPTIONS, *_LOG, *_HISTORY)
+OPTIONS: Final[tuple[Option, ...]] = (
+    *_START,
+    *_RUNNING,
+    *_SYSTEM,
+    _PORT_SELECTION,
+    *_SECURITY,
+    *SECURITY_OPTIONS,
+    *_LOG,
+    *_HISTORY,
+)
 """Every option that this release obeys. The rows of ``dbserver`` stand for the section that ``server`` names."""
 
 APPLICATION_OPTIONS: Final = tuple(option for option in OPTIONS if option.from_application)

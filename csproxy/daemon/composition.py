@@ -216,7 +216,7 @@ class Daemon:
         ):
             self._source = source
             self._keep_history(server, history)
-            self._apply_delay_reload()
+            self._apply_following()
             server.administration = UpstreamAdministration(source)
             server.upstream_position = SharedQuestion(source.master_position)
             server.verifier = source.digests
@@ -358,11 +358,12 @@ class Daemon:
                 _log.warning("%s; logging goes on as before", e)
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
-            self._apply_delay_reload()
+            self._apply_following()
             if self._copy is not None:
                 self._copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
         if "system" in changed:
             self._apply_load_control()
+            self._apply_following()
         if "security" in changed:
             self._apply_peer_limits()
         if "history-log" in changed:
@@ -391,9 +392,11 @@ class Daemon:
             client_response_timeout_s=float(self._number("client-response-timeout")),
         )
 
-    def _apply_delay_reload(self) -> None:
+    def _apply_following(self) -> None:
+        """How a proxy follows its master."""
         if self._source is not None:
             self._source.delay_reload_s = float(self._number("delay-reload"))
+            self._source.has_consistent_ports = bool(self._options.get("system", "consistent-port-selection"))
 
     def _apply_load_control(self) -> None:
         """[system], at a master."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import random as random_module
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
@@ -21,8 +20,8 @@ import msgspec
 
 import csproxy
 from csproxy.core.changes import Epoch, Position
-from csproxy.core.failover import LONGEST_DELAY_S, Backoff, Endpoint, EndpointPolicy
-from csproxy.core.pairs import pair_endpoints
+from csproxy.core.connections import master_connection
+from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import Event, Plan, Replication, State
 from csproxy.errors import (
@@ -48,8 +47,9 @@ from csproxy.transport.upstream_checks import (
     read_application,
     register,
 )
-from csproxy.transport.upstream_digests import DigestStatistics, DigestWatch
+from csproxy.transport.upstream_digests import DigestWatch
 from csproxy.transport.upstream_link import MasterLink, UpstreamLimits, watch_silence
+from csproxy.transport.upstream_statistics import Totals, UpstreamStatistics
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 
@@ -70,33 +70,6 @@ _HAS_DATA = frozenset({State.LIVE, State.WAITING, State.LOADING})
 """With a copy at hand: it is current, or serves until the new data set is complete."""
 _STANDBY_RETRY_S = 1.0
 """The longest wait between attempts while a backup master has answered that it is one."""
-_APPLICATION = 9
-_HOST = 10
-
-
-@dataclass(frozen=True)
-class UpstreamStatistics:
-    """What an upstream source has done since its start.
-
-    ``endpoint`` is the address in use or tried now; ``live_since_s`` is a time of the source's
-    clock, None while it is not live.
-    """
-
-    state: str
-    endpoint: str
-    position: Position
-    connects: int
-    losses: int
-    refusals: int
-    resumes: int
-    loads: int
-    deferrals: int
-    objects_loaded: int
-    transactions: int
-    changes: int
-    live_since_s: float | None
-    last_error: str
-    digests: DigestStatistics
 
 
 class UpstreamSource:
@@ -105,7 +78,8 @@ class UpstreamSource:
         async with UpstreamSource(sink, connect_tcp, [Endpoint("master", 2020)], "proxy1") as source:
             await source.wait_live()
 
-    ``attempts`` is that of the Connection object: tries on one server before the other. ``release``
+    Where the other master of a pair is, tries on one server before the other, and the longest pause before
+    a try come from the master's Application once there is data that has it (`csproxy.core.connections`). ``release``
     is this side's, for the check against the master's. ``random`` gives floats in [0, 1),
     ``clock`` seconds. With data in the sink before the start, a refusal is logged and tried again;
     without, it ends the source and `wait_live` raises it, after `PASSES_WITHIN_S` if the master said
@@ -124,7 +98,6 @@ class UpstreamSource:
         application: str,
         *,
         app_password: str = "",
-        attempts: int = 1,
         delay_reload_s: float = 0.0,
         limits: UpstreamLimits | None = None,
         release: str = csproxy.__version__,
@@ -134,7 +107,7 @@ class UpstreamSource:
     ) -> None:
         self._sink = sink
         self._connector = connector
-        self._policy = EndpointPolicy(endpoints, attempts=attempts)
+        self._policy = EndpointPolicy(endpoints)
         self._backoff = Backoff(random)
         self._replication = Replication(delay_reload_s=delay_reload_s)
         self._application = application
@@ -145,7 +118,7 @@ class UpstreamSource:
         self.digests = DigestWatch(sink, self._limits, clock=clock)
         """Compares the data with the master's."""
         self._link: MasterLink | None = None
-        self._ended_links = _Totals()
+        self._ended_links = Totals()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._changed = anyio.Event()
         self._refusal: ConfigurationError | None = None
@@ -156,6 +129,8 @@ class UpstreamSource:
         self._attempt_failed = False
         self._refused_since_s: float | None = None
         self._is_served = not from_copy
+        self.has_consistent_ports = False
+        """Option consistent-port-selection; a change counts from the next reconnect on."""
         if from_copy:
             self._replication.handle(Event.COPY)
         self.application_object: dict[str, Any] | None = None
@@ -278,6 +253,8 @@ class UpstreamSource:
     # the task
 
     async def _run(self) -> None:
+        if self._sink.position != _NONE:
+            self._learn_connection()
         try:
             while self._refusal is None:
                 wait_s = await self._attempt()
@@ -410,7 +387,6 @@ class UpstreamSource:
         self._live_since_s = now
         self._last_error = ""
         self._takeover_due = False
-        self._learn_pair()
         self._handle(Event.COMPLETE)
         log.info("following %s from UEN %d on", self._policy.current, self._sink.position.uen)
 
@@ -421,7 +397,8 @@ class UpstreamSource:
         self._last_error = str(error)
         self._policy.failed()
         self._lose()
-        return min(self._backoff.next_delay_s(), _STANDBY_RETRY_S if self._takeover_due else LONGEST_DELAY_S)
+        delay_s = self._backoff.next_delay_s()
+        return min(delay_s, _STANDBY_RETRY_S) if self._takeover_due else delay_s
 
     def _refused(self, error: ConfigurationError) -> float:
         self._ended_links.refusals += 1
@@ -466,7 +443,7 @@ class UpstreamSource:
         log.info("%s", error)
         self._last_error = str(error)
         self._takeover_due = True
-        self._policy.failed()
+        self._policy.pass_over()
         self._lose()
         return self._backoff.jitter_s(_STANDBY_RETRY_S)
 
@@ -482,9 +459,9 @@ class UpstreamSource:
         if self._live_since_s is None:
             self._policy.failed()
         else:
+            self._learn_connection()
             self._policy.lost()
         self._live_since_s = None
-        self._learn_pair()
         self._backoff.lost(self._clock())
         self._lose()
         return self._backoff.next_delay_s(at_least_s=hint_s)
@@ -495,16 +472,20 @@ class UpstreamSource:
         if self.serves_copy:
             self._handle(Event.COPY)
 
-    def _learn_pair(self) -> None:
-        """Where the master's backup is, from the objects that say it; the newest that are here."""
-        cache = self._sink.cache
-        found = pair_endpoints(
-            self._master_dbid,
-            lambda dbid: cache.stored(_APPLICATION, dbid),
-            lambda dbid: cache.stored(_HOST, dbid),
+    def _learn_connection(self) -> None:
+        """Where the other master is, and how to try both, from the newest objects that are here."""
+        found = master_connection(
+            self._sink.cache,
+            self._application,
+            master=self._master_dbid,
+            port=self._policy.current.port,
+            consistent=self.has_consistent_ports,
         )
-        if len(found) > 1:
-            self._policy.learn(found)
+        if found is not None:
+            # the only master is asked where the operator says that it is
+            others = found.endpoints if len(found.endpoints) > 1 else ()
+            self._policy.learn(others, attempts=found.attempts)
+            self._backoff.longest_s = found.timeout_s
 
     def _forget_link(self) -> None:
         link, self._link = self._link, None
@@ -516,18 +497,3 @@ class UpstreamSource:
         self._replication.handle(event)
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
-
-
-@dataclass
-class _Totals:
-    """Counters over all connections; those of the present link are added when it ends."""
-
-    connects: int = 0
-    losses: int = 0
-    refusals: int = 0
-    resumes: int = 0
-    loads: int = 0
-    deferrals: int = 0
-    objects_loaded: int = 0
-    transactions: int = 0
-    changes: int = 0

@@ -20,6 +20,16 @@ def test_the_bound_doubles_from_50_ms_to_30_s() -> None:
     assert delays[-2:] == [30.0, 30.0]
 
 
+def test_the_longest_delay_may_change_at_any_time() -> None:
+    backoff = Backoff(always_most)
+    for _ in range(12):
+        backoff.next_delay_s()
+    backoff.longest_s = 10.0
+    assert backoff.next_delay_s() == 10.0
+    backoff.longest_s = 30.0
+    assert [backoff.next_delay_s() for _ in range(2)] == [10.0, 20.0], "it grows from there"
+
+
 def test_jitter_is_full() -> None:
     draws = iter([0.0, 0.5])
     backoff = Backoff(lambda: next(draws))
@@ -84,7 +94,8 @@ def test_attempts_alternate_between_primary_and_backup() -> None:
 
 
 def test_each_server_gets_its_attempts() -> None:
-    policy = EndpointPolicy([PRIMARY, BACKUP], attempts=2)
+    policy = EndpointPolicy([PRIMARY])
+    policy.learn([BACKUP], attempts=2)
     tried = []
     for _ in range(6):
         tried.append(policy.current)
@@ -93,7 +104,8 @@ def test_each_server_gets_its_attempts() -> None:
 
 
 def test_a_connection_stays_on_the_backup_until_it_is_lost() -> None:
-    policy = EndpointPolicy([PRIMARY, BACKUP], attempts=2)
+    policy = EndpointPolicy([PRIMARY, BACKUP])
+    policy.learn([], attempts=2)
     policy.failed()
     policy.failed()
     policy.failed()
@@ -114,11 +126,19 @@ def test_a_single_server_is_tried_for_ever() -> None:
         assert policy.current == PRIMARY
 
 
-def test_a_policy_needs_an_endpoint_and_an_attempt() -> None:
+def test_a_server_that_will_not_serve_is_asked_once() -> None:
+    policy = EndpointPolicy([PRIMARY])
+    policy.learn([BACKUP], attempts=3)
+    policy.failed()
+    policy.pass_over()
+    assert policy.current == BACKUP
+    policy.failed()
+    assert policy.current == BACKUP, "the failure before was another server's"
+
+
+def test_a_policy_needs_an_endpoint() -> None:
     with pytest.raises(ConfigurationError, match="at least one host"):
         EndpointPolicy([])
-    with pytest.raises(ConfigurationError, match="attempts 0"):
-        EndpointPolicy([PRIMARY], attempts=0)
 
 
 def test_endpoints_print_as_addresses() -> None:
@@ -130,12 +150,12 @@ def test_endpoints_print_as_addresses() -> None:
 def test_learnt_endpoints_come_after_the_given_ones_and_replace_each_other() -> None:
     first, second, third = Endpoint("a", 1), Endpoint("b", 1), Endpoint("c", 1)
     policy = EndpointPolicy([first])
-    policy.learn([first, second, second])
+    policy.learn([first, second, second], attempts=1)
     policy.failed()
     assert policy.current == second
-    policy.learn([first, second])
+    policy.learn([first, second], attempts=1)
     assert policy.current == second, "the one in use stays"
-    policy.learn([third])
+    policy.learn([third], attempts=1)
     assert policy.current == first, "it is gone: from the beginning"
     policy.failed()
     assert policy.current == third

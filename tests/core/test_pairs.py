@@ -1,4 +1,4 @@
-"""Which two servers are a pair, and where they are."""
+"""Which two servers are a pair."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from csproxy.core.failover import Endpoint
 from csproxy.core.model.enumerations import CfgHAType
-from csproxy.core.pairs import are_pair, backup_of, pair_endpoints
+from csproxy.core.pairs import are_pair, backup_of
 from csproxy.core.wellknown import CONFSERV, FIRST_FREE_DBID, well_known_objects
 
 BACKUP = FIRST_FREE_DBID + 1
@@ -40,25 +39,3 @@ def test_the_initial_objects_are_a_pair() -> None:
 )
 def test_a_pair_is_named_by_one_of_the_two(one: str, other: str, expected: bool) -> None:
     assert are_pair(applications().values(), one, other) is expected
-
-
-def test_an_address_is_that_of_the_port_else_of_the_host() -> None:
-    found = applications()
-    hosts = {1: {"name": "alpha", "IPaddress": "10.0.0.1"}}
-    assert pair_endpoints(CONFSERV, found.get, hosts.get) == [Endpoint("10.0.0.1", 2020), Endpoint("10.0.0.1", 2021)]
-    found[BACKUP]["portInfos"][0]["transportParams"] = "address=127.0.0.2"
-    found[CONFSERV]["portInfos"][0]["transportParams"] = "address=0.0.0.0"
-    hosts[1] = {"name": "alpha"}
-    assert pair_endpoints(CONFSERV, found.get, hosts.get) == [Endpoint("alpha", 2020), Endpoint("127.0.0.2", 2021)]
-
-
-def test_what_does_not_say_where_it_is_is_left_out() -> None:
-    found = applications()
-    assert pair_endpoints(CONFSERV, found.get, {}.get) == []
-    assert pair_endpoints(0, found.get, {}.get) == []
-    found[BACKUP]["serverInfo"]["port"] = ""
-    found[BACKUP]["portInfos"] = [{"id": "other", "port": "1"}]
-    hosts = {1: {"name": "alpha"}}
-    assert pair_endpoints(CONFSERV, found.get, hosts.get) == [Endpoint("alpha", 2020)]
-    del found[BACKUP]
-    assert pair_endpoints(CONFSERV, found.get, hosts.get) == [Endpoint("alpha", 2020)]

@@ -1,0 +1,118 @@
+"""How a proxy reaches its master, by the objects: where the two of a pair are, how often each is tried, how soon again.
+
+The published model gives a Connection (CfgConnInfo, in the Application's appServerDBIDs) a server and the id of one
+of its ports. Attempts and time-out stand in the Application of that server (serverInfo, CfgServer) and count for
+everybody who connects to it; that they are what the options call the Connection's is our reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from csproxy.core.cache import ConfigurationCache
+from csproxy.core.failover import Endpoint
+from csproxy.core.model.enumerations import CfgAppType, CfgObjectType
+from csproxy.core.pairs import backup_of
+from csproxy.core.transport_parameters import transport_parameters
+
+__all__ = ["ATTEMPTS", "RECONNECT_S", "MasterConnection", "master_connection"]
+
+ATTEMPTS: Final = 1
+"""Tries on one server before the other, unless its Application says more."""
+RECONNECT_S: Final = 10.0
+"""The longest pause between two attempts, unless the Application says another."""
+
+_APPLICATION: Final = int(CfgObjectType.CFGApplication)
+_HOST: Final = int(CfgObjectType.CFGHost)
+_DEFAULT: Final = "default"
+_ANY_ADDRESS: Final = ("", "0.0.0.0", "::")
+_YES: Final = ("1", "yes", "on", "true")
+
+_Object = Mapping[str, Any]
+_Wish = Callable[[_Object], bool]
+"""Whether a port (CfgPortInfo) will do."""
+
+
+class MasterConnection(NamedTuple):
+    """Where the master and the other one of its pair are, those that say it, and how to try them."""
+
+    endpoints: tuple[Endpoint, ...]
+    attempts: int
+    timeout_s: float
+
+
+def master_connection(
+    cache: ConfigurationCache, application: str, *, master: int = 0, port: int = 0, consistent: bool = False
+) -> MasterConnection | None:
+    """How Application ``application`` (its name) reaches its master, by the objects in ``cache``.
+
+    ``master`` is the DBID of the Application that answers at ``port``; 0 if that is not known: then the one that
+    the Connection names. ``consistent`` is the option consistent-port-selection: the port with the same id at both
+    masters, else ``default``, else any; for a backup that for HA synchronisation, else ``default``, else any.
+    Otherwise the port is ``default``. None if the master is not in ``cache``.
+    """
+    own = _stored(cache, cache.find(_APPLICATION, name=application) or 0)
+    connection = _connection_to_master(cache, own)
+    serving = _stored(cache, master or connection.get("appServerDBID", 0))
+    if not serving:
+        return None
+    wishes: Sequence[_Wish] = [_with_id(_DEFAULT)]
+    if consistent:
+        used = next((each["id"] for each in _ports(serving) if each["port"] == str(port)), connection.get("id", ""))
+        is_backup = bool(own and _primary_of(cache, own["DBID"]))
+        wishes = [_for_ha_sync if is_backup else _with_id(used), *wishes, lambda port: True]
+    other = _stored(cache, backup_of(serving) or _primary_of(cache, serving["DBID"]))
+    found = [_endpoint(cache, each, wishes) for each in (serving, other)]
+    server = serving.get("serverInfo", {})
+    return MasterConnection(
+        tuple(endpoint for endpoint in found if endpoint is not None),
+        max(server.get("attempts", 0), ATTEMPTS),
+        float(max(server.get("timeout", 0), 0)) or RECONNECT_S,
+    )
+
+
+def _stored(cache: ConfigurationCache, dbid: int) -> _Object:
+    return cache.stored(_APPLICATION, dbid) or {}
+
+
+def _primary_of(cache: ConfigurationCache, dbid: int) -> int:
+    return cache.lookup(_APPLICATION, ("serverInfo.backupServerDBID",), (dbid,)) or 0
+
+
+def _connection_to_master(cache: ConfigurationCache, own: _Object) -> _Object:
+    """The first Connection of ``own`` to a Configuration Server."""
+    connections: Sequence[_Object] = own.get("appServerDBIDs", ())
+    for connection in connections:
+        if _stored(cache, connection.get("appServerDBID", 0)).get("type") == CfgAppType.CFGConfigServer:
+            return connection
+    return {}
+
+
+def _endpoint(cache: ConfigurationCache, application: _Object, wishes: Sequence[_Wish]) -> Endpoint | None:
+    """Where the first port is that fulfils the first wish that any of them does."""
+    ports = _ports(application)
+    port = next((port for wish in wishes for port in ports if wish(port)), {})
+    number = port.get("port", "")
+    address = transport_parameters(port.get("transportParams", "")).get("address", "")
+    if address in _ANY_ADDRESS:
+        host = cache.stored(_HOST, application.get("serverInfo", {}).get("hostDBID", 0)) or {}
+        address = host.get("IPaddress") or host.get("name", "")
+    return Endpoint(address, int(number)) if address and number.isdigit() else None
+
+
+def _ports(application: _Object) -> list[dict[str, Any]]:
+    """The ports as CfgPortInfo, each with id and number; serverInfo has the number of ``default``."""
+    ports = {str(info.get("id", "")): dict(info) for info in application.get("portInfos", ())}
+    own = application.get("serverInfo", {}).get("port", "")
+    if own:
+        ports.setdefault(_DEFAULT, {})["port"] = own
+    return [{**info, "id": id_, "port": str(info.get("port", "")).strip()} for id_, info in ports.items()]
+
+
+def _with_id(id_: str) -> _Wish:
+    return lambda port: bool(port["id"] == id_)
+
+
+def _for_ha_sync(port: _Object) -> bool:
+    return transport_parameters(port.get("appParams", "")).get("ha-sync", "").lower() in _YES

@@ -5,6 +5,7 @@
 #   make check   formatting, style, types, layers
 #   make bench   measure side by side with Redis
 #   make soak    simulate thousands of runs under faults (SEEDS=5000)
+#   make fuzz    send mutated frames to a server and a client (FRAMES=5000000)
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -15,8 +16,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Tests of several processes each: more workers than cores only make them slower.
 WORKERS ?= 2
 SEEDS ?= 1000
+FRAMES ?= 1000000
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench soak fuzz clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/csproxy demo
@@ -36,6 +38,11 @@ bench: $(VENV)/dev.stamp
 
 soak: $(VENV)/dev.stamp
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.run --seeds 0-$$(($(SEEDS) - 1)) --jobs $(WORKERS)
+
+fuzz: $(VENV)/dev.stamp
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.run --frames $(FRAMES)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.run --frames $(FRAMES) --client
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.run --frames $$(($(FRAMES) / 25)) --writes
 
 clean:
 	rm -rf $(VENV) dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/build

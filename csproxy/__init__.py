@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from csproxy.core.changes import Action, Position
+    from csproxy.core.keepalive import KeepAlive
     from csproxy.errors import CsproxyError
     from csproxy.transport.client import ClientState, ConfigClient, ReadResult
     from csproxy.transport.client_changes import ObjectChange
@@ -29,6 +30,7 @@ __all__ = [
     "ConfigClient",
     "ConfigurationServer",
     "CsproxyError",
+    "KeepAlive",
     "Listener",
     "NearCache",
     "ObjectChange",
@@ -43,6 +45,7 @@ _HOMES = {
     "ConfigClient": "csproxy.transport.client",
     "ConfigurationServer": "csproxy.transport.server",
     "CsproxyError": "csproxy.errors",
+    "KeepAlive": "csproxy.core.keepalive",
     "Listener": "csproxy.transport.listener",
     "NearCache": "csproxy.transport.near_cache",
     "ObjectChange": "csproxy.transport.client_changes",

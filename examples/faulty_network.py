@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import anyio
 
-from csproxy import ClientState, ConfigClient, CsproxyError
+from csproxy import ClientState, ConfigClient, CsproxyError, KeepAlive
 from csproxy.core.model import CfgPerson
 from csproxy.testing import FaultProxy
 
@@ -57,7 +57,7 @@ async def main() -> None:
                 user=arguments.user,
                 password=arguments.password,
                 attempt_timeout_s=1.0,
-                ping_interval_s=1.0,
+                keep_alive=KeepAlive(timeout_s=0.5),
             ) as client,
         ):
             client.observe(tell)

@@ -16,6 +16,7 @@ from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated, Po
 from csproxy.core.transactions import RequestedChange
 from csproxy.transport.wire import (
     history,
+    keepalive,
     payload,
     reads,
     registration,
@@ -323,6 +324,9 @@ MESSAGES: Final[dict[str, Example]] = {
     "SessionRecordsStored": answer(MessageId.SESSION_RECORDS_STORED),
     "Ping": ask(MessageId.PING),
     "Pong": answer(MessageId.PONG),
+    "SetKeepAlive": ask(MessageId.SET_KEEP_ALIVE, keepalive.SetKeepAlive(timeout_ms=30_000, trace=True)),
+    "KeepAliveSet": answer(MessageId.KEEP_ALIVE_SET),
+    "Poll": Example("server", MessageId.POLL, None),
     "ReadHistory": ask(MessageId.READ_HISTORY, history.ReadHistory(since_uen=4710, limit=100)),
     "HistoryRecords": answer(
         MessageId.HISTORY_RECORDS,

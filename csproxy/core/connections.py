@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.failover import Endpoint
+from csproxy.core.keepalive import KeepAlive, connection_keep_alive
 from csproxy.core.model.enumerations import CfgAppType, CfgObjectType
 from csproxy.core.pairs import backup_of
 from csproxy.core.transport_parameters import transport_parameters
 
-__all__ = ["ATTEMPTS", "RECONNECT_S", "MasterConnection", "master_connection"]
+__all__ = ["ATTEMPTS", "RECONNECT_S", "MasterConnection", "master_connection", "master_keep_alive"]
 
 ATTEMPTS: Final = 1
 """Tries on one server before the other, unless its Application says more."""
@@ -69,6 +70,16 @@ def master_connection(
         tuple(endpoint for endpoint in found if endpoint is not None),
         max(server.get("attempts", 0), ATTEMPTS),
         float(max(server.get("timeout", 0), 0)) or RECONNECT_S,
+    )
+
+
+def master_keep_alive(cache: ConfigurationCache, application: str) -> KeepAlive | None:
+    """The keep-alive of the Connection of Application ``application`` (its name) to its master, by ``cache``.
+
+    None without a Connection of protocol addp. Raises `ConfigurationError` for a time-out out of range.
+    """
+    return connection_keep_alive(
+        _connection_to_master(cache, _stored(cache, cache.find(_APPLICATION, name=application) or 0))
     )
 
 

@@ -368,6 +368,8 @@ class Daemon:
             self._apply_peer_limits()
         if "history-log" in changed:
             self._apply_history_options()
+        if self._source is not None:
+            self._source.apply_connection()
         log_changes(changes, running=self._is_serving)
         if self._chain is not None:
             self._chain.apply(self._application_options)

@@ -24,6 +24,7 @@ import msgspec
 import csproxy
 from csproxy.core.changes import Epoch, Position
 from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import SCHEMA, CfgAppType, CfgObject, ObjectType
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.model.typed import decode_object, to_plain
@@ -70,6 +71,9 @@ T = TypeVar("T", bound=CfgObject)
 TypeRef = type[CfgObject] | str | int
 """An object type: its class, its name (``"CfgPerson"``, ``"person"``) or its number."""
 
+KEEP_ALIVE: Final = KeepAlive(timeout_s=15.0, remote_timeout_s=30.0)
+"""What a client has unless it says otherwise: a dead server is found within 30 s, a dead client within 60 s."""
+
 _NONE: Final = Position(0, 0)
 
 
@@ -97,8 +101,8 @@ class ConfigClient:
     the change streams are resumed.
 
     ``request_timeout_s`` limits every call, waiting for a lost connection included;
-    ``attempt_timeout_s`` each step of a connection attempt. ``ping_interval_s``: a server that said
-    nothing for so long is asked whether it is there (0: never). ``monotonic``: no read shows an older
+    ``attempt_timeout_s`` each step of a connection attempt. ``keep_alive``: how both sides notice that
+    the other one has fallen silent. ``monotonic``: no read shows an older
     state than was seen before, on whatever server; one that is behind catches up or refuses. ``random``
     (a float in [0, 1)) spreads reconnects, ``random_bytes`` makes the keys of writes.
 
@@ -123,7 +127,7 @@ class ConfigClient:
         connect_wait_s: float = 0.0,
         attempt_timeout_s: float = 10.0,
         request_timeout_s: float = 30.0,
-        ping_interval_s: float = 20.0,
+        keep_alive: KeepAlive = KEEP_ALIVE,
         monotonic: bool = True,
         random: Callable[[], float] = _random.random,
         random_bytes: Callable[[int], bytes] = os.urandom,
@@ -154,7 +158,7 @@ class ConfigClient:
             wait_s=connect_wait_s,
             attempt_timeout_s=attempt_timeout_s,
             request_timeout_s=request_timeout_s,
-            ping_interval_s=ping_interval_s,
+            keep_alive=keep_alive,
             clock=clock,
         )
 
@@ -213,6 +217,15 @@ class ConfigClient:
     def epochs(self) -> Sequence[Epoch]:
         """The server's epoch table, oldest first, as of the last (re)connection."""
         return self._link.session.epochs
+
+    @property
+    def keep_alive(self) -> KeepAlive:
+        """How both sides watch over each other's silence; setting it counts at once, on the present connection, too."""
+        return self._link.keep_alive.settings
+
+    @keep_alive.setter
+    def keep_alive(self, settings: KeepAlive) -> None:
+        self._link.keep_alive.settings = settings
 
     @property
     def last_received_s(self) -> float:

@@ -18,19 +18,20 @@ from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Position
 from csproxy.core.failover import Backoff, EndpointPolicy
+from csproxy.core.keepalive import KeepAlive
 from csproxy.errors import (
     ConnectionLostError,
     CsproxyError,
     HistoryExpiredError,
     LocalProtocolError,
     ServerError,
-    TimedOutError,
 )
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_session import ClientSession, is_final
 from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
 from csproxy.transport.exchange import EpochOrder, Exchange
+from csproxy.transport.keepalive import ServerWatch
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
@@ -42,8 +43,6 @@ log = logging.getLogger("csproxy.client")
 
 _NONE: Final = Position(0, 0)
 _LONGEST_WAIT_S: Final = 5.0
-_LEAST_SLEEP_S: Final = 0.001
-"""A difference of two times may be too small to move the clock."""
 
 
 class ClientState(Enum):
@@ -79,7 +78,7 @@ class ClientLink:
         wait_s: float,
         attempt_timeout_s: float,
         request_timeout_s: float,
-        ping_interval_s: float,
+        keep_alive: KeepAlive,
         clock: Callable[[], float],
     ) -> None:
         self.hub = SubscriptionHub(self)
@@ -94,9 +93,8 @@ class ClientLink:
         self._backoff = backoff
         self._endpoints = endpoints
         self._wait_s = wait_s
-        self._attempt_timeout_s = attempt_timeout_s
         self.request_timeout_s = request_timeout_s
-        self._ping_interval_s = ping_interval_s
+        self.keep_alive = ServerWatch(keep_alive, clock=clock)
         self._clock = clock
         self._order = EpochOrder()
         self._seen = _NONE
@@ -287,7 +285,7 @@ class ClientLink:
     async def _keep(self, connection: Connection) -> None:
         while True:
             async with anyio.create_task_group() as watch:
-                watch.start_soon(self._check_alive, connection)
+                watch.start_soon(self.keep_alive.run, connection)
                 error = await connection.wait_closed()
                 watch.cancel_scope.cancel()
             next_connection = await self._reconnect(connection.retry_after_s, error)
@@ -309,29 +307,6 @@ class ClientLink:
                     self.hub.fail_all(self._ended())
                     return None
                 hint_s = e.retry_after_s if isinstance(e, ServerError) else 0.0
-
-    async def _check_alive(self, connection: Connection) -> None:
-        """A peer that has become unreachable says nothing: ask it, and give up when it does not answer."""
-        if not self._ping_interval_s:
-            return
-        while connection.error is None:
-            quiet_s = self._clock() - connection.last_received_s
-            if connection.is_held:
-                await anyio.sleep(self._ping_interval_s)
-            elif quiet_s < self._ping_interval_s:
-                await anyio.sleep(max(self._ping_interval_s - quiet_s, _LEAST_SLEEP_S))
-            else:
-                await self._ping(connection)
-
-    async def _ping(self, connection: Connection) -> None:
-        before_s = connection.last_received_s
-        try:
-            await connection.request(MessageId.PING, timeout_s=self._attempt_timeout_s)
-        except TimedOutError as e:
-            if connection.last_received_s == before_s:
-                connection.abort(ConnectionLostError(f"the connection to {connection.peer} is dead: {e}"))
-        except CsproxyError as e:
-            log.debug("ping: %s", e)
 
     def _lost(self, connection: Connection, error: CsproxyError) -> None:
         """Called by the connection, inside the receive call."""

@@ -31,6 +31,7 @@ from csproxy.errors import (
 )
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
 from csproxy.transport.exchange import EpochOrder, Exchange
+from csproxy.transport.keepalive import TRACE
 from csproxy.transport.turns import now
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.exchanges import message_name
@@ -74,9 +75,11 @@ class Connection:
         "_gone",
         "_is_paused",
         "_open",
+        "_poll_answer",
         "_protocol",
         "_writable",
         "from_history",
+        "is_traced",
         "last_received_s",
         "on_change",
         "on_closed",
@@ -98,12 +101,15 @@ class Connection:
         self._gone = anyio.Event()
         self._writable: anyio.Event | None = None
         self._is_paused = False
+        self._poll_answer: Exchange | None = None
         self.order = EpochOrder()
         """Which of two positions is later, by the server's epoch table."""
         self.from_history = False
         """True while ``on_change`` is called for a replayed notification."""
         self.position = _NONE
         """The latest position that the server has shown in any frame: what a monotonic read asks for."""
+        self.is_traced = False
+        """Whether a poll of the server is written into the log, at the trace level."""
         self.last_received_s = clock()
         """When the last bytes arrived, in seconds of ``clock``."""
         self.on_change: Callable[[Change], object] = _ignore
@@ -223,8 +229,12 @@ class Connection:
         minimum: Position = _NONE,
         on_part: Callable[[Frame], object] | None = None,
         on_answer: Callable[[Frame], object] | None = None,
+        held: bool = False,
     ) -> Exchange:
-        """Send a request and return without waiting; see `request`. The caller waits for it or gives it up."""
+        """Send a request and return without waiting; see `request`. The caller waits for it or gives it up.
+
+        ``held``: its answer is no reason to read again, if reading is paused.
+        """
         if self._error is not None:
             raise self._lost_error()
         body = payload if isinstance(payload, bytes) else _encoded(message, payload)
@@ -241,13 +251,17 @@ class Connection:
             raise
         exchange = self._open[request_id] = Exchange(self, message, on_part=on_part, on_answer=on_answer)
         exchange.sent(request_id)
+        exchange.is_held = held
         self._channel.write(data)
         self.update_reading()
         return exchange
 
-    def post(self, message: MessageId, payload: msgspec.Struct | bytes = b"") -> Exchange | None:
-        """Send a request that nobody waits for: clean-up that must not wait. None on a connection that has ended."""
-        return None if self._error is not None else self.begin(message, payload)
+    def post(self, message: MessageId, payload: msgspec.Struct | bytes = b"", *, held: bool = False) -> Exchange | None:
+        """Send a request that nobody waits for: clean-up that must not wait. None on a connection that has ended.
+
+        ``held`` as for `begin`.
+        """
+        return None if self._error is not None else self.begin(message, payload, held=held)
 
     async def until_writable(self, timeout_s: float) -> None:
         """Wait while the send buffer is full: what many callers write must not pile up there.
@@ -402,10 +416,19 @@ class Connection:
                 self.from_history = False
         elif frame.message == MessageId.PROGRESS_MARK:
             self._mark(frame)
+        elif frame.message == MessageId.POLL:
+            self._answer_poll()
         elif frame.message == MessageId.DISCONNECTED:
             if frame.epoch:  # the server vouches that everything up to there was sent
                 self._mark(frame)
             self._end(self._loss(None), flush=False)
+
+    def _answer_poll(self) -> None:
+        """The server asks whether this side is there; one that does not take the answer gets no second one."""
+        if self.is_traced:
+            _log.log(TRACE, "addp: %s polls this side", self.peer)
+        if self._poll_answer is None or self._poll_answer.done.is_set():
+            self._poll_answer = self.post(MessageId.PING)
 
     def _mark(self, frame: Frame) -> None:
         self.on_mark(Position(frame.epoch, frame.uen))

@@ -156,7 +156,7 @@ class NearCache:
     def age_s(self) -> float:
         """How old the data may be: seconds since the server was last heard of while changes were followed.
 
-        On a healthy connection it stays below the client's ``ping_interval_s``. 0 before the first load.
+        On a healthy connection it stays below the time-out of the client's ``keep_alive``. 0 before the first load.
         """
         if not self._replica.complete:
             return 0.0

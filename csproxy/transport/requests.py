@@ -19,6 +19,7 @@ from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.subscriptions import EVERYTHING, Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, ServerError
 from csproxy.transport.information_requests import INFORMATION_HANDLERS
+from csproxy.transport.keepalive import KEEP_ALIVE_HANDLERS
 from csproxy.transport.permission_requests import PERMISSION_HANDLERS
 from csproxy.transport.reads import read_objects
 from csproxy.transport.registration import authenticate, register_client, restore_session
@@ -201,11 +202,6 @@ def session_records(connection: ServerConnection, frame: Frame) -> None:
     connection.wait_for(frame, _take_sessions, connection, frame, request)
 
 
-def ping(connection: ServerConnection, frame: Frame) -> None:
-    """1028: answered at once, with the server's position."""
-    connection.answer(frame, MessageId.PONG)
-
-
 HANDLERS: Final[dict[int, Handler]] = {
     MessageId.PROTOCOL_VERSION: choose_version,
     MessageId.REGISTER_CLIENT: register_client,
@@ -229,7 +225,7 @@ HANDLERS: Final[dict[int, Handler]] = {
     MessageId.READ_STATUS: read_status,
     MessageId.READ_HISTORY: read_history,
     MessageId.SESSION_RECORDS: session_records,
-    MessageId.PING: ping,
+    **KEEP_ALIVE_HANDLERS,
     **PERMISSION_HANDLERS,
     **INFORMATION_HANDLERS,
     **VERIFICATION_HANDLERS,

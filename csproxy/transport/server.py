@@ -32,6 +32,7 @@ from csproxy.transport.channel import Channel
 from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.history import HistoryLog, NoHistory
+from csproxy.transport.keepalive import ClientWatch
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.load_control import BulkReaders, LoadControl
 from csproxy.transport.peers import Peers
@@ -207,6 +208,7 @@ class ConfigurationServer:
         """Where the master stands, for consistent reads at a proxy; None at a master, which knows."""
         self.verifier: Verifier = NoVerifier()
         """Compares the data with where it comes from; whoever composes the server sets it."""
+        self.keep_alive = ClientWatch(clock)
         self.load_control = LoadControl(clock)
         self.bulk_readers = BulkReaders(clock)
         self.clock = clock
@@ -243,6 +245,7 @@ class ConfigurationServer:
         self._started_s = self.clock()
         self._tasks.start_soon(self._send_marks)
         self._tasks.start_soon(self._sweep)
+        self._tasks.start_soon(self.keep_alive.run)
         return self
 
     async def __aexit__(

@@ -20,6 +20,7 @@ import msgspec
 from csproxy.core import codec
 from csproxy.core.cache import View
 from csproxy.core.changes import Position
+from csproxy.core.keepalive import Silence
 from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import Interest, SubscriptionClass
@@ -63,7 +64,6 @@ class ServerConnection:
     __slots__ = (
         "_backlog",
         "_has_lagged",
-        "_is_blocked",
         "_out",
         "_out_bytes",
         "_pumps",
@@ -73,6 +73,7 @@ class ServerConnection:
         "channel",
         "cls",
         "congested_since_s",
+        "is_blocked",
         "is_closed",
         "live",
         "next_ordinal",
@@ -82,6 +83,7 @@ class ServerConnection:
         "protocol",
         "server",
         "session",
+        "silence",
         "snapshots",
         "writes",
     )
@@ -102,9 +104,10 @@ class ServerConnection:
         self.snapshots: dict[int, View] = {}
         self.writes: list[Frame] = []
         self.is_closed = False
+        self.is_blocked = False
+        self.silence: Silence[ServerConnection] | None = None
         self._backlog: list[Frame] = []
         self._has_lagged = False
-        self._is_blocked = False
         self._waiting = 0
         self._reaching: anyio.CancelScope | None = None
         self._out: list[bytes] | None = None
@@ -120,6 +123,8 @@ class ServerConnection:
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the client and answer what they ask."""
+        if self.silence is not None:
+            self.silence.heard_s = self.server.clock()
         try:
             frames = self.protocol.receive_data(data) if data else self.protocol.take_held()
             while frames:
@@ -138,6 +143,8 @@ class ServerConnection:
     def closed(self, error: Exception | None) -> None:
         """The connection is gone."""
         self.is_closed = True
+        if self.silence is not None:
+            self.silence.owner = None
         self._pumps.clear()
         self._replays.clear()
         self._backlog.clear()
@@ -151,7 +158,7 @@ class ServerConnection:
 
     def handle(self, frames: Sequence[Frame]) -> None:
         """Answer requests in order, or keep them while the connection is blocked."""
-        if self._is_blocked:
+        if self.is_blocked:
             self._backlog.extend(frames)
             return
         handlers = self.server.handlers
@@ -160,10 +167,10 @@ class ServerConnection:
         try:
             for index, frame in enumerate(frames):
                 self._handle_one(handlers.get(frame[0]), frame)
-                if self._is_blocked or self._out_bytes > HIGH_WATER_BYTES:
+                if self.is_blocked or self._out_bytes > HIGH_WATER_BYTES:
                     self._flush(out)
                     self._check_output()
-                    if self._is_blocked:
+                    if self.is_blocked:
                         self._backlog.extend(frames[index + 1 :])
                         break
         finally:
@@ -240,19 +247,19 @@ class ServerConnection:
 
     def block(self) -> None:
         """Process no further requests until `unblock`; what arrives is kept and the channel paused."""
-        if not self._is_blocked:
-            self._is_blocked = True
+        if not self.is_blocked:
+            self.is_blocked = True
             self.channel.pause()
 
     def unblock(self) -> None:
         """Go on with the requests that were kept."""
-        if not self._is_blocked or self.is_closed:
+        if not self.is_blocked or self.is_closed:
             return
-        self._is_blocked = False
+        self.is_blocked = False
         kept = list(self._backlog)
         self._backlog.clear()
         self.handle(kept)
-        if not self._is_blocked:
+        if not self.is_blocked:
             self.channel.resume()
 
     def wait_for(self, frame: Frame, task: Callable[..., Any], *args: object) -> None:
@@ -456,7 +463,7 @@ class ServerConnection:
     def unblock_if_free(self) -> None:
         """Go on with kept requests if nothing stands against it any more."""
         if (
-            self._is_blocked
+            self.is_blocked
             and not self._waiting
             and len(self._pumps) < MAX_PUMPS
             and len(self.writes) < MAX_WRITES

@@ -20,8 +20,9 @@ import msgspec
 
 import csproxy
 from csproxy.core.changes import Epoch, Position
-from csproxy.core.connections import master_connection
+from csproxy.core.connections import master_connection, master_keep_alive
 from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import Event, Plan, Replication, State
 from csproxy.errors import (
@@ -38,6 +39,7 @@ from csproxy.errors import (
 from csproxy.transport import turns
 from csproxy.transport.channel import Connector
 from csproxy.transport.connection import Connection
+from csproxy.transport.keepalive import ServerWatch
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.upstream_checks import (
     check_redundancy,
@@ -48,7 +50,7 @@ from csproxy.transport.upstream_checks import (
     register,
 )
 from csproxy.transport.upstream_digests import DigestWatch
-from csproxy.transport.upstream_link import MasterLink, UpstreamLimits, watch_silence
+from csproxy.transport.upstream_link import MasterLink, UpstreamLimits
 from csproxy.transport.upstream_statistics import Totals, UpstreamStatistics
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
@@ -66,6 +68,8 @@ A proxy whose machine lost power finds its own session still connected. The mast
 (`csproxy.transport.sockets.notice_dead_peers`); twice as long, and somebody else uses the name.
 """
 _POSITION_TIMEOUT_S = 3.0
+KEEP_ALIVE: Final = KeepAlive(timeout_s=30.0, remote_timeout_s=30.0)
+"""How a proxy and its master watch over each other if no Connection says otherwise."""
 _HAS_DATA = frozenset({State.LIVE, State.WAITING, State.LOADING})
 """With a copy at hand: it is current, or serves until the new data set is complete."""
 _STANDBY_RETRY_S = 1.0
@@ -79,8 +83,9 @@ class UpstreamSource:
             await source.wait_live()
 
     Where the other master of a pair is, tries on one server before the other, and the longest pause before
-    a try come from the master's Application once there is data that has it (`csproxy.core.connections`). ``release``
-    is this side's, for the check against the master's. ``random`` gives floats in [0, 1),
+    a try come from the master's Application once there is data that has it (`csproxy.core.connections`).
+    ``keep_alive`` holds until the own Application, if it has a Connection to the master with protocol addp, says
+    otherwise. ``release`` is this side's, for the check against the master's. ``random`` gives floats in [0, 1),
     ``clock`` seconds. With data in the sink before the start, a refusal is logged and tried again;
     without, it ends the source and `wait_live` raises it, after `PASSES_WITHIN_S` if the master said
     when to come back. ``from_copy`` says that the data in the sink
@@ -100,6 +105,7 @@ class UpstreamSource:
         app_password: str = "",
         delay_reload_s: float = 0.0,
         limits: UpstreamLimits | None = None,
+        keep_alive: KeepAlive = KEEP_ALIVE,
         release: str = csproxy.__version__,
         random: Callable[[], float] = random_module.random,
         clock: Callable[[], float] = turns.now,
@@ -113,6 +119,8 @@ class UpstreamSource:
         self._application = application
         self._app_password = app_password
         self._limits = limits or UpstreamLimits()
+        self._unconfigured = keep_alive
+        self._watch = ServerWatch(keep_alive, clock=clock)
         self._release = release
         self._clock = clock
         self.digests = DigestWatch(sink, self._limits, clock=clock)
@@ -171,6 +179,24 @@ class UpstreamSource:
     @delay_reload_s.setter
     def delay_reload_s(self, seconds: float) -> None:
         self._replication.delay_reload_s = seconds
+
+    @property
+    def keep_alive(self) -> KeepAlive:
+        """How this side and the master watch over each other's silence now."""
+        return self._watch.settings
+
+    def apply_connection(self) -> None:
+        """Take the keep-alive of the own Application's Connection to the master, as the data has it now, at once.
+
+        Without one, or with another protocol than addp, this source's own settings hold. A wrong number is
+        logged and changes nothing.
+        """
+        try:
+            found = master_keep_alive(self._sink.cache, self._application)
+        except ConfigurationError as e:
+            log.warning("the Connection of %r to its master: %s", self._application, e)
+        else:
+            self._watch.settings = self._unconfigured if found is None else found
 
     async def wait_live(self) -> None:
         """Wait until the data is complete and current.
@@ -307,12 +333,6 @@ class UpstreamSource:
         """Everything on one connection; returns why it ended. Only cancellation is raised."""
         outcome: CsproxyError
         async with anyio.create_task_group() as tasks:
-            silence_s = self._limits.silence_s
-
-            async def watch() -> None:
-                await watch_silence(connection, silence_s=silence_s, clock=self._clock)
-
-            tasks.start_soon(watch)
             try:
                 outcome = await self._follow(connection, tasks)
             except CsproxyError as e:
@@ -330,6 +350,7 @@ class UpstreamSource:
             release=self._release,
             timeout_s=self._limits.answer_s,
         )
+        tasks.start_soon(self._watch.run, connection)
         self._refused_since_s = None
         self._master_dbid = registered.server_dbid
         check_role(registered.role, connection.peer)
@@ -387,6 +408,7 @@ class UpstreamSource:
         self._live_since_s = now
         self._last_error = ""
         self._takeover_due = False
+        self.apply_connection()
         self._handle(Event.COMPLETE)
         log.info("following %s from UEN %d on", self._policy.current, self._sink.position.uen)
 

@@ -6,7 +6,7 @@ kept back, within a limit, and published right after the new data set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import anyio
@@ -25,25 +25,23 @@ from csproxy.transport.wire.reads import SnapshotHandle
 from csproxy.transport.wire.replication import LoadBegin, LoadDeferred, LoadGranted
 from csproxy.transport.wire.subscriptions import ResumeFrom, Subscription
 
-__all__ = ["MasterLink", "UpstreamLimits", "watch_silence"]
+__all__ = ["MasterLink", "UpstreamLimits"]
 
 
 class UpstreamLimits(NamedTuple):
     """Deadlines (seconds) and bounds of an upstream connection.
 
     ``load_s`` covers the reading of one type and the replay of missed changes; the master takes a
-    load slot back after 600 s by default ([system] proxy-load-timeout). ``silence_s`` without a
-    byte makes the proxy ask (PING); nothing within the same time again, and the master counts as
-    lost. ``refused_retry_s`` is the least time before a refusal is tried again. ``kept_back_bytes``
-    bounds the changes that arrive during a load; more of them end the attempt. ``compare_s`` lies
-    between two comparisons of the data with the master's. ``copy_wait_s`` is how long a proxy that has a
-    copy on disk waits for its first attempt before it serves from the copy.
+    load slot back after 600 s by default ([system] proxy-load-timeout). ``refused_retry_s`` is the
+    least time before a refusal is tried again. ``kept_back_bytes`` bounds the changes that arrive
+    during a load; more of them end the attempt. ``compare_s`` lies between two comparisons of the data
+    with the master's. ``copy_wait_s`` is how long a proxy that has a copy on disk waits for its first
+    attempt before it serves from the copy.
     """
 
     connect_s: float = 10.0
     answer_s: float = 30.0
     load_s: float = 600.0
-    silence_s: float = 30.0
     refused_retry_s: float = 15.0
     kept_back_bytes: int = 64 * 1024 * 1024
     copy_wait_s: float = 3.0
@@ -203,25 +201,3 @@ def _closed_by_mark(transaction: list[Change] | None) -> list[Change] | None:
         end = transaction[-1]
         transaction[-1] = msgspec.structs.replace(end, last=True, frame=with_flags(end.frame, FLAG_END))
     return transaction
-
-
-async def watch_silence(connection: Connection, *, silence_s: float, clock: Callable[[], float]) -> None:
-    """Ask a peer that has been silent for ``silence_s``, and abort the connection if it does not answer.
-
-    Returns when the connection has ended.
-    """
-    while connection.error is None:
-        quiet_s = clock() - connection.last_received_s
-        if quiet_s < silence_s:
-            # not less: the rest of a rounding error would be a wait that moves no clock
-            await anyio.sleep(max(silence_s - quiet_s, 0.001))
-            continue
-        try:
-            await connection.request(MessageId.PING, timeout_s=silence_s)
-        except ServerError:
-            continue  # any answer shows that the peer is there
-        except TimedOutError:
-            if clock() - connection.last_received_s >= silence_s:
-                connection.abort(TimedOutError(f"{connection.peer} has been silent for {2 * silence_s:g} s"))
-        except CsproxyError:
-            return

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Position
-from csproxy.core.connections import MasterConnection, master_connection
+from csproxy.core.connections import MasterConnection, master_connection, master_keep_alive
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.canonical import encode_object
@@ -35,11 +37,14 @@ class Site:
     def has_ports(self, dbid: int, *ports: dict[str, str]) -> None:
         self[dbid]["portInfos"] = list(ports)
 
-    def connection(self, name: str = "proxy", **more: Any) -> MasterConnection | None:
+    def cache(self) -> ConfigurationCache:
         builder = CacheBuilder(None)
         for each in self.objects.values():
             builder.add(each.type, [encode_object(SCHEMA.types[each.type], each.object)], [each.folder])
-        return master_connection(builder.finish(Position(1, 1)), name, **more)
+        return builder.finish(Position(1, 1))
+
+    def connection(self, name: str = "proxy", **more: Any) -> MasterConnection | None:
+        return master_connection(self.cache(), name, **more)
 
     def endpoints(self, **more: Any) -> list[str]:
         found = self.connection(**more)
@@ -155,3 +160,11 @@ def test_what_the_master_does_not_say_is_the_documented_default(site: Site, valu
     found = site.connection()
     assert found is not None
     assert (found.attempts, found.timeout_s) == (1, 10.0)
+
+
+def test_the_keep_alive_is_that_of_the_connection_to_the_master(site: Site) -> None:
+    assert master_keep_alive(site.cache(), "proxy") is None
+    link = {"appServerDBID": CONFSERV, "connProtocol": "addp", "timoutLocal": 9, "timoutRemote": 11}
+    other = {"appServerDBID": 100, "connProtocol": "addp", "timoutLocal": 1}
+    site[PROXY]["appServerDBIDs"] = [other, link]
+    assert master_keep_alive(site.cache(), "proxy") == KeepAlive(timeout_s=9, remote_timeout_s=11)

@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import CfgFlag, CfgObjectState, CfgPerson
 from csproxy.core.persistence.store import Store
 from csproxy.daemon.settings import load_settings
@@ -125,7 +126,7 @@ class Load:
             password=PASSWORD,
             attempt_timeout_s=1.0,
             request_timeout_s=5.0,
-            ping_interval_s=1.0,
+            keep_alive=KeepAlive(timeout_s=1.0),
         ) as client:
             number = 0
             while not self._is_over:

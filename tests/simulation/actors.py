@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from csproxy.core.keepalive import KeepAlive
 from csproxy.errors import CsproxyError
 from csproxy.testing.histories import Arrived, Reached, StreamHistory
 from csproxy.transport.client import ConfigClient
@@ -76,7 +77,9 @@ class SimulatedClient:
             connect_wait_s=1000.0,
             attempt_timeout_s=3.0,
             request_timeout_s=8.0,
-            ping_interval_s=self.world.plan.ping_interval_s,
+            keep_alive=KeepAlive(
+                timeout_s=self.world.plan.ping_interval_s, remote_timeout_s=self.world.plan.ping_interval_s
+            ),
             random=self.rng.random,
             random_bytes=self.rng.randbytes,
         )

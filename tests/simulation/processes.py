@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.failover import Endpoint
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.lease import Holder
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.persistence.records import KeepPolicy
@@ -34,7 +35,8 @@ from tests.simulation.plan import RunPlan
 
 PORT = 2020
 KEEP_ALL = KeepPolicy(max_bytes=1 << 40)
-LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, silence_s=6.0, refused_retry_s=2.0, compare_s=3.0)
+LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, refused_retry_s=2.0, compare_s=3.0)
+KEEP_ALIVE = KeepAlive(timeout_s=6.0, remote_timeout_s=6.0)
 COPY_LIMITS = CopyLimits(block_bytes=2000, bytes_per_s=50_000, least_journal_changes=20, history_changes=30)
 MAX_DETACHED = 6
 MAX_OUTPUT_BYTES = 64 * 1024
@@ -234,6 +236,7 @@ class Proxy(Process):
                 self.host,
                 delay_reload_s=self.plan.delay_reload_s,
                 limits=LIMITS,
+                keep_alive=KEEP_ALIVE,
                 random=self.rng.random,
                 from_copy=from_copy,
             )

@@ -62,6 +62,7 @@ ANSWERS: Final[Mapping[int, frozenset[int]]] = {
     _M.PING: frozenset({_M.PONG}),
     _M.READ_CREDENTIALS: frozenset({_M.CREDENTIALS_READ}),
     _M.READ_HISTORY: frozenset({_M.HISTORY_RECORDS}),
+    _M.SET_KEEP_ALIVE: frozenset({_M.KEEP_ALIVE_SET}),
 }
 """Request → its answers. Error (2) may answer every request and is left out here."""
 
@@ -83,6 +84,7 @@ UNASKED: Final[frozenset[int]] = frozenset(
         _M.PERMISSIONS_CHANGED,
         _M.PROGRESS_MARK,
         _M.CREDENTIALS_CHANGED,
+        _M.POLL,
     }
 )
 """What a server sends with request id 0."""

@@ -22,6 +22,7 @@ from csproxy.errors import ErrorCode, RemoteProtocolError
 from csproxy.transport.wire import (
     administration,
     history,
+    keepalive,
     reads,
     registration,
     replication,
@@ -131,6 +132,9 @@ class MessageId(IntEnum):
     CREDENTIALS_CHANGED = 1032
     READ_HISTORY = 1033
     HISTORY_RECORDS = 1034
+    SET_KEEP_ALIVE = 1037
+    KEEP_ALIVE_SET = 1038
+    POLL = 1039
     VERIFY = 1040
     VERIFIED = 1041
 
@@ -217,6 +221,9 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.SESSION_RECORDS_STORED: Empty,
     MessageId.PING: Empty,
     MessageId.PONG: Empty,
+    MessageId.SET_KEEP_ALIVE: keepalive.SetKeepAlive,
+    MessageId.KEEP_ALIVE_SET: Empty,
+    MessageId.POLL: Empty,
     MessageId.READ_HISTORY: history.ReadHistory,
     MessageId.HISTORY_RECORDS: history.HistoryRecords,
 }

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from csproxy.core.changes import Action, Position
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import CfgPerson, CfgSkill
 from csproxy.errors import (
     ConfigurationError,
@@ -532,7 +533,7 @@ async def test_a_busy_server_is_asked_again_after_its_hint_and_endpoints_alterna
 
 
 async def test_a_silent_server_is_pinged_and_given_up_when_it_does_not_answer() -> None:
-    async with connected(ping_interval_s=0.01, attempt_timeout_s=0.05) as (client, peer, server):
+    async with connected(keep_alive=KeepAlive(timeout_s=0.05)) as (client, peer, server):
         peer.answer(await peer.next_request(MessageId.PING), MessageId.PONG)
         await peer.next_request(MessageId.PING)
         await peer.client_closed()

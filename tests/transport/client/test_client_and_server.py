@@ -14,6 +14,7 @@ import pytest
 
 from csproxy.core.changelog import WindowLimits
 from csproxy.core.changes import Action, Position
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import CfgApplication, CfgFolder, CfgPerson, CfgSkill
 from csproxy.errors import (
     AccessDeniedError,
@@ -159,7 +160,7 @@ async def test_a_large_answer_arrives_in_parts_while_its_consumer_is_slow_and_ot
 async def test_a_dead_connection_is_noticed_although_nobody_says_so() -> None:
     async with (
         make_world() as world,
-        world.client(ping_interval_s=0.02, attempt_timeout_s=0.05) as client,
+        world.client(keep_alive=KeepAlive(timeout_s=0.02)) as client,
         client.subscribe(CfgSkill) as changes,
     ):
         world.network.half_open("master")
@@ -272,7 +273,7 @@ def test_whatever_the_network_does_each_change_is_delivered_once_in_order_and_tr
             world.client(
                 random=sim.rng.random,
                 random_bytes=sim.random_bytes,
-                ping_interval_s=2.0,
+                keep_alive=KeepAlive(timeout_s=2.0, remote_timeout_s=3.0),
                 attempt_timeout_s=2.0,
                 request_timeout_s=600.0,
                 connect_wait_s=100.0,

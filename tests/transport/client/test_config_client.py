@@ -13,6 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from csproxy.core.changes import Position
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import CfgDN, CfgFlag, CfgObjectState, CfgPerson
 from csproxy.errors import (
     AccessDeniedError,
@@ -51,7 +52,7 @@ def client_of(server: ScriptedServer, **options: Any) -> ConfigClient:
         "user": "default",
         "password": "p",
         "connector": server.connect,
-        "ping_interval_s": 0,
+        "keep_alive": KeepAlive(),
         "random": lambda: 0.0,
     }
     return ConfigClient("primary", 2020, **(defaults | options))

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from csproxy.core import codec
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import CfgPerson
 from csproxy.errors import ConnectionLostError, ErrorCode, ModelError, RemoteProtocolError
 from csproxy.transport.client import ConfigClient
@@ -42,7 +43,7 @@ async def served(answer: bytes) -> AsyncIterator[ConfigClient]:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
-        async with ConfigClient("primary", user="default", connector=server.connect, ping_interval_s=0) as client:
+        async with ConfigClient("primary", user="default", connector=server.connect, keep_alive=KeepAlive()) as client:
             yield client
         tasks.cancel_scope.cancel()
 

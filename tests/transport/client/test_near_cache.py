@@ -10,6 +10,7 @@ import pytest
 
 from csproxy.core.changelog import WindowLimits
 from csproxy.core.changes import Action, Epoch
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import SCHEMA, CfgAgentGroup, CfgFolder, CfgPerson, CfgSkill
 from csproxy.errors import (
     ConfigurationError,
@@ -252,7 +253,7 @@ def test_whatever_the_network_does_it_ends_up_the_same_as_the_server(seed: int, 
         limits = WindowLimits(min_changes=10, min_age_s=0.0, max_bytes=4000)
         async with (
             make_world(network=network, settings={"history": limits}) as world,
-            world.client(random=sim.rng.random, ping_interval_s=2.0, attempt_timeout_s=2.0) as client,
+            world.client(random=sim.rng.random, keep_alive=KeepAlive(timeout_s=2.0), attempt_timeout_s=2.0) as client,
             NearCache(client, random=sim.rng.random, part_timeout_s=3.0) as near,
         ):
             rng = sim.rng

@@ -12,6 +12,7 @@ from upstream_world import BACKUP, MASTER, SKILL, Master, World, assert_same, ma
 
 from csproxy.core.changelog import WindowLimits
 from csproxy.core.changes import Action
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.replication import State
 from csproxy.errors import ConfigurationError
 from csproxy.testing.memory import MemoryNetwork
@@ -99,7 +100,7 @@ def test_primary_and_backup_are_tried_in_turn() -> None:
 
 def test_a_silent_master_is_asked_and_then_given_up() -> None:
     async def scenario(simulation: Simulation, world: World) -> None:
-        async with world.source(limits=UpstreamLimits(silence_s=30)) as source:
+        async with world.source(limits=UpstreamLimits(), keep_alive=KeepAlive(timeout_s=30)) as source:
             await source.wait_live()
             await simulation.sleep(100)
             assert source.statistics().losses == 0, "an idle master answers"
@@ -117,7 +118,7 @@ def test_a_silent_master_is_asked_and_then_given_up() -> None:
 def test_any_answer_shows_that_a_silent_master_is_there() -> None:
     async def scenario(simulation: Simulation, world: World) -> None:
         del world.master.server.handlers[MessageId.PING]
-        async with world.source(limits=UpstreamLimits(silence_s=30)) as source:
+        async with world.source(limits=UpstreamLimits(), keep_alive=KeepAlive(timeout_s=30)) as source:
             await source.wait_live()
             await simulation.sleep(300)
             assert source.statistics().losses == 0
@@ -367,8 +368,10 @@ def test_whatever_the_network_does_the_proxy_converges_and_shows_whole_transacti
                     case 2:
                         world.network.delay("master", extra_s=rng.uniform(0, 0.5))
 
-        limits = UpstreamLimits(silence_s=10, answer_s=10, load_s=60)
-        async with world.source(limits=limits, random=rng.random) as source:
+        limits = UpstreamLimits(answer_s=10, load_s=60)
+        async with world.source(
+            limits=limits, keep_alive=KeepAlive(timeout_s=10, remote_timeout_s=10), random=rng.random
+        ) as source:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(write)
                 tasks.start_soon(disturb)

@@ -35,7 +35,7 @@ UEN = 100
 PROXY = FIRST_FREE_DBID
 MASTER = Endpoint("master", 2020)
 BACKUP = Endpoint("backup", 2020)
-HASTE = UpstreamLimits(connect_s=2.0, answer_s=2.0, load_s=5.0, silence_s=30.0, refused_retry_s=0.01)
+HASTE = UpstreamLimits(connect_s=2.0, answer_s=2.0, load_s=5.0, refused_retry_s=0.01)
 """Limits for tests that run in real time."""
 
 Item = tuple[int, dict[str, Any], int]

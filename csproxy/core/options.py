@@ -26,10 +26,10 @@ from csproxy.core.option_values import (
     locale,
     networks,
     outputs,
-    required_text,
 )
 from csproxy.core.peer_limits import PeerLimits
 from csproxy.core.security_options import SECURITY_OPTIONS
+from csproxy.core.start_options import START_OPTIONS
 
 __all__ = [
     "APPLICATION_OPTIONS",
@@ -45,144 +45,6 @@ __all__ = [
 VERBOSITIES: Final = ("all", "debug", "trace", "interaction", "standard", "alarm", "none")
 LOG_OUTPUT_LEVELS: Final = ("all", "alarm", "standard", "interaction", "trace", "debug")
 
-
-_PORT = integer(1, 65535)
-
-_START = (
-    Option(
-        section="confserv",
-        name="port",
-        default=2020,
-        valid="a port, 1 to 65535",
-        parse=_PORT,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The port on which a master listens. A proxy's ports are those of its Application object.",
-        from_application=False,
-    ),
-    Option(
-        section="confserv",
-        name="address",
-        default="0.0.0.0",
-        valid="an address of this machine; 0.0.0.0 for all of them",
-        parse=required_text,
-        effect=Effect.RESTART,
-        origin="O",
-        meaning="The local address on which a master listens.",
-        from_application=False,
-    ),
-    Option(
-        section="confserv",
-        name="server",
-        default="dbserver",
-        valid="the name of a section of this file",
-        parse=required_text,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The section that describes the Configuration Database.",
-        from_application=False,
-    ),
-    Option(
-        section="confserv",
-        name="encryption",
-        default=False,
-        valid="false (encrypted passwords are not available in this release)",
-        parse=boolean,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="Whether the database password in this file is encrypted.",
-        from_application=False,
-    ),
-    Option(
-        section="confserv",
-        name="lease-time",
-        default=10,
-        valid="1 to 3600 seconds",
-        parse=integer(1, 3600),
-        effect=Effect.RESTART,
-        origin="O",
-        meaning="How long the backup of a pair of masters waits for a sign of life of the primary. Both should have "
-        "the same; the longer one counts.",
-        from_application=False,
-    ),
-    Option(
-        section="dbserver",
-        name="dbengine",
-        default="sqlite",
-        valid="sqlite, postgre, oracle, mssql",
-        parse=required_text,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The kind of database. The section's name is what `server` says.",
-        from_application=False,
-    ),
-    Option(
-        section="dbserver",
-        name="dbname",
-        default="config.db",
-        valid="for sqlite a file, a relative path starts at the folder of confserv.conf; else a name",
-        parse=required_text,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The database: for sqlite its file, for oracle the service name.",
-        from_application=False,
-    ),
-    Option(
-        section="dbserver",
-        name="dbserver",
-        default="localhost",
-        valid="a host; for postgre also the folder of its socket",
-        parse=required_text,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The host of the database server. Not for sqlite.",
-        from_application=False,
-    ),
-    Option(
-        section="dbserver",
-        name="dbport",
-        default=0,
-        valid="a port, 1 to 65535; 0 for the usual one",
-        parse=integer(0, 65535),
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The port of the database server, usually 5432, 1521 or 1433. Not for sqlite.",
-        from_application=False,
-    ),
-    Option(
-        section="dbserver",
-        name="username",
-        default="",
-        valid="a name",
-        parse=str.strip,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The user of the database server. Not for sqlite.",
-        from_application=False,
-    ),
-    Option(
-        section="dbserver",
-        name="password",
-        default="",
-        valid="a text",
-        parse=str,
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The password of that user; the file should be readable by its owner only.",
-        from_application=False,
-    ),
-    Option(
-        section="dbserver",
-        name="reconnect-timeout",
-        default=10,
-        valid="1 to 3600 seconds",
-        parse=integer(1, 3600),
-        effect=Effect.RESTART,
-        origin="D",
-        meaning="The longest time between two attempts to reach a database that is away; the first ones follow faster.",
-        from_application=False,
-    ),
-)
 
 _RUNNING = (
     Option(
@@ -492,7 +354,7 @@ _SECURITY = (
 )
 
 OPTIONS: Final[tuple[Option, ...]] = (
-    *_START,
+    *START_OPTIONS,
     *_RUNNING,
     *_SYSTEM,
     _PORT_SELECTION,

@@ -58,12 +58,11 @@ def parse_conf(content: bytes, path: Path) -> ConfFile:
     except configparser.DuplicateSectionError as e:
         raise ConfigurationError(f"{path} line {e.lineno}: section [{e.section}] stands there twice") from e
     except configparser.MissingSectionHeaderError as e:
-        raise ConfigurationError(f"{path} line {e.lineno}: {lines[e.lineno - 1]!r} stands before any [section]") from e
+        raise ConfigurationError(f"{path} line {e.lineno} stands before any [section]") from e
     except configparser.ParsingError as e:
+        # the line itself is not shown: it may be a password that was pasted wrongly
         number = e.errors[0][0]
-        raise ConfigurationError(
-            f"{path} line {number}: {lines[number - 1]!r} is neither a [section], nor option=value, nor a comment"
-        ) from e
+        raise ConfigurationError(f"{path} line {number} is neither a [section], nor option=value, nor a comment") from e
     sections = {name: dict(parser.items(name)) for name in parser.sections()}
     return ConfFile(path, sections, _line_numbers(lines))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from csproxy.daemon.private_files import loose_permissions
 from csproxy.daemon.usage import UsageError
 
 __all__ = ["ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
@@ -105,6 +106,9 @@ def connection_flags(
 def _password(given: Mapping[str, object], environment: Mapping[str, str], stdin: TextIO, who: str) -> str:
     if "password_file" in given:
         path = Path(str(given["password_file"]))
+        warning = loose_permissions(path, is_secret=True)
+        if warning is not None:
+            print(f"warning: {warning}", file=sys.stderr)
         try:
             return _first_line(path.read_text(encoding="utf-8"))
         except OSError as e:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from csproxy.core.history import HISTORY_PAIRS
 from csproxy.core.options import APPLICATION_OPTIONS, OptionValue, close_options, find_option
 from csproxy.daemon.arguments import Arguments, parse_arguments
 from csproxy.daemon.conf_file import ConfFile, read_conf
+from csproxy.daemon.private_files import loose_permissions
 from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
 
@@ -46,6 +47,8 @@ __all__ = [
 _PREFIX = "CSPROXY_"
 _CONF_NAMES = ("confserv.conf", "confserv.cfg")
 _DATABASE = "dbserver"
+_SECRETS = (("database", "password"), ("csproxy", "app-password"))
+"""What is encrypted in a file with encryption=true: (section of the table, option)."""
 _RUNTIME_SECTIONS = tuple(dict.fromkeys(option.section for option in APPLICATION_OPTIONS))
 
 
@@ -62,7 +65,7 @@ class UpstreamSettings:
 class DatabaseSettings:
     """The Configuration Database of a master: its URL, with the password, and without for people to read."""
 
-    url: str
+    url: str = field(repr=False)
     shown: str
     reconnect_s: float
 
@@ -112,7 +115,7 @@ class DaemonSettings:
 class _Text:
     """An option's text and the place where it stands; pydantic carries it through the merge as it is."""
 
-    text: str
+    text: str = field(repr=False)
     where: str
     is_parameter: bool = False
 
@@ -197,9 +200,11 @@ def _merge(argv: dict[str, dict[str, _Text]], file: dict[str, dict[str, _Text]])
     try:
         return build(with_file=True), build(with_file=False)
     except (SettingsError, ValidationError, AttributeError) as e:
+        # not the text of a ValidationError: it holds what was given, which may be a secret
+        reason = e.errors()[0]["msg"] if isinstance(e, ValidationError) else e
         raise ConfigurationError(
-            f"the environment variables {_PREFIX}… cannot be read: {e}; the form is {_PREFIX}LOG__VERBOSE=debug"
-        ) from e
+            f"the environment variables {_PREFIX}… cannot be read: {reason}; the form is {_PREFIX}LOG__VERBOSE=debug"
+        ) from None
 
 
 def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> DaemonSettings:
@@ -223,6 +228,8 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
     warnings: list[str] = []
     server = os.environ.get(f"{_PREFIX}CONFSERV__SERVER", "")
     from_file = {} if conf is None else _file_texts(conf, section, server, warnings=warnings)
+    if conf is not None:
+        warnings += _open_files(conf, from_file, _decrypt(conf, section or "confserv", from_file))
     merged, without_file = _merge(from_argv, from_file)
     fixed = {(section, name) for section in _RUNTIME_SECTIONS for name in without_file.texts(section)}
     options = {
@@ -237,10 +244,6 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
     )
     _require_fitting_history(options, merged.texts("history-log"))
     own = {name: _parse("confserv", name, text) for name, text in merged.confserv.items()}
-    if own.get("encryption"):
-        raise ConfigurationError(
-            f"{merged.confserv['encryption'].where}: encryption=true is not available in this release; false is"
-        )
     database = None if conf is None or section is None else _database(merged.database, conf)
     return DaemonSettings(
         application=application,
@@ -348,6 +351,50 @@ def _file_texts(
                 hint = f"; is {close[0]} meant?" if close else ""
                 warnings.append(f"{where}: this release does not have the option, it is ignored{hint}")
     return texts
+
+
+def _decrypt(conf: ConfFile, section: str, texts: dict[str, dict[str, _Text]]) -> Path | None:
+    """With encryption=true, put the file's secrets in the place of their encrypted forms; returns the key file."""
+    from csproxy.daemon.encryption import decrypt, read_key
+
+    own = conf.sections.get(section, {})
+
+    def text_of(name: str) -> _Text:
+        variable = f"{_PREFIX}CONFSERV__{name.upper().replace('-', '_')}"
+        if variable in os.environ:
+            return _Text(os.environ[variable], f"environment variable {variable}")
+        if name in own:
+            return _Text(own[name], f"{conf.where(section, name)}, option {name} of [{section}]")
+        return _Text(str(_default("confserv", name)), str(conf.path))
+
+    encryption, key_file = text_of("encryption"), text_of("key-file")
+    if not _parse("confserv", "encryption", encryption):
+        return None
+    path = conf.path.parent / str(_parse("confserv", "key-file", key_file))
+    try:
+        key = read_key(path)
+    except ConfigurationError as e:
+        raise encryption.refusal(str(e)) from e
+    for place, name in _SECRETS:
+        text = texts.get(place, {}).get(name)
+        if text is not None and text.text:
+            try:
+                texts[place][name] = replace(text, text=decrypt(text.text, key))
+            except ValueError:
+                raise ConfigurationError(
+                    f"{text.where}: encryption=true, but this is not encrypted with the key of {path}; "
+                    f"csproxy encrypt-password --key-file {path} does that"
+                ) from None
+    return path
+
+
+def _open_files(conf: ConfFile, texts: Mapping[str, Mapping[str, _Text]], key_file: Path | None) -> list[str]:
+    """Warnings of files that others may read or change although they should not."""
+    has_secret = key_file is None and any(name in texts.get(place, {}) for place, name in _SECRETS)
+    found = [loose_permissions(conf.path, is_secret=has_secret)]
+    if key_file is not None:
+        found.append(loose_permissions(key_file, is_secret=True))
+    return [warning for warning in found if warning is not None]
 
 
 def _table_section(key: str) -> str:

@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from csproxy import __version__
@@ -139,6 +140,22 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (create, update, delete):
         _add_output(sub)
     _add_lb_config(command("lb-config", "lb_config:run_lb_config", "the configuration of a pool's load balancer"))
+    encrypt = command(
+        "encrypt-password",
+        "encryption:run_encrypt_password",
+        "a password in the form that confserv.conf takes with encryption = true",
+        connects=False,
+    )
+    encrypt.add_argument(
+        "--key-file",
+        metavar="FILE",
+        type=Path,
+        default=Path("confserv.key"),
+        help="the key; made if it is not there (./confserv.key)",
+    )
+    encrypt.add_argument(
+        "--password-stdin", action="store_true", help="the password is the first line of standard input"
+    )
     _add_config(command("config", "config:run_config", "the configuration as a file, and a vendor's database"))
     return parser
 

@@ -138,7 +138,12 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         ("dbengine = sqlite", "dbengine = db2", ("line 7", "DB2 is not supported", "valid: sqlite, postgre")),
         ("dbengine = sqlite", "dbengine = dbase", ("line 7", "'dbase'", "valid: sqlite")),
         ("dbname = data/config.db", "dbname =", ("line 8", "dbname")),
-        ("server = dbserver", "encryption = true", ("line 4", "encryption=true is not available")),
+        ("server = dbserver", "encryption = perhaps", ("line 4", "'perhaps'", "true, false")),
+        (
+            "server = dbserver",
+            "encryption = true",
+            ("confserv.key cannot be read", "encrypt-password --key-file makes"),
+        ),
         ("port = 2021", "port = 2021\nport = 2022", ("line 4", "option port of [confserv] stands there twice")),
         ("[log]", "[csproxy]", ("line 11", "section [csproxy] stands there twice")),
         ("# a comment", "port = 1", ("line 1", "before any [section]")),

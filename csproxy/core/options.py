@@ -70,6 +70,28 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="proxy-writable",
+        default=False,
+        valid="true, false",
+        parse=boolean,
+        effect=Effect.IMMEDIATELY,
+        origin="D",
+        meaning="Whether a proxy takes changes from its clients and forwards them to the master, which must trust the "
+        "proxy. False: they are refused with a sentence.",
+    ),
+    Option(
+        section="csproxy",
+        name="proxy-write-rate",
+        default=50,
+        valid="0 (no limit) to 1000000 changes per second",
+        parse=integer(0, 1_000_000),
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="Writable proxy: how many changes per second each client (user and application) may make through it, "
+        "and ten times as many at once; the rest is refused. Bulk changes are for the master.",
+    ),
+    Option(
+        section="csproxy",
         name="app-password",
         default="",
         valid="a text",

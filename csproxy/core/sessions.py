@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from csproxy.core.changes import Position
 from csproxy.core.subscriptions import READ_ALL, Access, Interest
 
 __all__ = ["SESSION_ID_BYTES", "SYSTEM_ACCOUNT", "Account", "Author", "Session", "SessionRegistry"]
@@ -58,6 +59,7 @@ class Session:
         "interests",
         "opened_s",
         "trusted_by",
+        "written",
     )
 
     def __init__(
@@ -73,6 +75,8 @@ class Session:
         self.hears_permissions = False
         self.trusted_by = ""
         """How a proxy has shown its master who it is (`csproxy.transport.trust`); empty: it has not."""
+        self.written: Position | None = None
+        """Where its last change ended, while the server may not have reached it: nothing older is shown to it."""
         self.connection: Any = None
         self.opened_s = now_s
         self.detached_s = 0.0

@@ -38,6 +38,7 @@ from csproxy.daemon.process import freeze_heap
 from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
+from csproxy.daemon.writing import ProxyWriting
 from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
 from csproxy.transport.administration import UpstreamAdministration
 from csproxy.transport.consistent_reads import SharedQuestion
@@ -58,7 +59,6 @@ _log = logging.getLogger("csproxy.daemon")
 
 STOP_GRACE_S: Final = 5.0
 """How long clients may take to go when the server stops."""
-_READ_ONLY: Final = "this Configuration Server Proxy is read-only: write to the master, {master}"
 
 
 class Daemon:
@@ -82,6 +82,7 @@ class Daemon:
         self._persistent: PersistentMode | None = None
         self._announce_role: Callable[[], None] = lambda: None
         self._chain: AuthenticationChain | None = None
+        self._writing: ProxyWriting | None = None
         self._application_options: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -220,12 +221,12 @@ class Daemon:
             server.administration = UpstreamAdministration(source)
             server.upstream_position = SharedQuestion(source.master_position)
             server.verifier = source.digests
-            server.writer = ReadOnlyWriter(_READ_ONLY.format(master=self._master))
             authenticator: Authenticator = UpstreamAuthenticator(source, server)
             mode = self._persistent
+            self._writing = writing = ProxyWriting(source, server, self._options, master=self._master, mode=mode)
+            server.writer = server.forwarder = writing.writer
             if mode is not None:
                 mode.source = source
-                server.writer = ReadOnlyWriter(lambda: mode.refusal)
                 authenticator = PersistentAuthenticator(mode, authenticator)
             server.authenticator = _EmptyPasswordRule(authenticator, self._options)
             # nothing listens before there is a complete state to serve
@@ -326,6 +327,7 @@ class Daemon:
             return {**persistent, **data}
         now = self._source.statistics()
         return {
+            **({} if self._writing is None else self._writing.status()),
             **copy_status(self._copy, self._source),
             **persistent,
             **data,
@@ -359,6 +361,8 @@ class Daemon:
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
             self._apply_following()
+            if self._writing is not None:
+                self._writing.apply_options()
             if self._copy is not None:
                 self._copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
         if "system" in changed:

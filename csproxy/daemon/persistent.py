@@ -122,9 +122,7 @@ class PersistentMode:
 
     @property
     def refusal(self) -> str:
-        """Why nothing can be written."""
-        if not self.is_on:
-            return "this Configuration Server Proxy is read-only: write to the master"
+        """Why nothing can be written while the mode is on."""
         return (
             "this Configuration Server Proxy is in persistent mode, because its master is away: "
             f"it serves {self._shown} for reading only"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Administration", "NoAdministration", "UpstreamAdministration"]
 
 _RETRY_S: Final = 5.0
-_WRITES: Final = frozenset({MessageId.UPDATE_PERMISSIONS, MessageId.UPDATE_ACCOUNT, MessageId.CHANGE_OPERATIONAL_MODE})
+_CHANGES: Final = frozenset({MessageId.UPDATE_PERMISSIONS, MessageId.UPDATE_ACCOUNT, MessageId.CHANGE_OPERATIONAL_MODE})
 
 
 class Administration(Protocol):
@@ -47,7 +47,8 @@ class NoAdministration:
 class UpstreamAdministration:
     """Asks the master, over the proxy's upstream connection, and passes on its answer and its refusals.
 
-    While the master is away the answer is a retryable error. Changes are refused: they are for the master.
+    While the master is away the answer is a retryable error. Changes are not its matter: a proxy that takes any has a
+    `csproxy.transport.writers.Forwarder`, and else they are refused.
     """
 
     def __init__(self, source: UpstreamSource, *, timeout_s: float = 30.0) -> None:
@@ -59,7 +60,7 @@ class UpstreamAdministration:
 
     async def answer(self, message: MessageId, request: Any, author: Author) -> msgspec.Struct:
         """Forward a read. Raises `ServerError` ACCESS_DENIED for a change, and a retryable one without the master."""
-        if message in _WRITES:
+        if message in _CHANGES:
             raise ServerError.from_code(
                 ErrorCode.ACCESS_DENIED,
                 f"this Configuration Server Proxy is read-only: send {message.name} to the master",

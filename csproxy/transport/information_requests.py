@@ -152,6 +152,12 @@ async def _change_password(connection: ServerConnection, frame: Frame, request: 
     server, session = connection.server, connection.session
     assert session is not None
     author = author_of(session, request.on_behalf_of)
+    if server.forwarder is not None:
+        try:
+            connection.relay(frame, await server.forwarder.forward(MessageId.CHANGE_PASSWORD, request, author))
+        except AccessDeniedError as e:
+            raise _denied(e.description) from e
+        return
     try:
         account = await server.authenticator.authenticate(request.user, request.old_password)
     except LoginIncorrectError as e:
@@ -172,6 +178,13 @@ async def set_password(
         raise ServerError.from_code(ErrorCode.EMPTY_PASSWORD_DENIED, "the new password must not be empty")
     if new_password == old_password:
         raise _denied("the new password must differ from the old one")
+    if server.forwarder is not None:
+        change = ChangePassword(user=account.user, old_password=old_password, new_password=new_password)
+        try:
+            await server.forwarder.forward(MessageId.CHANGE_PASSWORD, change, author)
+        except AccessDeniedError as e:
+            raise _denied(e.description) from e
+        return
     delta: dict[str, Any] = {"password": new_password}
     if must_change_password(server, account):
         delta["changePasswordOnNextLogin"] = int(CfgFlag.CFGFalse)

@@ -81,7 +81,12 @@ PERMISSION_HANDLERS: Final[dict[int, Handler]] = {
 
 async def _administer(connection: ServerConnection, frame: Frame, request: Any, session: Session) -> None:
     server = connection.server
-    author = author_of(session, request.on_behalf_of) if isinstance(request, Forwardable) else session.author
+    author = session.author
+    if isinstance(request, Forwardable):
+        author = author_of(session, request.on_behalf_of)
+        if server.forwarder is not None:
+            connection.relay(frame, await server.forwarder.forward(MessageId(frame.message), request, author))
+            return
     answer = await server.administration.answer(MessageId(frame.message), request, author)
     if isinstance(request, UpdatePermissions):
         _announce(server, request, author)

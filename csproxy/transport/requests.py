@@ -281,6 +281,7 @@ async def _write_all(connection: ServerConnection) -> None:
             if isinstance(request, ApplyTransaction):
                 end, applied = await server.writer.apply(request, author)
                 connection.answer(frame, MessageId.TRANSACTION_APPLIED, applied, position=end)
+                connection.has_written(end)
             elif isinstance(request, WriteOutcome):
                 connection.answer(frame, MessageId.WRITE_OUTCOME_READ, await server.writer.outcome(request, author))
             else:
@@ -295,16 +296,18 @@ async def _write_all(connection: ServerConnection) -> None:
 def _answer_write(connection: ServerConnection, frame: Frame, request: WriteRequest, changes: Any) -> None:
     """The answer is the notification of the object that the request names, with the request's id."""
     change = next(change for change in changes if _is_answer(change, request))
+    end = Position(change.position.epoch, changes[-1].position.uen)
     connection.send(
         encode_frame(
             change.action,
             change.frame[HEADER_SIZE:],
             request=frame.request,
-            epoch=change.position.epoch,
-            uen=changes[-1].position.uen,
+            epoch=end.epoch,
+            uen=end.uen,
             flags=FLAG_END,
         )
     )
+    connection.has_written(end)
 
 
 def _is_answer(change: Change, request: WriteRequest) -> bool:

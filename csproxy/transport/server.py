@@ -24,7 +24,7 @@ from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.collation import CODE_POINTS
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.replica import Replica
-from csproxy.core.sessions import Account, Author, SessionRegistry
+from csproxy.core.sessions import Account, SessionRegistry
 from csproxy.core.subscriptions import SubscriptionIndex
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.administration import Administration, NoAdministration
@@ -44,13 +44,7 @@ from csproxy.transport.trust import NoTrust, ProxyTrust
 from csproxy.transport.turns import call_soon, now, start_soon
 from csproxy.transport.verification import NoVerifier, Verifier
 from csproxy.transport.wire.notifications import encode_notification
-from csproxy.transport.wire.writes import (
-    ApplyTransaction,
-    TransactionApplied,
-    WriteOutcome,
-    WriteOutcomeRead,
-    WriteRequest,
-)
+from csproxy.transport.writers import Forwarder, ReadOnlyWriter, Writer
 
 __all__ = [
     "Authenticator",
@@ -72,55 +66,6 @@ class Authenticator(Protocol):
 
     async def authenticate(self, user: str, password: str) -> Account:
         """The account of a right log-in. Raises `ServerError` (LOGIN_INCORRECT, or retryable)."""
-
-
-class Writer(Protocol):
-    """Carries out write requests."""
-
-    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
-        """Commit the request; returns its transaction, which has been published to the server's sink.
-
-        Raises `ServerError`, `ModelError` or `StoreError` when nothing was written.
-        """
-
-    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
-        """Commit all of a transaction or nothing; returns where it ends and what became of its changes.
-
-        It has been published to the server's sink. Errors as for `write`.
-        """
-
-    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
-        """What became of the author's own write with a key; one that is under way is waited for.
-
-        Raises `ServerError` or `StoreError` when that cannot be found out.
-        """
-
-
-class ReadOnlyWriter:
-    """Refuses every write with a sentence: always the same, or what a function says now."""
-
-    def __init__(self, reason: str | Callable[[], str]) -> None:
-        self._reason = reason
-
-    @property
-    def reason(self) -> str:
-        """Why nothing can be written."""
-        return self._reason if isinstance(self._reason, str) else self._reason()
-
-    def __repr__(self) -> str:
-        return f"<ReadOnlyWriter {self.reason!r}>"
-
-    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
-        """Raise `ServerError` ACCESS_DENIED."""
-        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason, object_type=request.type)
-
-    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
-        """Raise `ServerError` ACCESS_DENIED."""
-        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason)
-
-    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
-        """Raise `ServerError` ACCESS_DENIED: whoever takes no writes knows of none."""
-        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason)
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +139,8 @@ class ConfigurationServer:
         self.settings = settings or ServerSettings()
         self.authenticator = authenticator
         self.writer = writer
+        self.forwarder: Forwarder | None = None
+        """Takes the other changes to the master; whoever composes a proxy sets it."""
         self.tickets: TicketAuthenticator = NoTickets()
         self.trust: ProxyTrust = NoTrust()
         """Which proxies may speak for their clients; whoever composes a master sets it."""
@@ -202,6 +149,8 @@ class ConfigurationServer:
         """The order of names in brief information; whoever composes the server sets it."""
         """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.history: HistoryLog = NoHistory()
+        self.on_advance: list[Callable[[], None]] = []
+        """Called when the data set has moved on."""
         self.is_current: Callable[[], bool] = lambda: self.role == "master"
         """Whether the epoch table is the master's own: at a proxy, while it follows one."""
         self.upstream_position: SharedQuestion | None = None
@@ -488,6 +437,8 @@ class ConfigurationServer:
         if self._advanced is not None:
             self._advanced.set()
             self._advanced = None
+        for tell in self.on_advance:
+            tell()
 
     async def _send_marks(self) -> None:
         """Tell quiet subscribers how far they have come, so that their place does not leave the window."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -200,6 +201,20 @@ class ServerConnection:
         body = b"" if payload is None else codec.encode(payload)
         self.send(encode_frame(message, body, request=frame.request, epoch=at.epoch, uen=at.uen, flags=FLAG_END))
 
+    def relay(self, frame: Frame, answer: Frame) -> None:
+        """Answer a change with what the master has answered."""
+        self.send(
+            encode_frame(
+                answer.message,
+                answer.payload,
+                request=frame.request,
+                epoch=answer.epoch,
+                uen=answer.uen,
+                flags=answer.flags,
+            )
+        )
+        self.has_written(Position(answer.epoch, answer.uen))
+
     def refuse(self, frame: Frame, error: Exception) -> None:
         """Answer ``frame`` with the Error that ``error`` stands for."""
         if self.protocol.state is ServerState.REGISTERING:
@@ -289,14 +304,37 @@ class ServerConnection:
         The request is then handled by ``handler`` as soon as it has, within a bounded time, else refused. Raises
         `ServerError` for a position of another history.
         """
-        if not (frame.uen or frame.epoch) or self.server.has_reached(Position(frame.epoch, frame.uen)):
+        if self._missing(frame) is None:
             return False
         self.wait_for(frame, self._handle_when_reached, frame, handler)
         return True
 
+    def has_written(self, position: Position) -> None:
+        """A change of this session was answered at ``position``: no request is answered from an older state any more.
+
+        That is so already, unless a proxy lost its master between the answer and the change.
+        """
+        session = self.session
+        with suppress(ServerError):  # of a history that has ended meanwhile
+            if session is not None and not self.server.has_reached(position):
+                session.written = position
+
+    def _missing(self, frame: Frame) -> Position | None:
+        """The position that the server has to reach before it may answer a request; None if it has."""
+        server, session = self.server, self.session
+        if session is not None and session.written is not None:
+            written, session.written = session.written, None
+            if not server.has_reached(written):
+                session.written = written
+                return written
+        if (frame.uen or frame.epoch) and not server.has_reached(position := Position(frame.epoch, frame.uen)):
+            return position
+        return None
+
     async def _handle_when_reached(self, frame: Frame, handler: Handler) -> None:
         with anyio.CancelScope() as self._reaching:
-            await self.server.wait_until_reached(Position(frame.epoch, frame.uen))
+            while (position := self._missing(frame)) is not None:
+                await self.server.wait_until_reached(position)
         self._reaching = None
         if not self.is_closed:
             handler(self, frame)

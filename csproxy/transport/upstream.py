@@ -129,6 +129,8 @@ class UpstreamSource:
         self._ended_links = Totals()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._changed = anyio.Event()
+        self.on_state: list[Callable[[], None]] = []
+        """Called after each change of `state`."""
         self._refusal: ConfigurationError | None = None
         self._live_since_s: float | None = None
         self._last_error = ""
@@ -263,13 +265,31 @@ class UpstreamSource:
         Raises `RetryableError` (code 1) while there is no registered connection, otherwise what
         `Connection.request` raises.
         """
+        return await self._connection().request(message, payload, timeout_s=timeout_s)
+
+    def live_connection(self) -> Connection:
+        """The connection to the master, for requests that this replica must be able to follow.
+
+        Raises `RetryableError` (code 1) while the data is not current.
+        """
+        connection = self._connection()
+        if self.state is not State.LIVE:
+            raise RetryableError(
+                ErrorCode.SERVER_NOT_FOUND,
+                f"this proxy is back with its master ({self._policy.current}), but its data is not current yet: "
+                f"{self.state.value}",
+                retry_after_s=_AWAY_RETRY_S,
+            )
+        return connection
+
+    def _connection(self) -> Connection:
         if self._link is None:
             raise RetryableError(
                 ErrorCode.SERVER_NOT_FOUND,
                 f"the master is away ({self._policy.current}): {self._last_error or 'not connected yet'}",
                 retry_after_s=_AWAY_RETRY_S,
             )
-        return await self._link.connection.request(message, payload, timeout_s=timeout_s)
+        return self._link.connection
 
     async def master_position(self) -> Position:
         """Where the master stands now. Raises as `request`."""
@@ -519,3 +539,5 @@ class UpstreamSource:
         self._replication.handle(event)
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
+        for tell in self.on_state:
+            tell()

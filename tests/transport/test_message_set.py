@@ -162,11 +162,20 @@ class Listening(Receiver):
             return await self.ask(MessageId.RESTORE_SESSION, RestoreSession(**who, session=session))
         return await self.ask(MessageId.REGISTER_CLIENT, RegisterClient(**who))
 
-    async def ask(self, message: MessageId, payload: Any = b"") -> Frame:
-        """The last frame of the answer."""
+    def send(self, message: MessageId, payload: Any = b"") -> int:
+        """Send a request; returns its id."""
         assert self.channel is not None
         number, data = self.protocol.request(message, payload)
         self.channel.write(data)
+        return number
+
+    def answers(self) -> list[Frame]:
+        """The last frames of all answers since the registration, as they came."""
+        return [frame for frame in self.frames if frame.request > 2 and frame.flags & 1]
+
+    async def ask(self, message: MessageId, payload: Any = b"") -> Frame:
+        """The last frame of the answer."""
+        number = self.send(message, payload)
         with anyio.fail_after(5):
             while True:
                 for frame in self.frames:

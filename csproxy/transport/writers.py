@@ -1,0 +1,82 @@
+"""What carries out the write requests of a server's clients, and the writer that refuses them all.
+
+A master writes (`csproxy.transport.database.DatabaseMaster`), a proxy forwards
+(`csproxy.transport.forwarding.ForwardingWriter`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from csproxy.core.changes import Change, Position
+from csproxy.core.sessions import Author
+from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.wire.frames import Frame
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.payload import Forwardable
+from csproxy.transport.wire.writes import (
+    ApplyTransaction,
+    TransactionApplied,
+    WriteOutcome,
+    WriteOutcomeRead,
+    WriteRequest,
+)
+
+__all__ = ["Forwarder", "ReadOnlyWriter", "Writer"]
+
+
+class Writer(Protocol):
+    """Carries out write requests."""
+
+    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
+        """Commit the request; returns its transaction, which has been published to the server's sink.
+
+        Raises `ServerError`, `ModelError` or `StoreError` when nothing was written.
+        """
+
+    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
+        """Commit all of a transaction or nothing; returns where it ends and what became of its changes.
+
+        It has been published to the server's sink. Errors as for `write`.
+        """
+
+    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
+        """What became of the author's own write with a key; one that is under way is waited for.
+
+        Raises `ServerError` or `StoreError` when that cannot be found out.
+        """
+
+
+class Forwarder(Protocol):
+    """At a proxy: takes changes to the master that are none of an object, such as permissions and passwords."""
+
+    async def forward(self, message: MessageId, request: Forwardable, author: Author) -> Frame:
+        """Have the master carry out a request as ``author``; returns its answer. Raises `ServerError`."""
+
+
+class ReadOnlyWriter:
+    """Refuses every write with a sentence: always the same, or what a function says now."""
+
+    def __init__(self, reason: str | Callable[[], str]) -> None:
+        self._reason = reason
+
+    @property
+    def reason(self) -> str:
+        """Why nothing can be written."""
+        return self._reason if isinstance(self._reason, str) else self._reason()
+
+    def __repr__(self) -> str:
+        return f"<ReadOnlyWriter {self.reason!r}>"
+
+    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
+        """Raise `ServerError` ACCESS_DENIED."""
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason, object_type=request.type)
+
+    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
+        """Raise `ServerError` ACCESS_DENIED."""
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason)
+
+    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
+        """Raise `ServerError` ACCESS_DENIED: whoever takes no writes knows of none."""
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, self.reason)

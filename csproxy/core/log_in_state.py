@@ -12,7 +12,7 @@ import msgspec
 
 from csproxy.core.password_rules import MINUTE_MS, PasswordRules
 
-__all__ = ["NO_STATE", "LogIn", "LogInState", "after", "is_locked", "unlocked"]
+__all__ = ["NO_STATE", "LogIn", "LogInState", "after", "is_locked"]
 
 
 class LogInState(msgspec.Struct, frozen=True, array_like=True):
@@ -45,9 +45,9 @@ class LogIn(msgspec.Struct, frozen=True, array_like=True):
 NO_STATE: Final = LogInState()
 
 
-def is_locked(state: LogInState, rules: PasswordRules, now_ms: int) -> bool:
-    """Whether the account is locked now."""
-    if not state.locked_ms or not rules.account_lockout_threshold:
+def is_locked(state: LogInState, rules: PasswordRules, now_ms: int, *, changed_ms: int = 0) -> bool:
+    """Whether the account is locked now; a password set since then, at ``changed_ms``, has unlocked it."""
+    if not state.locked_ms or not rules.account_lockout_threshold or changed_ms > state.locked_ms:
         return False
     duration = rules.account_lockout_duration
     return not duration or now_ms < state.locked_ms + duration * MINUTE_MS
@@ -58,14 +58,9 @@ def after(state: LogInState, log_in: LogIn, rules: PasswordRules) -> LogInState:
     return _after_right(state, log_in) if log_in.is_right else _after_wrong(state, log_in.time_ms, rules)
 
 
-def unlocked(state: LogInState) -> LogInState:
-    """The state after a new password was set."""
-    return msgspec.structs.replace(state, tries=0, locked_ms=0)
-
-
 def _after_right(state: LogInState, log_in: LogIn) -> LogInState:
     if log_in.time_ms >= state.failed_ms:  # servers report late: what failed since is not forgotten
-        state = msgspec.structs.replace(unlocked(state), failed=0, failed_ms=0)
+        state = msgspec.structs.replace(state, failed=0, failed_ms=0, tries=0, locked_ms=0)
     if not log_in.is_kept or log_in.time_ms < state.last_ms:
         return state
     return msgspec.structs.replace(

@@ -22,7 +22,8 @@ ours where the vendor's documents are silent:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -31,15 +32,17 @@ from csproxy.core.authority import Authority
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.cascades import delete_owned, set_state
 from csproxy.core.changes import Action, ObjectCreated, ObjectDeleted, ObjectUpdated
-from csproxy.core.containers import FOLDER, default_folder, held_types
+from csproxy.core.containers import FOLDER, TENANT, default_folder, held_types
 from csproxy.core.defaults import with_defaults
 from csproxy.core.draft import Draft, Step
 from csproxy.core.folder_rules import folder_for, is_top_default, moved_objects, place_folder, reparent
 from csproxy.core.integrity import check_integrity
 from csproxy.core.model.delta import apply_delta, compute_delta, encode_object
+from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.model.schema import SCHEMA, ObjectType
 from csproxy.core.model.values import check_delta, check_object
 from csproxy.core.ownership import ObjectId
+from csproxy.core.password_rules import broken_rules, password_rules
 from csproxy.core.paths import name_of
 from csproxy.core.permissions import Permission
 from csproxy.core.placeholders import Placeholders
@@ -48,6 +51,8 @@ from csproxy.core.transactions import RequestedChange, Verb
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["Plan", "PlannedChange", "WritePlanner"]
+
+_PERSON: Final = int(CfgObjectType.CFGPerson)
 
 
 class PlannedChange(NamedTuple):
@@ -75,13 +80,15 @@ class Plan(NamedTuple):
 
     ``counters`` holds the new last DBID of each type concerned. ``passwords`` are those that were
     set, by object; what a deleted object had is to be forgotten. ``answers`` holds for each request
-    the place in ``changes`` of the change that answers it.
+    the place in ``changes`` of the change that answers it. ``no_repeats`` says of how many of the last
+    passwords, the present one included, a new one must be none, for each object that has this rule.
     """
 
     changes: tuple[PlannedChange, ...]
     counters: Mapping[int, int]
     passwords: Mapping[ObjectId, str]
     answers: tuple[int, ...]
+    no_repeats: Mapping[ObjectId, int] = MappingProxyType({})
 
 
 class WritePlanner:
@@ -109,6 +116,7 @@ class WritePlanner:
         self._time_ms = time_ms
         self._placeholders = Placeholders()
         self._passwords: dict[ObjectId, str] = {}
+        self._no_repeats: dict[ObjectId, int] = {}
         self._answers: list[int] = []
         self._changes: list[PlannedChange] = []
 
@@ -155,7 +163,7 @@ class WritePlanner:
         if not self._draft.steps:
             raise ModelError(ErrorCode.WRONG_API_PARAMETERS, "a transaction needs at least one change")
         self._take_steps()
-        return Plan(tuple(self._changes), self._draft.counters, self._passwords, tuple(self._answers))
+        return Plan(tuple(self._changes), self._draft.counters, self._passwords, tuple(self._answers), self._no_repeats)
 
     def _take_steps(self) -> None:
         new = self._draft.steps[len(self._changes) :]
@@ -213,7 +221,7 @@ class WritePlanner:
         for held in held_types(kind):
             owned = default_folder(held, owner_type=kind.number, owner_dbid=new["DBID"])
             draft.create(FOLDER, {"DBID": draft.next_dbid(FOLDER), **owned}, folder=0)
-        self._keep_password((kind.number, new["DBID"]), password)
+        self._keep_password((kind.number, new["DBID"]), password, new)
         return int(new["DBID"])
 
     def _update(self, kind: ObjectType, dbid: int, delta: Mapping[str, Any]) -> None:
@@ -242,7 +250,7 @@ class WritePlanner:
         set_state(draft, kind, before, after)
         self._answers.append(len(draft.steps))
         draft.update((kind.number, dbid), after, delta=given, folder=where, moved=moved)
-        self._keep_password((kind.number, dbid), password)
+        self._keep_password((kind.number, dbid), password, after)
 
     def _delete(self, kind: ObjectType, dbid: int) -> None:
         draft = self._draft
@@ -259,10 +267,29 @@ class WritePlanner:
         for step in draft.steps[first:]:
             if step.after is None:
                 self._passwords.pop(step.id, None)
+                self._no_repeats.pop(step.id, None)
 
-    def _keep_password(self, id: ObjectId, password: str | None) -> None:
-        if password is not None and id[0] in PASSWORD_TYPES:
-            self._passwords[id] = password
+    def _keep_password(self, id: ObjectId, password: str | None, obj: Mapping[str, Any]) -> None:
+        if password is None or id[0] not in PASSWORD_TYPES:
+            return
+        if id[0] == _PERSON:
+            self._check_password(id, password, obj)
+        self._passwords[id] = password
+
+    def _check_password(self, id: ObjectId, password: str, person: Mapping[str, Any]) -> None:
+        rules, _ = password_rules(person, lambda dbid: self._draft.get(TENANT, dbid))
+        broken = broken_rules(password, rules)
+        if broken:
+            raise ModelError(
+                ErrorCode.VALUE_OUT_OF_RANGE,
+                f"the new password is refused, it needs {broken}",
+                object_type=_PERSON,
+                property_name="password",
+            )
+        if rules.password_no_repeats:
+            self._no_repeats[id] = rules.password_no_repeats
+        else:
+            self._no_repeats.pop(id, None)
 
     def _existing(self, kind: ObjectType, dbid: int, permission: Permission) -> dict[str, Any]:
         """The object. The permission is asked for again with all that follows; here before anything is told of it."""

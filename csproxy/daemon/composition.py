@@ -16,7 +16,7 @@ import msgspec
 
 from csproxy.auth.chain import AuthenticationChain, build_authenticator
 from csproxy.auth.internal import InternalAuthenticator
-from csproxy.auth.passwords import hash_password
+from csproxy.auth.passwords import hash_password, verify_password
 from csproxy.auth.proxies import ProxyAuthenticator
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.admission import AdmissionSettings
@@ -122,6 +122,7 @@ class Daemon:
                     holder=Holder(settings.application, own_process(), address, settings.port),
                     random_epoch=_random_epoch,
                     hash_password=hash_password,
+                    verify_password=verify_password,
                     lease_s=settings.lease_s,
                     reconnect_s=where.reconnect_s,
                 ) as database,

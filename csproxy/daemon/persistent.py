@@ -25,6 +25,7 @@ import anyio
 
 from csproxy.auth.internal import InternalAuthenticator
 from csproxy.core.cache import ConfigurationCache
+from csproxy.core.credentials import CredentialBook
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
@@ -32,7 +33,7 @@ from csproxy.core.replication import State
 from csproxy.core.sessions import Account
 from csproxy.daemon.settings import DatabaseSettings, PersistentSettings
 from csproxy.errors import StoreError
-from csproxy.transport.database_store import OpenStore, load, load_rows
+from csproxy.transport.database_store import OpenStore, load, load_book
 from csproxy.transport.server import Authenticator
 from csproxy.transport.upstream import UpstreamSource
 
@@ -85,9 +86,10 @@ async def _read_once(url: str, sink: ReplicaSink) -> Mapping[ObjectId, str]:
     try:
         if not await store.call(Store.epochs):
             raise StoreError("no master has ever served it")
-        rows = await load_rows(store)
+        book = CredentialBook()
+        await load_book(store, book)
         await load(store, sink)
-        return rows.credentials
+        return book.hashes
     finally:
         await store.close(reachable=False)
 

@@ -12,6 +12,7 @@ What that takes stands apart:
     database_transactions.py  what a plan comes to: rows, changes, the answer
     database_commits.py       committing, and settling a commit of unknown outcome
     database_outcomes.py      idempotency keys and their answers
+    database_passwords.py     hashing, and passwords that are not to be repeated
     database_lease.py         the primary's lease, and a database that is away
     database_follower.py      the backup
     database_roles.py         who may take the database, who may follow
@@ -21,11 +22,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 import anyio
@@ -35,24 +36,25 @@ from sqlalchemy import Connection
 
 from csproxy.core.authority import Authority
 from csproxy.core.changes import Change, Position
+from csproxy.core.credentials import CredentialBook
 from csproxy.core.history import HistoryBatch, HistorySettings
 from csproxy.core.lease import LEASE_S, Holder, Lease
+from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import KeepPolicy, Outcome
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
-from csproxy.core.rules import PASSWORD_TYPES
 from csproxy.core.sessions import Author
 from csproxy.core.transactions import RequestedChange
 from csproxy.core.writes import Plan, WritePlanner
 from csproxy.errors import ErrorCode, StoreError
-from csproxy.transport.blocking import run_each
 from csproxy.transport.database_commits import Committer
 from csproxy.transport.database_follower import POLL_S, Follower
 from csproxy.transport.database_lease import RECONNECT_S, LeaseKeeper
 from csproxy.transport.database_outcomes import outcome_read, repeated_transaction, repeated_write, scoped_key
+from csproxy.transport.database_passwords import PasswordHasher, has_password
 from csproxy.transport.database_roles import wait_for_role
-from csproxy.transport.database_store import OpenStore, load, load_rows
+from csproxy.transport.database_store import OpenStore, load, load_book
 from csproxy.transport.database_transactions import PendingTransaction, pending_transaction
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.wire.writes import (
@@ -72,8 +74,7 @@ T = TypeVar("T")
 
 _PLANNED_AT_ONCE: Final = 40
 """Changes of a transaction that are planned before other clients get their turn, about 2 ms; `_weight` of them."""
-_HASHED_AT_ONCE: Final = 4
-"""Passwords of one transaction that are hashed at a time, each in 16 MiB; other requests need threads, too."""
+_PERSON: Final = int(CfgObjectType.CFGPerson)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,9 @@ class DatabaseMaster:
 
     ``holder`` is this server as others see it. ``random_epoch()`` gives a number from 1
     to 2^63 - 1, unpredictable and never repeated. ``hash_password`` is slow on purpose and runs in
-    a worker thread. ``settle_s`` is how long a commit of unknown outcome is looked into before its
-    caller is told that it is unknown. ``lease_s``: a primary that is not heard of for so long is replaced;
+    a worker thread; so is ``verify_password(password, hash)``, without which passwords can be repeated.
+    ``settle_s`` is how long a commit of unknown outcome is looked into before its caller is told that it is unknown.
+    ``lease_s``: a primary that is not heard of for so long is replaced;
     ``reconnect_s``: the longest time between attempts to reach a database that is away.
 
     ``on_takeover`` are called, in order, before a takeover is complete; ``on_role`` at each change of
@@ -122,12 +124,15 @@ class DatabaseMaster:
         settle_s: float = 10.0,
         lease_s: float = LEASE_S,
         reconnect_s: float = RECONNECT_S,
+        verify_password: Callable[[str, str], bool] = lambda password, stored: False,
     ) -> None:
         self._url = url
         self._sink = sink
         self._holder = holder
         self._random_epoch = random_epoch
-        self._hash_password = hash_password
+        self.book = CredentialBook()
+        """Passwords and log-ins, while it is the primary."""
+        self._hasher = PasswordHasher(self.book, hash_password, verify_password)
         self._wall_clock = wall_clock
         self._keep = keep
         self._lease_s = lease_s
@@ -140,10 +145,11 @@ class DatabaseMaster:
         self._committer = Committer(settle_s=settle_s)
         self._epoch = 0
         self._counters: dict[int, int] = {}
-        self._credentials: dict[ObjectId, str] = {}
         self._transactions = self._changes = self._repeated = 0
         self.on_takeover: list[Callable[[], Awaitable[None]]] = []
         self.on_role: Callable[[], None] = lambda: None
+        self.on_passwords: Callable[[Collection[int]], None] = lambda dbids: None
+        """Called with the Persons whose password has been set or is gone, before that is published."""
         self.admit: Callable[[Author], Authority | None] = lambda author: None
         """Called before a write is planned, when all earlier ones are done: what the author may do (None: everything).
 
@@ -235,9 +241,8 @@ class DatabaseMaster:
 
     async def _begin(self, store: OpenStore) -> None:
         """Accept writes."""
-        self._counters, credentials = await load_rows(store)
-        self._credentials.clear()
-        self._credentials.update(credentials)
+        self._counters = await store.call(Store.counters)
+        await load_book(store, self.book)
         self._keeper = LeaseKeeper(store, lease_s=self._lease_s, reconnect_s=self._reconnect_s)
         log.info("database taken: %s, epoch %d", store, self._epoch)
 
@@ -256,7 +261,7 @@ class DatabaseMaster:
     @property
     def credentials(self) -> Mapping[ObjectId, str]:
         """Password hashes by type number and DBID; always the present ones."""
-        return MappingProxyType(self._credentials)
+        return self.book.hashes
 
     def now_ms(self) -> int:
         """The time of its wall clock."""
@@ -343,8 +348,9 @@ class DatabaseMaster:
         self, request: WriteRequest | ApplyTransaction, author: Author
     ) -> PendingTransaction | Outcome:
         """Commit and publish; an `Outcome` if that was done before under the same key."""
-        self._writable_store()
         hashes = await self._hash_passwords(request, author)
+        if isinstance(hashes, Outcome):
+            return hashes
         async with self._lock:
             with anyio.CancelScope(shield=True):
                 done = await self._write(request, author, hashes)
@@ -355,22 +361,20 @@ class DatabaseMaster:
     ) -> PendingTransaction | Outcome:
         store = await self._settled_store()
         key = scoped_key(request, author)
-        if key:
-            outcome = await store.call(lambda store: store.find_outcome(key))
-            if outcome is not None:
-                self._repeated += 1
-                return outcome
+        outcome = await self._done_before(store, key)
+        if outcome is not None:
+            return outcome
         time_ms = self.now_ms()
         plan = await self._plan(request, author, time_ms)
         pending = pending_transaction(
             plan,
             author,
-            hashes,
+            await self._hasher.with_former(plan, hashes, store),
             cache=self._sink.cache,
             first=Position(self._epoch, self._sink.position.uen + 1),
             key=key,
             time_ms=time_ms,
-            with_password=self._credentials,
+            with_password=self.book,
             history=self.history_settings,
         )
         if isinstance(request, ApplyTransaction):
@@ -379,16 +383,28 @@ class DatabaseMaster:
         self._publish(pending)
         return pending
 
-    async def _hash_passwords(self, request: WriteRequest | ApplyTransaction, author: Author) -> Sequence[str]:
+    async def _done_before(self, store: OpenStore, key: str) -> Outcome | None:
+        outcome = await store.call(lambda store: store.find_outcome(key)) if key else None
+        self._repeated += outcome is not None
+        return outcome
+
+    async def _hash_passwords(
+        self, request: WriteRequest | ApplyTransaction, author: Author
+    ) -> Sequence[str] | Outcome:
         """Hash the request's passwords, in the order of `Plan.passwords`, with the writers' lock free: 50 ms for each.
 
-        The request is planned for that, so that nothing is hashed for one that would be refused.
+        The request is planned for that, so that nothing is hashed for one that would be refused, or was carried out.
         """
-        if not any(_has_password(change) for change in _parts_of(request)):
+        if not any(has_password(change) for change in _parts_of(request)):
             return ()
         async with self._lock:  # planning a transaction gives way to others, and the cache must stay as it is
+            with anyio.CancelScope(shield=True):
+                store = await self._settled_store()
+                outcome = await self._done_before(store, scoped_key(request, author))
+            if outcome is not None:
+                return outcome
             plan = await self._plan(request, author, self.now_ms())
-        return await run_each(self._hash_password, plan.passwords.values(), at_once=_HASHED_AT_ONCE)
+        return await self._hasher.hashes(plan, store)
 
     async def _plan(self, request: WriteRequest | ApplyTransaction, author: Author, time_ms: int) -> Plan:
         planner = WritePlanner(
@@ -417,10 +433,11 @@ class DatabaseMaster:
     def _publish(self, pending: PendingTransaction) -> None:
         self._counters.update(pending.batch.counters)
         for row in pending.credentials:
-            if row.hash is None:
-                self._credentials.pop((row.type, row.dbid), None)
-            else:
-                self._credentials[(row.type, row.dbid)] = row.hash
+            self.book.set_hash((row.type, row.dbid), row.hash, changed_ms=row.updated_ms)
+            if row.hash is None and row.type == _PERSON:
+                self.book.remove(row.dbid)
+        if pending.credentials:
+            self.on_passwords({row.dbid for row in pending.credentials if row.type == _PERSON})
         self._transactions += 1
         self._changes += len(pending.changes)
         self._sink.publish(pending.changes)
@@ -477,9 +494,3 @@ def _weight(change: RequestedChange) -> int:
     """How many ordinary changes the planning of this one may take as long as: a group can have thousands of members."""
     parts = [part for each in change.delta.values() if isinstance(each, dict) for part in each.values()]
     return 1 + sum(len(part) for part in (*change.object.values(), *parts) if isinstance(part, list)) // 20
-
-
-def _has_password(change: WriteRequest | RequestedChange) -> bool:
-    if change.type not in PASSWORD_TYPES:
-        return False
-    return any("password" in getattr(change, part, ()) for part in ("object", "delta"))

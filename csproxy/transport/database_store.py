@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import anyio
 
 from csproxy.core.changes import Change, Position
+from csproxy.core.credentials import CredentialBook
 from csproxy.core.loading import CacheBuilder
-from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import ChangeRecord
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
@@ -18,16 +18,9 @@ from csproxy.errors import ModelError, StoreError
 from csproxy.transport.blocking import run_blocking
 from csproxy.transport.database_transactions import recorded_change
 
-__all__ = ["LoadedRows", "OpenStore", "load", "load_rows", "recorded_transactions"]
+__all__ = ["OpenStore", "load", "load_book", "recorded_transactions"]
 
 T = TypeVar("T")
-
-
-class LoadedRows(NamedTuple):
-    """What a master keeps of the database beside its replica: last DBIDs per type, and password hashes."""
-
-    counters: dict[int, int]
-    credentials: dict[ObjectId, str]
 
 
 class OpenStore:
@@ -88,17 +81,18 @@ async def load(store: OpenStore, sink: ReplicaSink) -> None:
         sink.extend_history(await recorded_transactions(store, until=head))
 
 
-async def load_rows(store: OpenStore) -> LoadedRows:
-    """Read what a master keeps beside its replica. Raises `StoreError`."""
-    return LoadedRows(await store.call(Store.counters), await _credentials(store))
-
-
-async def _credentials(store: OpenStore) -> dict[ObjectId, str]:
-    hashes: dict[ObjectId, str] = {}
-    parts = await store.call(Store.credentials)
-    while (rows := await store.next_part(parts)) is not None:
-        hashes |= {(row.type, row.dbid): row.hash for row in rows if row.hash is not None}
-    return hashes
+async def load_book(store: OpenStore, book: CredentialBook) -> None:
+    """Fill ``book`` with the passwords and log-ins of the database, and nothing else. Raises `StoreError`."""
+    book.clear()
+    passwords = await store.call(Store.credentials)
+    while (rows := await store.next_part(passwords)) is not None:
+        for row in rows:
+            book.set_hash((row.type, row.dbid), row.hash, changed_ms=row.updated_ms)
+    log_ins = await store.call(Store.log_ins)
+    while (states := await store.next_part(log_ins)) is not None:
+        for dbid, state in states:
+            book.set_state(dbid, state)
+    book.take_touched()
 
 
 async def recorded_transactions(store: OpenStore, *, after: int = 0, until: int) -> list[list[Change]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +21,17 @@ from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import decode_change, encode_notification
 from csproxy.transport.wire.writes import AppliedChange, TransactionApplied
 
-__all__ = ["PendingTransaction", "pending_transaction", "recorded_change"]
+__all__ = ["NewHash", "PendingTransaction", "pending_transaction", "recorded_change"]
+
+
+class NewHash(NamedTuple):
+    """The hash of a new password, and those before it that are kept, newest first."""
+
+    hash: str
+    former: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"<NewHash, {len(self.former)} former ones>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +60,18 @@ class PendingTransaction:
 def pending_transaction(
     plan: Plan,
     author: Author,
-    hashes: Sequence[str],
+    hashes: Mapping[ObjectId, NewHash],
     *,
     cache: ConfigurationCache,
     first: Position,
     key: str,
     time_ms: int,
-    with_password: Collection[ObjectId],
+    with_password: Container[ObjectId],
     history: HistorySettings,
 ) -> PendingTransaction:
     """What ``plan`` comes to when its first change stands at ``first``; ``cache`` is the state before it.
 
-    ``hashes`` are those of `Plan.passwords`, in order; ``with_password`` the objects that have a hash now.
+    ``hashes`` are those of `Plan.passwords`; ``with_password`` contains the objects that have a hash now, or log-ins.
     """
     end = first.uen + len(plan.changes) - 1
     records = [
@@ -128,12 +139,10 @@ def _change(planned: PlannedChange, record: ChangeRecord) -> Change:
 
 
 def _credentials(
-    plan: Plan, hashes: Sequence[str], with_password: Collection[ObjectId], time_ms: int
+    plan: Plan, hashes: Mapping[ObjectId, NewHash], with_password: Container[ObjectId], time_ms: int
 ) -> list[CredentialRow]:
     """The new hashes, and the removal of those whose object goes."""
-    rows = [
-        CredentialRow(number, dbid, hash, time_ms) for (number, dbid), hash in zip(plan.passwords, hashes, strict=True)
-    ]
+    rows = [CredentialRow(*id, hashes[id].hash, time_ms, hashes[id].former) for id in plan.passwords]
     rows += [
         CredentialRow(planned.type, planned.dbid, None, time_ms)
         for planned in plan.changes

@@ -171,8 +171,8 @@ async def set_password(
 ) -> None:
     """Give a user, whose log-in has been checked, a new password, through the server's writer.
 
-    Raises `ServerError`: EMPTY_PASSWORD_DENIED, CHANGE_PASSWORD_DENIED (the old one again, or this
-    server takes no writes), and what the writer raises.
+    Raises `ServerError`: EMPTY_PASSWORD_DENIED, CHANGE_PASSWORD_DENIED (the old one again, a rule broken, or
+    this server takes no writes), and what the writer raises.
     """
     if not new_password:
         raise ServerError.from_code(ErrorCode.EMPTY_PASSWORD_DENIED, "the new password must not be empty")
@@ -193,6 +193,10 @@ async def set_password(
         await server.writer.write(request, author._replace(vouched=True))  # who knows the old one may set a new one
     except AccessDeniedError as e:
         raise _denied(e.description) from e
+    except ModelError as e:
+        if e.property_name != "password":
+            raise
+        raise _denied(str(e)) from e
 
 
 def must_change_password(server: ConfigurationServer, account: Account) -> bool:

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csproxy.core.log_in_state import NO_STATE, LogIn, LogInState, after, is_locked, unlocked
+from csproxy.core.log_in_state import NO_STATE, LogIn, LogInState, after, is_locked
 from csproxy.core.password_rules import MINUTE_MS, PasswordRules
 
 THREE = PasswordRules(account_lockout_threshold=3, account_lockout_attempts_period=10, account_lockout_duration=30)
@@ -57,8 +57,8 @@ def test_what_is_reported_late_takes_nothing_back() -> None:
 
 def test_a_new_password_unlocks() -> None:
     state = wrong(wrong(wrong(NO_STATE, 1), 2), 3)
-    assert not is_locked(unlocked(state), THREE, 4 * MINUTE_MS)
-    assert unlocked(state).failed == 3
+    assert is_locked(state, THREE, 4 * MINUTE_MS, changed_ms=2 * MINUTE_MS)
+    assert not is_locked(state, THREE, 4 * MINUTE_MS, changed_ms=4 * MINUTE_MS)
 
 
 class PlainAccount:

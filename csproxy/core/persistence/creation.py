@@ -73,7 +73,7 @@ def _write(
         for kind, value in counters.items():
             last[kind] = max(last.get(kind, 0), value)
         insert_rows(connection, tables.counters, sorted(last.items()))
-        insert_rows(connection, tables.credentials, list(credentials))
+        insert_rows(connection, tables.credentials, [row[:4] for row in credentials])
         insert_rows(connection, tables.meta, [("guid", str(uuid.uuid4())), ("release", release)])
 
 

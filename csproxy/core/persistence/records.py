@@ -24,12 +24,16 @@ class ObjectRow(NamedTuple):
 
 
 class CredentialRow(NamedTuple):
-    """A password hash; ``hash`` None deletes it."""
+    """A password hash; ``hash`` None deletes it. ``former`` are those before it, newest first."""
 
     type: int
     dbid: int
     hash: str | None
     updated_ms: int
+    former: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"<CredentialRow {self.type}/{self.dbid}>"
 
 
 class ChangeRecord(msgspec.Struct, frozen=True, array_like=True):

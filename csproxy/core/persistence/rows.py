@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, insert
 
 from csproxy.core.persistence import tables
-from csproxy.core.persistence.records import ChangeRecord, CredentialRow, ObjectRow
+from csproxy.core.persistence.records import ChangeRecord, ObjectRow
 
 __all__ = [
     "CHANGE_COLUMNS",
     "change_record",
     "change_row",
     "insert_rows",
+    "delete_rows",
     "replace_counters",
-    "replace_credentials",
     "replace_objects",
 ]
 
@@ -67,23 +67,17 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
 
 def replace_objects(connection: Connection, rows: Sequence[ObjectRow]) -> None:
     """Write object rows, delete those without body."""
-    _delete(connection, tables.objects, [{"type": row.type, "dbid": row.dbid} for row in rows if not row.is_new])
+    delete_rows(connection, tables.objects, [{"type": row.type, "dbid": row.dbid} for row in rows if not row.is_new])
     insert_rows(connection, tables.objects, [row[:4] for row in rows if row.body is not None])
-
-
-def replace_credentials(connection: Connection, rows: Sequence[CredentialRow]) -> None:
-    """Write password hashes, delete those without hash."""
-    _delete(connection, tables.credentials, [{"type": row.type, "dbid": row.dbid} for row in rows])
-    insert_rows(connection, tables.credentials, [row for row in rows if row.hash is not None])
 
 
 def replace_counters(connection: Connection, values: Sequence[tuple[int, int]]) -> None:
     """Write counters, given as pairs of type and value."""
-    _delete(connection, tables.counters, [{"type": kind} for kind, _ in values])
+    delete_rows(connection, tables.counters, [{"type": kind} for kind, _ in values])
     insert_rows(connection, tables.counters, values)
 
 
-def _delete(connection: Connection, table: Table, keys: Sequence[dict[str, int]]) -> None:
+def delete_rows(connection: Connection, table: Table, keys: Sequence[dict[str, int]]) -> None:
     """Delete rows by key: with an insertion an upsert that every database understands."""
     if keys:
         condition = and_(*(table.c[name] == bindparam(f"key_{name}") for name in keys[0]))

@@ -23,8 +23,10 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, select
 from csproxy.core.changes import Epoch
 from csproxy.core.history import HistoryBatch
 from csproxy.core.lease import LEASE_S, Holder, Lease
+from csproxy.core.log_in_state import LogInState
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.creation import create_database
+from csproxy.core.persistence.credentials import CREDENTIAL_COLUMNS, credential_row, log_in_row, replace_credentials
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_path, transaction
 from csproxy.core.persistence.fence import advance_head, check_epoch, lock_head, read_epochs, read_head, was_written
 from csproxy.core.persistence.history import HistoryTable, HistoryWriteError, report_failure
@@ -44,7 +46,6 @@ from csproxy.core.persistence.rows import (
     change_row,
     insert_rows,
     replace_counters,
-    replace_credentials,
     replace_objects,
 )
 from csproxy.core.persistence.schema import migrate, schema_version
@@ -263,10 +264,14 @@ class Store:
         return [(row.dbid, row.body) for row in rows]
 
     def credentials(self) -> Iterator[list[CredentialRow]]:
-        """Every password hash, in parts of at most `PART_ROWS`."""
-        c = tables.credentials.c
-        for rows in self._parts(select(c.type, c.dbid, c.hash, c.updated_ms), "loading the credentials"):
-            yield [CredentialRow(row.type, row.dbid, row.hash, row.updated_ms) for row in rows]
+        """Every password hash, in parts of at most `PART_ROWS`; without former ones."""
+        for rows in self._parts(select(*CREDENTIAL_COLUMNS), "loading the credentials"):
+            yield [credential_row(row) for row in rows]
+
+    def log_ins(self) -> Iterator[list[tuple[int, LogInState]]]:
+        """DBID and log-in state of every Person that has one, in parts of at most `PART_ROWS`."""
+        for rows in self._parts(select(tables.log_ins), "loading the log-ins"):
+            yield [log_in_row(row) for row in rows]
 
     def find_outcome(self, key: str) -> Outcome | None:
         """What the write with this idempotency key came to, None when no such write is known."""

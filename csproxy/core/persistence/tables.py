@@ -22,16 +22,18 @@ __all__ = [
     "counters",
     "credentials",
     "epochs",
+    "former_hashes",
     "history",
     "idempotency",
     "lease",
+    "log_ins",
     "meta",
     "metadata",
     "objects",
     "session_batches",
 ]
 
-SCHEMA_VERSION: Final = "0005"
+SCHEMA_VERSION: Final = "0006"
 """The newest migration; the database holds its own in table ``alembic_version``."""
 
 UEN_COUNTER: Final = 0
@@ -141,7 +143,31 @@ credentials: Final = Table(
     Column("hash", String(255), nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
 )
-"""Password hashes of Persons and Applications; they stand nowhere else."""
+"""Password hashes of Persons and Applications; they and former ones stand nowhere else."""
+
+former_hashes: Final = Table(
+    "former_hashes",
+    metadata,
+    Column("type", Integer, primary_key=True, autoincrement=False),
+    Column("dbid", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hash", String(255), nullable=False),
+)
+"""The hashes before, as many as the rule password-no-repeats asks for; ``number`` 0 is the newest."""
+
+log_ins: Final = Table(
+    "log_ins",
+    metadata,
+    Column("dbid", Integer, primary_key=True, autoincrement=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("application", Name(255), nullable=False),
+    Column("address", Name(255), nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("failed_ms", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("locked_ms", BigInteger, nullable=False),
+)
+"""Log-ins of Persons: a `csproxy.core.log_in_state.LogInState` for each that has one."""
 
 acls: Final = Table(
     "acls",

@@ -7,6 +7,7 @@
     │   ├── LocalProtocolError    by this side: a mistake in the calling code
     │   └── RemoteProtocolError   by the peer; this connection cannot be used any more
     ├── ConnectionLostError       the connection ended before the answer arrived
+    │   └── TlsError              there is no secure connection: the message says which certificate, and why
     ├── TimedOutError             the peer did not answer within the deadline
     ├── StoreError                the database could not be read or written
     │   └── FencedError           another master has taken it: this one must not write any more
@@ -122,6 +123,17 @@ class ConnectionLostError(CsproxyError):
     def __init__(self, message: str, *, code: ErrorCode = ErrorCode.CONN_READ_ERROR) -> None:
         super().__init__(message)
         self.code = code
+
+
+class TlsError(ConnectionLostError):
+    """A TLS handshake failed, or a secure connection broke the rules of TLS; the message says what is wrong and where.
+
+    ``verify_code`` is OpenSSL's number when a certificate could not be verified, else 0.
+    """
+
+    def __init__(self, message: str, *, verify_code: int = 0) -> None:
+        super().__init__(message)
+        self.verify_code = verify_code
 
 
 class TimedOutError(CsproxyError):

@@ -27,8 +27,8 @@ class PeerCertificate:
     """The certificate that the peer has shown and proved to own, verified against the trusted authorities.
 
     ``subject`` and ``issuer`` are distinguished names as in ``"CN=proxy1,O=Example"``. ``names`` holds what
-    the certificate is valid for: DNS names, IP and mail addresses, URIs, in this order of kinds; the common
-    name of the subject is not among them. ``serial`` is hexadecimal, ``not_after_s`` in seconds since 1970.
+    the certificate is valid for (DNS names, addresses, URIs: its subject alternative names), and the common
+    name of the subject only if it stands there, too. ``serial`` is hexadecimal, ``not_after_s`` in seconds since 1970.
     """
 
     subject: str

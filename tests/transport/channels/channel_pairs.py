@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -15,8 +18,13 @@ from csproxy.transport.channel import Channel
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.listener import Listener, ListenPort
 from csproxy.transport.stream_channel import StreamChannel
+from csproxy.transport.tls_channel import secure
+from csproxy.transport.tls_context import TlsContext, load_context
+from csproxy.transport.tls_engine import TlsEngine
+from tests.tls_files import Authority, trusting
 
-KINDS = ("default", "stream", "memory")
+PLAIN_KINDS = ("default", "stream", "memory")
+KINDS = (*PLAIN_KINDS, *(f"tls-{kind}" for kind in PLAIN_KINDS))
 CLOSE_TIMEOUT_S = 0.2
 
 
@@ -66,13 +74,40 @@ class Recorder:
 async def channel_pair(kind: str) -> AsyncIterator[tuple[Channel, Channel]]:
     """A client's and a server's channel, connected and not started; both are closed afterwards."""
     makers = {"default": _tcp_pair, "stream": _stream_pair, "memory": _memory_pair}
-    async with makers[kind]() as (client, server):
+    async with makers[kind.removeprefix("tls-")]() as (client, server):
         try:
+            if kind.startswith("tls-"):
+                client, server = await secure_pair(client, server)
             yield client, server
         finally:
             for channel in (client, server):
                 channel.close(flush=False)
             await settle()
+
+
+async def secure_pair(client: Channel, server: Channel) -> tuple[Channel, Channel]:
+    """Both ends after a TLS handshake with each other."""
+    at_client, at_server = tls_contexts()
+    made: list[Channel] = []
+
+    async def accept() -> None:
+        made.append(await secure(server, TlsEngine(at_server.context, server_side=True)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(accept)
+        secured = await secure(client, TlsEngine(at_client.context, name="server.example"))
+    return secured, made[0]
+
+
+@cache
+def tls_contexts() -> tuple[TlsContext, TlsContext]:
+    """A client's and a server's, made once: certificates take time."""
+    with tempfile.TemporaryDirectory() as folder:
+        authority = Authority(Path(folder), "root")
+        return (
+            load_context(trusting(authority), server_side=False),
+            load_context(authority.issue("server.example").settings(), server_side=True),
+        )
 
 
 async def settle(turns: int = 10) -> None:

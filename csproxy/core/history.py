@@ -3,7 +3,8 @@
 A record is a change of one object, a change of what is stored beside the objects (permissions, accounts, the
 operational mode; made in `csproxy.core.history_administration`), or the begin or end of a client's session. Records of
 changes are made from the plan of a transaction (`history_batch`) and stored with it; how and why is told in
-`csproxy.core.persistence.history`. Nothing here holds a password: plans, deltas and former objects have none.
+`csproxy.core.persistence.history`. Nothing here holds a password: plans, deltas and former objects have none,
+and of secret options (`csproxy.core.secret_options`) only the mask is recorded.
 
 Former values of an update are kept as the delta that takes the new object back to the former one: the form is
 documented and tested already (docs/reference/delta.md), and it names exactly what changed.
@@ -25,6 +26,7 @@ from csproxy.core import codec
 from csproxy.core.changes import Change
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.model.schema import SCHEMA
+from csproxy.core.secret_options import masked, masked_object
 from csproxy.errors import ErrorCode, ModelError
 
 if TYPE_CHECKING:
@@ -324,9 +326,9 @@ def _record(entry: _Entry, *, write_former_value: bool) -> HistoryRecord:
     moved_from = entry.moved_from if write_former_value else []
     if write_former_value and entry.before is not None:
         if entry.after is None:
-            former, former_folder = msgspec.Raw(entry.before), entry.former_folder
+            former, former_folder = msgspec.Raw(masked_object(entry.before)), entry.former_folder
         else:
-            former_values = _back(change.type, entry.before, entry.after)
+            former_values = masked(_back(change.type, entry.before, entry.after))
             former_folder = entry.former_folder if change.folder else 0
     return HistoryRecord(
         action=change.action,
@@ -339,8 +341,8 @@ def _record(entry: _Entry, *, write_former_value: bool) -> HistoryRecord:
         dbid=change.dbid,
         folder=change.folder,
         former_folder=former_folder,
-        object=_ABSENT if change.object is None else msgspec.Raw(change.object),
-        delta=change.delta,
+        object=_ABSENT if change.object is None else msgspec.Raw(masked_object(change.object)),
+        delta=masked(change.delta),
         former=former,
         former_values=former_values,
         moved_from=moved_from,

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from csproxy.core.files.any_form import write_form
 from csproxy.core.files.writing import repetitions
 from csproxy.core.files.xml_format import text_encoding
+from csproxy.core.secret_options import MASK, masked
 from csproxy.daemon.config_session import open_client, read_directory
 from csproxy.daemon.connection_flags import connection_flags
 from csproxy.daemon.output import progress, say
@@ -37,6 +38,9 @@ def export(arguments: argparse.Namespace) -> int:
         total = sum(len(directory.objects(number)) for number in directory.types)
         for text in repetitions(directory):
             say(f"warning: several objects are called {text}: a file that is imported keeps the first")
+        hidden = directory.replace(masked)
+        if hidden:
+            say(f"warning: secret options of {hidden} objects are left out: {MASK} stands for their values")
         path = None if arguments.file in (None, "-") else Path(arguments.file)
         with _opened(path) as file, progress("writing objects") as report:
             for piece in write_form(directory, form, encoding=encoding, on_object=_now_and_then(report, total)):

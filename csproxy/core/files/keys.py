@@ -6,7 +6,7 @@ hold the same configuration give the same keys, whatever their DBIDs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -200,6 +200,15 @@ class Directory:
         for obj, folder in zip(objects, folders, strict=True):
             mine[obj["DBID"]] = obj
             places[obj["DBID"]] = folder
+
+    def replace(self, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> int:
+        """Put what ``change`` makes of each object in its place, with the same key; returns how many became others."""
+        changed = 0
+        for objects in self._objects.values():
+            for dbid, obj in objects.items():
+                objects[dbid] = change(obj)
+                changed += objects[dbid] != obj
+        return changed
 
     @property
     def types(self) -> frozenset[int]:

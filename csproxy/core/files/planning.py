@@ -17,6 +17,7 @@ from csproxy.core.files.operations import CREATE, UPDATE, Operation, delta_of, m
 from csproxy.core.files.ordering import Step, in_order
 from csproxy.core.files.reading import FileObject
 from csproxy.core.model import SCHEMA, ObjectType
+from csproxy.core.secret_options import with_secrets
 
 __all__ = ["Plan", "Workspace", "changing", "make_plan"]
 
@@ -108,10 +109,10 @@ def make_plan(work: Workspace) -> Plan:
         if work.comes_by_itself(each.key):
             late.append(each)
         elif not dbid:
-            steps.append(Step(Operation(CREATE, each, each.values), _needs(work, each)))
+            steps.append(Step(Operation(CREATE, each, with_secrets(each.values, {})), _needs(work, each)))
         else:
             before = work.directory.objects(each.key.type)[dbid]
-            operation = Operation(UPDATE, each, changing(each), dbid, before)
+            operation = Operation(UPDATE, each, with_secrets(changing(each), before), dbid, before)
             if delta_of(operation, numbers):
                 steps.append(Step(operation, _needs(work, each)))
             else:

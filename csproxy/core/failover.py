@@ -127,6 +127,11 @@ class EndpointPolicy:
         self._endpoints = (*self._configured, *learnt)
         self._index = self._endpoints.index(current) if current in self._endpoints else 0
 
+    def suggested(self, endpoint: Endpoint | None) -> None:
+        """A server that stands by names the one that serves (None: it cannot): tried, too, if no other one is known."""
+        if endpoint is not None and len(self._endpoints) == 1:
+            self.learn([endpoint], attempts=self._attempts)
+
     def failed(self) -> None:
         """The attempt at `current` failed."""
         self._failures += 1

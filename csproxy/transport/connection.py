@@ -18,6 +18,7 @@ import msgspec
 import csproxy
 from csproxy.core import codec
 from csproxy.core.changes import Change, Position
+from csproxy.core.failover import Endpoint
 from csproxy.errors import (
     ConnectionLostError,
     CsproxyError,
@@ -172,6 +173,14 @@ class Connection:
     def server_role(self) -> str:
         """The role that the server named with it; ``backup`` serves nobody now."""
         return "" if self._protocol.server is None else self._protocol.server.role
+
+    @property
+    def primary(self) -> Endpoint | None:
+        """Where a ``backup`` says that clients are served, if it does."""
+        server = self._protocol.server
+        return (
+            Endpoint(server.primary_host, server.primary_port) if server is not None and server.primary_host else None
+        )
 
     @property
     def retry_after_s(self) -> float:

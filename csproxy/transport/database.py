@@ -203,6 +203,11 @@ class DatabaseMaster:
         lease = self._follower.lease if self._follower is not None else None
         return None if lease is None or lease.is_given_up else lease.holder
 
+    def primary_address(self) -> tuple[str, int]:
+        """Host and port at which the `primary` serves clients; ("", 0) if that is not known."""
+        primary = self.primary
+        return ("", 0) if primary is None else (primary.address, primary.port)
+
     # roles
 
     async def _change_roles(self, store: OpenStore) -> None:

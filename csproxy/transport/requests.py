@@ -71,7 +71,9 @@ _WRITE_REQUESTS: Final[dict[int, Any]] = {
 
 def choose_version(connection: ServerConnection, frame: Frame) -> None:
     """49: agree on a protocol version."""
-    connection.send(connection.protocol.version_chosen(frame, role=connection.server.role))
+    server = connection.server
+    primary = server.primary_address() if server.role == "backup" else ("", 0)
+    connection.send(connection.protocol.version_chosen(frame, role=server.role, primary=primary))
 
 
 def register_notification(connection: ServerConnection, frame: Frame) -> None:

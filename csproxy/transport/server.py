@@ -134,6 +134,8 @@ class ConfigurationServer:
         self.name = name
         self.standby: Callable[[], str | None] = lambda: None
         """Why this server serves no clients now although it listens, as the backup of a pair; None: it does."""
+        self.primary_address: Callable[[], tuple[str, int]] = lambda: ("", 0)
+        """Host and port of the one that serves then, as far as known."""
         self.release = release
         self.schema_version = SCHEMA_VERSION
         self.settings = settings or ServerSettings()

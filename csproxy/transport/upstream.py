@@ -8,6 +8,7 @@ the same again with a back-off. The sink's clients notice nothing of that. What 
 from __future__ import annotations
 
 import logging
+import math
 import random as random_module
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -328,7 +329,7 @@ class UpstreamSource:
         if isinstance(error, ConfigurationError) and self.state is State.REGISTERING:
             return self._refused(error)
         if connection.server_role == "backup" and self.state is State.REGISTERING:
-            return self._stands_by(error)
+            return self._stands_by(error, connection.primary)
         return self._lost(error, hint_s=max(connection.retry_after_s, getattr(error, "retry_after_s", 0.0)))
 
     async def _connect(self) -> Connection:
@@ -439,8 +440,7 @@ class UpstreamSource:
         self._last_error = str(error)
         self._policy.failed()
         self._lose()
-        delay_s = self._backoff.next_delay_s()
-        return min(delay_s, _STANDBY_RETRY_S) if self._takeover_due else delay_s
+        return min(self._backoff.next_delay_s(), _STANDBY_RETRY_S if self._takeover_due else math.inf)
 
     def _refused(self, error: ConfigurationError) -> float:
         self._ended_links.refusals += 1
@@ -480,8 +480,9 @@ class UpstreamSource:
         self._handle(Event.REFUSE)
         return 0.0
 
-    def _stands_by(self, error: CsproxyError) -> float:
+    def _stands_by(self, error: CsproxyError, primary: Endpoint | None) -> float:
         """A backup master answered: the other one is there, or this one takes over within seconds."""
+        self._policy.suggested(primary)
         log.info("%s", error)
         self._last_error = str(error)
         self._takeover_due = True

@@ -163,6 +163,17 @@ def test_learnt_endpoints_come_after_the_given_ones_and_replace_each_other() -> 
     assert policy.current == first
 
 
+def test_a_suggestion_counts_where_no_other_server_is_known() -> None:
+    policy = EndpointPolicy([PRIMARY])
+    policy.suggested(None)
+    policy.suggested(BACKUP)
+    policy.suggested(Endpoint("third", 1))
+    policy.failed()
+    assert policy.current == BACKUP
+    policy.failed()
+    assert policy.current == PRIMARY
+
+
 def test_a_jitter_doubles_nothing() -> None:
     backoff = Backoff(lambda: 0.5)
     assert [backoff.jitter_s(1.0) for _ in range(5)] == [0.5] * 5

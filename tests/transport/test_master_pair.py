@@ -97,6 +97,7 @@ class Node:
                 self._disturb()
                 self.server.writer = self.database
                 self.server.standby = self._standby
+                self.server.primary_address = self.database.primary_address
                 self.database.on_role = self._role_changed
                 listener = self.world.network.listen("127.0.0.1", PORTS.get(self.name, 2029), self.server.connect)
                 self._ready.set()
@@ -429,6 +430,21 @@ def test_a_database_that_nobody_reaches_changes_no_roles(simulate: Callable[[Sce
 
 
 # --- those that follow the pair -------------------------------------------------------------------
+
+
+def test_a_proxy_that_knows_nothing_but_the_backup_is_told_where_the_primary_is(
+    simulate: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        async with world.node(PRIMARY), world.node(BACKUP):
+            proxy = make_server(world.simulation, "proxy", "proxy1")
+            connector = world.network.connector("proxy")
+            async with proxy, UpstreamSource(proxy, connector, [Endpoint("127.0.0.1", 2021)], "proxy1") as source:
+                with anyio.fail_after(10):
+                    await source.wait_live()
+                assert source.statistics().endpoint == "127.0.0.1:2020"
+
+    simulate(scenario)
 
 
 def test_a_proxy_that_knows_the_primary_finds_its_backup_and_loses_nothing(

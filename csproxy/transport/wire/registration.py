@@ -32,6 +32,7 @@ class ProtocolVersionRead(Payload, kw_only=True):
     """50: the version chosen, the limit (bytes) that the server sets on frames, and its role.
 
     ``role`` is ``master``, ``proxy``, or ``backup``: the backup of a pair of masters, which refuses registrations.
+    It names the address of the one that serves, if it knows it: ``primary_host``, ``primary_port``.
     """
 
     version: int
@@ -39,6 +40,8 @@ class ProtocolVersionRead(Payload, kw_only=True):
     release: str = ""
     max_frame: int = 0
     role: str = ""
+    primary_host: str = ""
+    primary_port: int = 0
 
 
 class RegisterClient(Payload, kw_only=True):

@@ -154,11 +154,12 @@ class ServerProtocol:
             return []
         return self._receive_unregistered(data)
 
-    def version_chosen(self, frame: Frame, *, role: str = "") -> bytes:
+    def version_chosen(self, frame: Frame, *, role: str = "", primary: tuple[str, int] = ("", 0)) -> bytes:
         """Answer the ProtocolVersion request ``frame`` with the best version that both speak.
 
-        ``role`` is announced with it. Raises `RemoteProtocolError` when there is none (code 2), the client announces
-        another encoding than UTF-8 (code 41), or the payload cannot be read.
+        ``role`` is announced with it, and for a backup the address of the ``primary``. Raises `RemoteProtocolError`
+        when there is none (code 2), the client announces another encoding than UTF-8 (code 41), or the payload cannot
+        be read.
         """
         self._require(_Event.VERSION_CHOSEN)
         try:
@@ -176,7 +177,14 @@ class ServerProtocol:
         self._move(_Event.VERSION_CHOSEN)
         self.offer = offer
         self.version = common[-1]
-        answer = ProtocolVersionRead(version=self.version, release=self._release, max_frame=self._max_frame, role=role)
+        answer = ProtocolVersionRead(
+            version=self.version,
+            release=self._release,
+            max_frame=self._max_frame,
+            role=role,
+            primary_host=primary[0],
+            primary_port=primary[1],
+        )
         return encode_frame(
             MessageId.PROTOCOL_VERSION_READ, codec.encode(answer), request=frame.request, flags=FLAG_END
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from types import TracebackType
 from typing import Final, Self
 
@@ -23,6 +24,7 @@ import anyio.lowlevel
 
 from csproxy.errors import ConfigurationError, ConnectionLostError, ErrorCode
 from csproxy.testing.memory_channel import MemoryChannel
+from csproxy.testing.programs import is_frozen
 from csproxy.transport.channel import Channel, Connector
 from csproxy.transport.turns import Timers, call_soon
 
@@ -43,7 +45,8 @@ class MemoryListener:
     ) -> None:
         self.host = host
         self.port = port
-        self.on_connection = on_connection
+        self._on_connection = on_connection
+        self._context = copy_context()
         self._network = network
 
     def __repr__(self) -> str:
@@ -52,6 +55,23 @@ class MemoryListener:
     def close(self) -> None:
         """Stop listening; connections stay. Idempotent."""
         self._network.stop_listening(self)
+
+    def accept(self, channel: MemoryChannel) -> None:
+        """Hand a new connection to the program that listens, when it runs."""
+        if is_frozen(self._context):
+            self._context.run(self._network.call_later, 0, lambda: self._hand_over(channel))
+        else:
+            self._context.copy().run(self._hand_over, channel)
+
+    def _hand_over(self, channel: MemoryChannel) -> None:
+        if not self._network.has_listener(self):
+            channel.close(flush=False)
+            return
+        try:
+            self._on_connection(channel)
+        except Exception:  # noqa: BLE001 - where a listener would log
+            _log.exception("%r: on_connection failed; the connection is closed", self)
+            channel.close(flush=False)
 
 
 class MemoryNetwork:
@@ -117,8 +137,12 @@ class MemoryNetwork:
 
     def stop_listening(self, listener: MemoryListener) -> None:
         """Refuse further connections to this port."""
-        if self._listeners.get((listener.host, listener.port)) is listener:
+        if self.has_listener(listener):
             del self._listeners[listener.host, listener.port]
+
+    def has_listener(self, listener: MemoryListener) -> bool:
+        """Whether it still listens."""
+        return self._listeners.get((listener.host, listener.port)) is listener
 
     def connector(self, from_host: str) -> Connector:
         """Make the connector that programs on ``from_host`` use."""
@@ -233,19 +257,12 @@ class MemoryNetwork:
         self._ends[client] = server
         self._ends[server] = client
         try:
-            self._hand_over(listener, server)
+            listener.accept(server)
             await self._pass_time(self._latency_between(from_host, host))
         except BaseException:
             client.close(flush=False)
             raise
         return client
-
-    def _hand_over(self, listener: MemoryListener, server: MemoryChannel) -> None:
-        try:
-            listener.on_connection(server)
-        except Exception:  # noqa: BLE001 - where a listener would log
-            _log.exception("%r: on_connection failed; the connection is closed", listener)
-            server.close(flush=False)
 
     async def _pass_time(self, delay_s: float) -> None:
         if delay_s > 0:

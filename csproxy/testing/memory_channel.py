@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
 from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel, Receiver
@@ -129,6 +130,7 @@ class MemoryChannel(Channel):
         self._out: Pipe
         self._in: Pipe
         self._receiver: Receiver | None = None
+        self._context = copy_context()  # the owner's, from `start` on
         self._inbox: deque[bytes] = deque()
         self._end: _End | None = None
         self._has_been_full = False
@@ -154,8 +156,9 @@ class MemoryChannel(Channel):
     def start(self, receiver: Receiver) -> None:
         """Begin to deliver to ``receiver``; what arrived before, the connection's end included, is not lost."""
         self._receiver = receiver
+        self._context = copy_context()
         if self._is_lost:
-            self.network.call_later(0, self._tell_closed)
+            self._call_owner(self._tell_closed)
         self._deliver_later()
 
     def write(self, data: bytes) -> None:
@@ -215,11 +218,7 @@ class MemoryChannel(Channel):
         """The kernel has taken bytes of this end."""
         if self._has_been_full and queued_bytes <= LOW_WATER_BYTES:
             self._has_been_full = False
-            if self._receiver is not None and not self._is_closing:
-                try:
-                    self._receiver.writable()
-                except Exception as error:  # noqa: BLE001 - the connection's boundary
-                    self._fail(error)
+            self._call_owner(self._tell_writable)
         if self._end is not None and not queued_bytes:
             self._deliver_later()
 
@@ -243,13 +242,18 @@ class MemoryChannel(Channel):
     def shut(self) -> None:
         """The network is taken down: tell the receiver at once."""
         self._become_lost(ConnectionAbortedError("the simulated network was taken down"))
+        self._tell_closed()
 
     # delivery
 
     def _deliver_later(self, delay_s: float = 0.0) -> None:
         if not self._delivery_is_due and not self._is_lost and not self.is_dead:
             self._delivery_is_due = True
-            self.network.call_later(delay_s, self._deliver)
+            self._call_owner(self._deliver, delay_s)
+
+    def _call_owner(self, fn: Callable[[], None], delay_s: float = 0.0) -> None:
+        """Call ``fn`` as the program that has this end, which may be frozen."""
+        self._context.run(self.network.call_later, delay_s, fn)
 
     def _deliver(self) -> None:
         self._delivery_is_due = False
@@ -319,7 +323,14 @@ class MemoryChannel(Channel):
         if self._cancel_deadline is not None:
             self._cancel_deadline()
         self.network.forget(self)
-        self._tell_closed()
+        self._call_owner(self._tell_closed)
+
+    def _tell_writable(self) -> None:
+        if self._receiver is not None and not self._is_closing:
+            try:
+                self._receiver.writable()
+            except Exception as error:  # noqa: BLE001 - the connection's boundary
+                self._fail(error)
 
     def _tell_closed(self) -> None:
         receiver, self._receiver = self._receiver, None

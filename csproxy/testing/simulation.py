@@ -6,21 +6,26 @@ the next timer. One seed gives one run: the random source is the simulation's ow
 creation, so that sets of tasks have one order, and so has the cancellation of anyio's scopes. What
 stays outside: sets of other objects are in the order of memory addresses, and sets of strings differ
 between processes unless ``PYTHONHASHSEED`` is set.
+
+A `csproxy.testing.programs.Program` is a part of a simulation that can be stopped and goes on later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import os
 import random
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
 from anyio._backends import _asyncio as _asyncio_backend
 
-from csproxy.transport.blocking import run_inline
+from csproxy.testing.programs import HeldHandle, HeldTimer
+from csproxy.transport.blocking import carrier, run_inline
 
 __all__ = ["DeadlockError", "SimulatedLoop", "Simulation", "TimeLimitError", "run_simulated"]
 
@@ -88,7 +93,7 @@ def run_simulated(
     loop = SimulatedLoop(time_limit_s=time_limit_s)
 
     async def main() -> T:
-        run_inline.set(True)
+        carrier.set(run_inline)
         return await function(Simulation(loop, seed))
 
     with _scopes_in_order(), asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -135,6 +140,20 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 "the time limit has passed; these tasks are there:\n  " + "\n  ".join(self._describe_tasks())
             )
         return ()
+
+    def _call_soon(self, callback: Callable[..., Any], args: Any, context: Context | None) -> asyncio.Handle:
+        handle = HeldHandle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    def call_at(  # type: ignore[override]  # its type variable has no use here
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call ``callback(*args)`` at this time of the loop's clock."""
+        timer = HeldTimer(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True
+        return timer
 
     def _process_events(self, event_list: Iterable[Any]) -> None:
         pass

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-__all__ = ["MAX_THREADS", "run_blocking", "run_each", "run_inline"]
+__all__ = ["MAX_THREADS", "Carrier", "carrier", "run_blocking", "run_each", "run_inline"]
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
@@ -21,8 +21,11 @@ Ts = TypeVarTuple("Ts")
 MAX_THREADS: Final = 16
 """Blocking calls under way at once in one event loop; further ones wait their turn."""
 
-run_inline: Final[ContextVar[bool]] = ContextVar("csproxy_run_inline", default=False)
-"""True in a simulation, where a thread's timing would make runs differ: calls run in the loop's thread."""
+Carrier = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Makes a call and returns what it returned."""
+
+carrier: Final[ContextVar[Carrier | None]] = ContextVar("csproxy_blocking_carrier", default=None)
+"""Set in a simulation, where a thread's timing would make runs differ: makes the calls instead of worker threads."""
 
 _limiter: Final[RunVar[anyio.CapacityLimiter]] = RunVar("csproxy_blocking_limiter")
 
@@ -35,10 +38,20 @@ async def run_blocking(fn: Callable[[*Ts], T], *args: *Ts, limiter: anyio.Capaci
     Cancellation while waiting for a thread cancels; once the function runs, its end is awaited.
     Raises what ``fn`` raises.
     """
-    if run_inline.get():
-        await anyio.lowlevel.checkpoint()
-        return fn(*args)
-    return await anyio.to_thread.run_sync(partial(fn, *args), limiter=limiter or _default_limiter())
+    call = partial(fn, *args)
+    limiter = limiter or _default_limiter()
+    carry_out = carrier.get()
+    if carry_out is None:
+        return await anyio.to_thread.run_sync(call, limiter=limiter)
+    async with limiter:
+        with anyio.CancelScope(shield=True):
+            result: T = await carry_out(call)
+    return result
+
+
+async def run_inline(call: Callable[[], T]) -> T:
+    """A `Carrier` that makes the call at once, in the loop's thread."""
+    return call()
 
 
 async def run_each(fn: Callable[[ItemT], T], items: Iterable[ItemT], *, at_once: int) -> list[T]:

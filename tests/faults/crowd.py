@@ -37,7 +37,7 @@ from csproxy.transport.wire.reads import ObjectsRead
 from tests.daemon.servers import Running
 from tests.own_ports import free_ports
 from tests.simulation.actors import SimulatedClient
-from tests.simulation.processes import read_database
+from tests.simulation.masters import read_database
 from tests.simulation.subscribers import Subscriber
 from tests.simulation.template import CLIENT_TYPE, PROXIES, Template
 from tests.simulation.writers import WriterClient

@@ -7,11 +7,14 @@ from typing import Any
 
 import anyio
 
+from tests.simulation.disks import Trouble
 from tests.simulation.processes import Process
 from tests.simulation.template import PROXIES
 
 _KERNEL_NOTICES_S = 12.0
 """After so long a kernel gives up a connection whose other end says nothing (keep-alive, user time-out)."""
+
+_TROUBLES = [trouble for trouble in Trouble if trouble is not Trouble.NONE]
 
 
 class Faults:
@@ -43,17 +46,23 @@ class Faults:
             self.crash,
             self.power_off,
             self.jump_clock,
+            self.freeze_process,
         ]
+        if plan.pair:
+            kinds += [self.freeze_master, self.crash_master, self.restart_master, self.power_off_master]
+        if plan.is_database_rough:
+            kinds += [self.trouble_masters, self.trouble_masters, self.trouble_process]
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             while True:
                 await anyio.sleep(rng.expovariate(1 / plan.fault_pause_s))
                 kind = rng.choice(kinds)
                 self.made[kind.__name__] = self.made.get(kind.__name__, 0) + 1
+                self.world.note(f"fault: {kind.__name__}")
                 kind()
 
     def freeze(self) -> None:
-        """End all faults of the network and start what is down."""
+        """End all faults, and start what is down."""
         network = self.world.network
         network.heal()
         for host in self.world.hosts:
@@ -62,6 +71,8 @@ class Faults:
         for link in self.world.links:
             network.delay(*link, extra_s=0.0)
         for process in self.world.processes:
+            process.disk.suffer(Trouble.NONE)
+            process.thaw()
             process.start()
 
     async def notice_dead_peers(self) -> None:
@@ -100,16 +111,16 @@ class Faults:
 
     def isolate_proxy(self) -> None:
         """Long enough for the master's window to move on."""
-        proxy = self.rng.choice(PROXIES)
-        self.world.network.cut(proxy, "master")
-        self.world.network.partition(proxy, "master")
-        self._later(self.rng.choice([2.0, 6.0]), lambda: self.world.network.heal(proxy, "master"))
+        proxy, master = self._proxy_and_master()
+        self.world.network.cut(proxy, master)
+        self.world.network.partition(proxy, master)
+        self._later(self.rng.choice([2.0, 6.0]), lambda: self.world.network.heal(proxy, master))
 
     def lag_proxy(self) -> None:
         """Its clients see more at other servers than it has yet."""
-        proxy = self.rng.choice(PROXIES)
-        self.world.network.delay(proxy, "master", extra_s=self.rng.uniform(0.3, 4.0))
-        self._later(self.rng.uniform(2, 8), lambda: self.world.network.delay(proxy, "master", extra_s=0.0))
+        proxy, master = self._proxy_and_master()
+        self.world.network.delay(proxy, master, extra_s=self.rng.uniform(0.3, 4.0))
+        self._later(self.rng.uniform(2, 8), lambda: self.world.network.delay(proxy, master, extra_s=0.0))
         self._later(self.rng.uniform(0.3, 1.0), self.cut)
 
     def slow_reader(self) -> None:
@@ -118,6 +129,32 @@ class Faults:
         rate = self.rng.choice([50.0, 2_000.0, 20_000.0])
         self.world.network.read_slowly(client, bytes_per_s=rate, window_bytes=window)
         self._later(self.rng.uniform(1, 8), lambda: self.world.network.read_slowly(client, bytes_per_s=None))
+
+    def freeze_process(self) -> None:
+        """Stop any process in the middle of what it does, for shorter or longer than others wait for it."""
+        self._freeze(self._process())
+
+    def freeze_master(self) -> None:
+        self._freeze(self.rng.choice(self.world.masters))
+
+    def crash_master(self) -> None:
+        self._tasks.start_soon(self._down_and_up, self.rng.choice(self.world.masters), "crash")
+
+    def restart_master(self) -> None:
+        self._tasks.start_soon(self._down_and_up, self.rng.choice(self.world.masters), "stop")
+
+    def power_off_master(self) -> None:
+        self._tasks.start_soon(self._down_and_up, self.rng.choice(self.world.masters), "power_off")
+
+    def trouble_masters(self) -> None:
+        """The database fails one of the masters, or both."""
+        masters = self.world.masters
+        some = self.rng.sample(masters, self.rng.randint(1, len(masters)))
+        self._trouble(some, self.rng.choice(_TROUBLES))
+
+    def trouble_process(self) -> None:
+        """Any process: a proxy writes its local copy."""
+        self._trouble([self._process()], self.rng.choice(_TROUBLES))
 
     def restart(self) -> None:
         self._tasks.start_soon(self._down_and_up, self._process(), "stop")
@@ -132,13 +169,27 @@ class Faults:
         """Somebody sets the wall clock; nothing but the times in records may depend on it."""
         self.world.sim.wall_clock_offset_s += self.rng.choice([-86_400.0, -3_600.0, -0.5, 3_600.0, 40 * 86_400.0])
 
+    def _freeze(self, process: Process) -> None:
+        process.freeze()
+        self._later(self.rng.choice([0.3, 3.0, 8.0]), process.thaw)
+
+    def _trouble(self, processes: list[Process], trouble: Trouble) -> None:
+        disks = [process.disk for process in processes]
+        for disk in disks:
+            disk.suffer(trouble)
+        self._later(self.rng.choice([0.2, 2.0, 8.0]), lambda: [disk.suffer(Trouble.NONE) for disk in disks])
+
     async def _down_and_up(self, process: Process, how: str) -> None:
+        self.world.note(f"{process.host}: {how}")
         await getattr(process, how)()
         await anyio.sleep(self.rng.choice([0.01, 0.5, 4.0]))
         process.start()
 
     def _process(self) -> Process:
         return self.rng.choice(self.world.processes)  # type: ignore[no-any-return]
+
+    def _proxy_and_master(self) -> tuple[str, str]:
+        return self.rng.choice(PROXIES), self.rng.choice(self.world.masters).host
 
     def _link(self) -> tuple[str, str]:
         return self.rng.choice(self.world.links)  # type: ignore[no-any-return]

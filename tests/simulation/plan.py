@@ -13,7 +13,8 @@ class RunPlan:
     """The parameters of one run; times in seconds, sizes in bytes.
 
     ``step_s`` above 0: latency is constant and all waits are multiples of it, so that much happens
-    in one turn of the event loop.
+    in one turn of the event loop. ``pair``: the master has a backup; ``same_machine``: each of the two sees whether the
+    other's process lives; ``is_database_rough``: disks and the ways to the database fail, too.
     """
 
     duration_s: float
@@ -33,12 +34,18 @@ class RunPlan:
     commit_errors: float
     ping_interval_s: float
     clients_per_turn: int
-    local_copies: bool
     high_water_bytes: int
+    local_copies: bool
+    pair: bool
+    same_machine: bool
+    proxies_know_both: bool
+    lease_s: float
+    is_database_rough: bool
 
     @staticmethod
-    def draw(rng: random.Random, *, local_copies: bool) -> RunPlan:
-        """Draw all other parameters."""
+    def draw(seed: int) -> RunPlan:
+        """Draw everything. What was added later has sources of its own, so that the rest of a seed stays as it was."""
+        rng, pairs = random.Random(f"{seed} world"), random.Random(f"{seed} pairs")
         small_window = rng.random() < 0.6
         step_s = rng.choice([0.0, 0.0, 0.02, 0.1])
         return RunPlan(
@@ -62,5 +69,10 @@ class RunPlan:
             ping_interval_s=rng.choice([2.0, 6.0]),
             clients_per_turn=rng.choice([1, 128]),
             high_water_bytes=rng.choice([4 * 1024, 64 * 1024]),
-            local_copies=local_copies,
+            local_copies=random.Random(f"{seed} copies").random() < 0.5,
+            pair=pairs.random() < 0.4,
+            same_machine=pairs.random() < 0.3,
+            proxies_know_both=pairs.random() < 0.5,
+            lease_s=pairs.choice([1.5, 3.0, 5.0]),
+            is_database_rough=pairs.random() < 0.6,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from csproxy.core.model import SCHEMA
 from csproxy.core.persistence.initial import create_configuration
-from csproxy.core.wellknown import well_known_objects
+from csproxy.core.wellknown import FIRST_FREE_DBID, LOCALHOST, well_known_objects
 from csproxy.testing.histories import ObjectKey
 from tests.core.writes.desk import Desk
 
@@ -19,16 +19,20 @@ PROXIES = ("proxy1", "proxy2")
 CLIENTS = 8
 CLIENT_TYPE = 107
 """CFGGenericServer: a daemon, which may connect without a user."""
-SKILL, CODE, PERSON, GROUP, DN, SWITCH, FOLDER = 13, 14, 3, 5, 2, 1, 22
+SKILL, CODE, PERSON, GROUP, DN, SWITCH, FOLDER, APPLICATION = 13, 14, 3, 5, 2, 1, 22, 9
 GENERIC_SERVER_PROTOTYPE = 97
 
 
 @cache
 def _template(
-    clients: int, ports: tuple[int, ...]
+    clients: int, ports: tuple[int, ...], *, pair: bool
 ) -> tuple[Path, dict[ObjectKey, bytes], dict[ObjectKey, int], dict[str, int]]:
     """The file, its objects and folders, and the DBIDs of some of them by name."""
-    desk = Desk()
+    desk = Desk(address="master", backup=("confserv_backup", 2020)) if pair else Desk()
+    if pair:  # clients reach the backup at an address of its own
+        host = desk.create("host", {**desk.get("host", LOCALHOST), "name": "second", "IPaddress": "backup"})
+        server = desk.get("application", FIRST_FREE_DBID)["serverInfo"]
+        desk.update("application", FIRST_FREE_DBID, {"serverInfo": {**server, "hostDBID": host}})
     for name, port in zip(PROXIES, ports, strict=True):
         proxy = next(obj for kind, obj, _ in well_known_objects(proxies=[(name, port)]) if obj.get("name") == name)
         desk.plant("application", {**proxy, "DBID": 0}, folder=9)
@@ -67,10 +71,13 @@ def _directory() -> tempfile.TemporaryDirectory[str]:
 
 
 class Template:
-    """The content of a new database: Applications for so many clients, and for proxies on these ports."""
+    """The content of a new database: Applications for so many clients, and for proxies on these ports.
 
-    def __init__(self, *, clients: int = CLIENTS, ports: tuple[int, ...] = (2021, 2021)) -> None:
-        self._path, self.objects, self.folders, self.known = _template(clients, ports)
+    ``pair``: the master is on the host ``master``, and has a backup on the host ``backup``.
+    """
+
+    def __init__(self, *, clients: int = CLIENTS, ports: tuple[int, ...] = (2021, 2021), pair: bool = False) -> None:
+        self._path, self.objects, self.folders, self.known = _template(clients, ports, pair=pair)
 
     @contextmanager
     def copy(self) -> Iterator[str]:

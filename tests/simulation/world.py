@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
 
 import anyio
 from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Change, Position
 from csproxy.core.model import SCHEMA
-from csproxy.testing import memory_channel
 from csproxy.testing.checker import MasterLog, Violation, check
 from csproxy.testing.histories import Answered, Bound, Final, History, Notified, WireHistory
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.testing.wiretap import TappedChannel
-from csproxy.transport import channel, connection, fanout, server_connection
 from csproxy.transport.channel import Channel, Connector
 from csproxy.transport.wire.frames import FLAG_END, Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 from tests.simulation.actors import SimulatedClient
+from tests.simulation.disks import simulated_disks
 from tests.simulation.faults import Faults
+from tests.simulation.masters import Master, on_machines, read_database
 from tests.simulation.plan import RunPlan
 from tests.simulation.planting import plant
-from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Master, Process, Proxy, read_database
+from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Process
+from tests.simulation.proxies import Proxy
 from tests.simulation.subscribers import Subscriber
+from tests.simulation.surroundings import LoggedErrors, full_at
 from tests.simulation.template import PROXIES, Template
 from tests.simulation.writers import WriterClient
 
@@ -60,9 +59,13 @@ class Report:
 
 def run_seed(seed: int, *, plant: bool = False) -> Report:
     """Run one seed to its end and judge it; with ``plant``, the proxies' data goes wrong in the end."""
-    template = Template()
-    with template.copy() as url, _Errors() as errors:
-        world = run_simulated(lambda sim: _run(sim, template, url, plant=plant), seed=seed, time_limit_s=2000.0)
+    plan = RunPlan.draw(seed)
+    template = Template(pair=plan.pair)
+    with template.copy() as url, LoggedErrors() as errors:
+        with simulated_disks():
+            world = run_simulated(
+                lambda sim: _run(sim, plan, template, url, plant=plant), seed=seed, time_limit_s=2000.0
+            )
         records, epochs, objects, folders = read_database(url)
     changes = [_change(record) for record in records]
     log = MasterLog(template.objects, template.folders, changes, epochs)
@@ -75,8 +78,8 @@ def run_seed(seed: int, *, plant: bool = False) -> Report:
     return Report(seed, violations, world.traffic(log), world.faults.made, list(history.transcript()), world.notes)
 
 
-async def _run(sim: Simulation, template: Template, url: str, *, plant: bool) -> World:
-    world = World(sim, template, url, plant=plant)
+async def _run(sim: Simulation, plan: RunPlan, template: Template, url: str, *, plant: bool) -> World:
+    world = World(sim, plan, template, url, plant=plant)
     await world.run()
     return world
 
@@ -84,11 +87,11 @@ async def _run(sim: Simulation, template: Template, url: str, *, plant: bool) ->
 class World:
     """The run's components and its record."""
 
-    def __init__(self, sim: Simulation, template: Template, url: str, *, plant: bool = False) -> None:
+    def __init__(self, sim: Simulation, plan: RunPlan, template: Template, url: str, *, plant: bool = False) -> None:
         self.sim = sim
+        self.plan = plan
         self.template = template
-        self.rng = random.Random(f"{sim.seed} world")
-        self.plan = RunPlan.draw(self.rng, local_copies=random.Random(f"{sim.seed} copies").random() < 0.5)
+        self.rng = random.Random(f"{sim.seed} clients")
         self.history = History()
         self.notes: list[str] = []
         self.is_quiet = False
@@ -102,7 +105,8 @@ class World:
         self.stream_numbers = itertools.count(1)
         self.tokens = itertools.count(1)
         self.names = itertools.count(1)
-        self.processes: list[Process] = []
+        self.masters: list[Master] = []
+        self.proxies: list[Proxy] = []
         self.clients: list[SimulatedClient] = []
         self.hosts: list[str] = []
         self.links: list[tuple[str, str]] = []
@@ -114,13 +118,18 @@ class World:
         self._most: dict[str, float] = {}
         self._log_limit = 0.0
 
+    @property
+    def processes(self) -> list[Process]:
+        """Masters, then proxies."""
+        return [*self.masters, *self.proxies]
+
     def note(self, text: str) -> None:
         """Something for the transcript only."""
         self.notes.append(f"{self.sim.now():10.4f}  {text}")
 
     async def run(self) -> None:
         """Everything, in order."""
-        with _full_at(self.plan.high_water_bytes):
+        with full_at(self.plan.high_water_bytes), on_machines(self.masters, same=self.plan.same_machine):
             await self._run()
 
     async def _run(self) -> None:
@@ -131,6 +140,7 @@ class World:
                 for client in self.clients:
                     work.start_soon(client.run)
                 work.start_soon(self._watch)
+                work.start_soon(self._watch_over_processes)
                 work.start_soon(self.faults.notice_dead_peers)
                 await self._make_trouble()
                 await self._settle()
@@ -145,11 +155,14 @@ class World:
 
     def _make_processes(self, tasks: TaskGroup) -> None:
         common = (self.sim, self.network, tasks, self.plan)
-        self.processes.append(Master(self._url, *common))
+        hosts = ["master", "backup"] if self.plan.pair else ["master"]
+        self.masters += [Master(host, self._url, *common) for host in hosts]
+        known = hosts if self.plan.proxies_know_both else hosts[:1]
+        folder = Path(self._url.removeprefix("sqlite:///")).parent if self.plan.local_copies else None
         for host in PROXIES:
-            folder = Path(self._url.removeprefix("sqlite:///")).parent if self.plan.local_copies else None
-            self.processes.append(Proxy(host, self.connector(host), self.history.reloads.append, folder, *common))
-            self.links.append((host, "master"))
+            proxy = Proxy(host, self.connector(host), known, self.history.reloads.append, folder, *common)
+            self.proxies.append(proxy)
+            self.links += [(host, master) for master in hosts]
         self.hosts += [process.host for process in self.processes]
         for process in self.processes:
             process.start()
@@ -159,6 +172,8 @@ class World:
         for number in range(self.plan.clients + self.plan.writers):
             is_writer = number < self.plan.writers
             hosts = ["master"] if is_writer else rng.sample(["master", *PROXIES, *PROXIES], rng.randint(1, 3))
+            if self.plan.pair and "master" in hosts:
+                hosts.insert(hosts.index("master") + rng.randint(0, 1), "backup")
             endpoints = [(host, PORT) for host in dict.fromkeys(hosts)]
             kind = WriterClient if is_writer else Subscriber
             tenant = self.template.known["north"] if rng.random() < 0.3 else 0
@@ -179,11 +194,17 @@ class World:
     async def _settle(self) -> None:
         """Wait until everybody has caught up, or ought to have."""
         deadline = self.sim.now() + CATCH_UP_S
-        while self.sim.now() < deadline and not self._is_settled():
-            for process in self.processes:  # what its refusal ended is started again, as a service manager would
-                process.start()
+        while self.sim.now() < deadline and not self._is_settled():  # noqa: ASYNC110 - time is simulated
             await anyio.sleep(1.0)
         self.history.is_quiet_at_end = True
+
+    async def _watch_over_processes(self) -> None:
+        """Start again what has ended by itself, as a service manager would."""
+        while True:
+            await anyio.sleep(1.0)
+            for process in self.processes:
+                if process.is_wanted:
+                    process.start()
 
     def _is_settled(self) -> bool:
         servers = [process.server for process in self.processes]
@@ -195,6 +216,7 @@ class World:
         busy = sum(1 for client in self.clients if client.live)
         return (
             self.sim.now() > self.plan.duration_s + 10
+            and sum(master.is_primary for master in self.masters) == 1
             and busy == wanted
             and not any(client.starting for client in self.clients)
             and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
@@ -204,23 +226,20 @@ class World:
     async def _plant_and_heal(self) -> None:
         """Make the proxies' data wrong without telling anybody; two minutes later it must be right."""
         rng = random.Random(f"{self.sim.seed} planted")
-        proxies = [process for process in self.processes if isinstance(process, Proxy)]
-        for proxy in proxies:
+        for proxy in self.proxies:
             if proxy.server is not None:
                 self.planted[proxy.host] = plant(proxy.server.cache, rng)
                 self.note(f"{proxy.host}: {self.planted[proxy.host]} types made wrong")
         await anyio.sleep(120.0)
-        for proxy in proxies:
+        for proxy in self.proxies:
             self._final(proxy)
 
     def differences(self) -> Iterator[Violation]:
         """P12: comparisons find what was planted, and nothing else."""
-        for process in self.processes:
-            if isinstance(process, Proxy) and process.differences != self.planted.get(process.host, 0):
-                planted = self.planted.get(process.host, 0)
-                yield Violation(
-                    "P12 same", process.host, f"{process.differences} types differed, {planted} were planted"
-                )
+        for proxy in self.proxies:
+            planted = self.planted.get(proxy.host, 0)
+            if proxy.differences != planted:
+                yield Violation("P12 same", proxy.host, f"{proxy.differences} types differed, {planted} were planted")
 
     def _finish(self) -> None:
         for client in self.clients:
@@ -298,7 +317,7 @@ class World:
         """How much happened."""
         history = self.history
         subscribers = [client for client in self.clients if isinstance(client, Subscriber)]
-        proxies = [process for process in self.processes if isinstance(process, Proxy)]
+        proxies = self.proxies
         events = [event for wire in history.wires for event in wire.events]
         return {
             "changes": log.head,
@@ -323,44 +342,11 @@ class World:
             "parked": sum(process.parked for process in self.processes),
             "starts from a copy": sum(proxy.starts_from_copy for proxy in proxies),
             "starts": sum(process.starts for process in self.processes),
+            "takeovers": sum(master.takeovers for master in self.masters),
+            "disk errors": sum(process.disk_errors for process in self.processes),
         }
-
-
-@contextmanager
-def _full_at(high_water_bytes: int) -> Iterator[None]:
-    """Let channels count as full earlier than they do: in a short run little else is parked."""
-    with ExitStack() as stack:
-        for module in (channel, connection, fanout, memory_channel, server_connection):
-            stack.enter_context(mock.patch.object(module, "HIGH_WATER_BYTES", high_water_bytes))
-        stack.enter_context(mock.patch.object(memory_channel, "LOW_WATER_BYTES", high_water_bytes // 4))
-        yield
 
 
 def _change(record) -> Change:  # type: ignore[no-untyped-def]
     flags = FLAG_END if record.last else 0
     return decode_change(Frame(record.action, flags, 0, record.epoch, record.uen, record.payload))
-
-
-class _Errors(logging.Handler):
-    """Collects what csproxy logs as an error: in a simulation nothing may go wrong inside."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        self.texts.append(text)
-
-    def __enter__(self) -> _Errors:
-        self._logger = logging.getLogger("csproxy")
-        self._before = self._logger.propagate
-        self._logger.propagate = False
-        self._logger.addHandler(self)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._before

@@ -28,7 +28,7 @@ from csproxy.core.replica import Replica, ReplicaSink
 from csproxy.core.sessions import Author
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode, ModelError, ServerError, StoreError
-from csproxy.transport.blocking import run_inline
+from csproxy.transport.blocking import carrier, run_inline
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.wire.notifications import encode_notification
 from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
@@ -487,7 +487,7 @@ def test_whatever_is_asked_database_and_cache_agree(
         anyio.run(run, batch, backend=anyio_backend)
 
     async def run(batch: list[Any]) -> None:
-        run_inline.set(True)
+        carrier.set(run_inline)
         url = sqlite_url(tmp_path_factory.mktemp("run") / "config.db")
         create_configuration(url, well_known_objects(), release="1")
         async with running(url, epoch=1) as (master, sink):

@@ -17,10 +17,10 @@ NOW_MS = 1_700_000_000_000
 
 
 class Desk:
-    """Well-known objects in a cache, and the counters of their database."""
+    """The objects of `well_known_objects` in a cache, and the counters of their database."""
 
-    def __init__(self) -> None:
-        objects = well_known_objects()
+    def __init__(self, **more: Any) -> None:
+        objects = well_known_objects(**more)
         self.counters: dict[int, int] = first_counters(objects)
         self.cache = ConfigurationCache()
         self.cache.apply(

@@ -1,0 +1,136 @@
+"""The simulated proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from csproxy.core.cache import ConfigurationCache
+from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.failover import Endpoint
+from csproxy.core.keepalive import KeepAlive
+from csproxy.core.loading import CacheBuilder
+from csproxy.core.replica import ReplicaSink
+from csproxy.core.replication import State
+from csproxy.testing.histories import Reload
+from csproxy.transport.channel import Connector
+from csproxy.transport.local_copy import CopyLimits, LocalCopy
+from csproxy.transport.server import ConfigurationServer
+from csproxy.transport.upstream import UpstreamLimits, UpstreamSource
+from tests.simulation.processes import PORT, Process
+
+LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, refused_retry_s=2.0, compare_s=3.0)
+KEEP_ALIVE = KeepAlive(timeout_s=6.0, remote_timeout_s=6.0)
+COPY_LIMITS = CopyLimits(block_bytes=2000, bytes_per_s=50_000, least_journal_changes=20, history_changes=30)
+
+
+class Proxy(Process):
+    """A proxy that follows the ``masters`` that it was told of; with ``folder`` it keeps a local copy there and
+    starts from it."""
+
+    def __init__(
+        self,
+        host: str,
+        connector: Connector,
+        masters: Sequence[str],
+        on_reload: Callable[[Reload], None],
+        folder: Path | None,
+        *args: Any,
+    ) -> None:
+        super().__init__(host, *args)
+        self._endpoints = [Endpoint(master, PORT) for master in masters]
+        self._folder = folder
+        self.starts_from_copy = 0
+        self._connector = connector
+        self._on_reload = on_reload
+        self.source: UpstreamSource | None = None
+        self.loads = 0
+        self.resumes = 0
+        self.comparisons = 0
+        self.differences = 0
+
+    async def run(self, stop: anyio.Event) -> None:
+        async with self.make_server("proxy", self.host) as server:
+            server.is_current = lambda: source.state is State.LIVE
+            sink: ReplicaSink = WatchedSink(server, self.host, self._on_reload)
+            copy: LocalCopy | None = None
+            if self._folder is not None:
+                sink = copy = LocalCopy(
+                    sink,
+                    server.replica,
+                    self._folder,
+                    self.host,
+                    is_current=server.is_current,
+                    random_bytes=self.rng.randbytes,
+                    wall_clock=self.sim.wall_clock,
+                    limits=COPY_LIMITS,
+                )
+            from_copy = copy is not None and await copy.load()
+            self.starts_from_copy += from_copy
+            source = UpstreamSource(
+                sink,
+                self._connector,
+                self._endpoints,
+                self.host,
+                delay_reload_s=self.plan.delay_reload_s,
+                limits=LIMITS,
+                keep_alive=KEEP_ALIVE,
+                random=self.rng.random,
+                from_copy=from_copy,
+            )
+            try:
+                async with copy or nullcontext(), source:
+                    self.source = source
+                    if not self.plan.proxies_listen_early:
+                        await source.wait_data()
+                    async with self.listening(server):
+                        await source.wait_data()
+                        await stop.wait()
+                    await server.stop(grace_s=2.0)
+            finally:
+                self.source = None
+                done = source.statistics()
+                self.loads += done.loads
+                self.resumes += done.resumes
+                self.comparisons += done.digests.checks
+                self.differences += done.digests.differences
+
+
+class WatchedSink:
+    """Passes everything to the server and tells of reloads."""
+
+    def __init__(self, server: ConfigurationServer, host: str, on_reload: Callable[[Reload], None]) -> None:
+        self._server = server
+        self._host = host
+        self._on_reload = on_reload
+
+    @property
+    def position(self) -> Position:
+        return self._server.position
+
+    @property
+    def cache(self) -> ConfigurationCache:
+        return self._server.cache
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        return self._server.epochs
+
+    def publish(self, transaction: Sequence[Change]) -> None:
+        self._server.publish(transaction)
+
+    def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
+        before = self._server.position
+        if before != (0, 0):
+            self._on_reload(Reload(self._host, before.uen, position.uen))
+        self._server.replace(builder, position, epochs)
+
+    def set_epochs(self, epochs: Sequence[Epoch]) -> None:
+        self._server.set_epochs(epochs)
+
+    def extend_history(self, transactions: Sequence[Sequence[Change]]) -> None:
+        self._server.extend_history(transactions)

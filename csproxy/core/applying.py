@@ -17,6 +17,7 @@ from csproxy.core.indexes import TypeIndexes
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import apply_delta, encode_object
 from csproxy.core.model.values import check_delta
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.core.tenants import tenants_of
 from csproxy.errors import ErrorCode, ModelError
 
@@ -67,7 +68,7 @@ class TransactionPlan:
 
     def add(self, change: Change) -> Footprint:
         """Plan one change. Raises `ModelError` if it does not fit what is there."""
-        if change.type not in SCHEMA.types:
+        if change.type not in STORED_TYPES:
             raise ModelError(
                 ErrorCode.UNSUPPORTED_OBJECT,
                 f"change {change.position.uen} is of object type {change.type}, which does not exist",
@@ -110,7 +111,7 @@ class TransactionPlan:
         if change.type == FOLDER_TYPE and _MEMBERS in delta:
             self._move_members(change, delta[_MEMBERS])
             delta = {name: value for name, value in delta.items() if name != _MEMBERS}
-        object_type = SCHEMA.types[change.type]
+        object_type = STORED_TYPES[change.type]
         stored = before.stored
         if delta:
             stored = encode_object(object_type, apply_delta(object_type, codec.decode_map(stored), delta))
@@ -179,12 +180,12 @@ class TransactionPlan:
         return tenants_of(change.type, change.dbid, self._stored)
 
     def _stored(self, type_number: int, dbid: int) -> bytes | None:
-        state = self._state(type_number, dbid) if type_number in SCHEMA.types else None
+        state = self._state(type_number, dbid) if type_number in STORED_TYPES else None
         return None if state is None else state.stored
 
 
 def _misfit(change: Change, code: ErrorCode, what: str) -> ModelError:
-    name = SCHEMA.types[change.type].name
+    name = STORED_TYPES[change.type].name
     return ModelError(
         code,
         f"change {change.position.uen} ({change.action.name.lower()} {name} {change.dbid}) {what}",

@@ -20,10 +20,11 @@ from typing import Final
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.containers import FOLDER
 from csproxy.core.draft import Step
+from csproxy.core.identities import identities
 from csproxy.core.model.schema import SCHEMA
 from csproxy.core.ownership import ObjectId
 from csproxy.core.paths import name_of
-from csproxy.core.permissions import Permission, Permissions, container_by, identities
+from csproxy.core.permissions import Masks, Permission, container_by
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["Authority"]
@@ -40,16 +41,14 @@ _VERBS: Final = {
 class Authority:
     """What an account may do with the objects of one state of the configuration, while it stays as it is."""
 
-    def __init__(self, permissions: Permissions, cache: ConfigurationCache, account: ObjectId) -> None:
-        self._permissions = permissions
+    def __init__(self, cache: ConfigurationCache, account: ObjectId) -> None:
         self._cache = cache
-        self._identities = identities(cache, account)
-        self._inherited: dict[ObjectId, int] = {}
+        self._masks = Masks(cache, identities(cache, account))
         self._new: set[ObjectId] = set()
 
     def mask(self, id: ObjectId) -> int:
         """What the account may do with an object that is there: a mask of `Permission`."""
-        return self._permissions.granted(self._cache, id, self._identities, self._inherited)
+        return self._masks.of(id)
 
     def require(self, permission: Permission, id: ObjectId) -> None:
         """Raise `ModelError` NO_PERMISSION unless the account may do this; what it may not read is not named.
@@ -69,6 +68,15 @@ class Authority:
         raise ModelError(
             ErrorCode.NO_PERMISSION, f"there is no permission to {_VERBS[permission]} {name}", object_type=kind.number
         )
+
+    def require_for(self, permission: Permission, id: ObjectId) -> None:
+        """As `require`, for the object that a request is about: what may not be read is answered as not there."""
+        if id not in self._new and not self.mask(id) & (permission | Permission.READ):
+            kind = SCHEMA.types[id[0]]
+            raise ModelError(
+                ErrorCode.OBJECT_NOT_FOUND, f"there is no {kind.singular} {id[1]}", object_type=kind.number
+            )
+        self.require(permission, id)
 
     def check(self, step: Step) -> None:
         """Raise `ModelError` NO_PERMISSION unless the account may carry out a step of a plan; steps come in order."""

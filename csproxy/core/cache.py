@@ -25,6 +25,7 @@ from csproxy.core.indexes import Index, TypeIndexes, link_paths
 from csproxy.core.model import SCHEMA
 from csproxy.core.records import TYPE_NUMBERS, pair_key, reader
 from csproxy.core.relations import LiveRelations
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.core.segments import Table, TableSnapshot
 from csproxy.core.tenants import tenants_of
 from csproxy.core.views import View
@@ -53,8 +54,8 @@ class ConfigurationCache:
     def __init__(self, position: Position = Position(0, 0)) -> None:  # noqa: B008  (immutable)
         self.position = position
         self._generation = 1
-        self._tables = {number: Table() for number in SCHEMA.types}
-        self._indexes = {number: TypeIndexes(object_type) for number, object_type in SCHEMA.types.items()}
+        self._tables = {number: Table() for number in STORED_TYPES}
+        self._indexes = {number: TypeIndexes(object_type) for number, object_type in STORED_TYPES.items()}
         self._membership = Membership()
         self._views: dict[bool, View] = {}
         self._wire()
@@ -75,7 +76,7 @@ class ConfigurationCache:
         cache = cls.__new__(cls)
         cache.position = position
         cache._generation = 1
-        cache._tables = {number: tables.get(number) or Table() for number in SCHEMA.types}
+        cache._tables = {number: tables.get(number) or Table() for number in STORED_TYPES}
         cache._indexes = indexes
         cache._membership = membership
         cache._views = {}
@@ -115,9 +116,10 @@ class ConfigurationCache:
         """The number of objects of a type."""
         return len(self._objects.get(type_number, _NO_OBJECTS))
 
-    def counts(self) -> dict[int, int]:
-        """The number of objects of each type that has any."""
-        return {number: len(objects) for number, objects in self._objects.items() if objects}
+    def counts(self, *, records: bool = False) -> dict[int, int]:
+        """The number of objects of each type that has any, and with ``records`` of security records, too."""
+        types = STORED_TYPES if records else SCHEMA.types
+        return {number: len(self._objects[number]) for number in types if self._objects[number]}
 
     def dbids(self, type_number: int) -> Iterator[int]:
         """The DBIDs of a type, ascending; not to be used across a change."""
@@ -317,7 +319,7 @@ class ConfigurationCache:
 
         The first digest of a type costs 1.5 µs an object, later ones nothing; `digest_steps` spreads it.
         """
-        return self._digests.hexadecimal(SCHEMA.object_type(type_number).number)
+        return self._digests.hexadecimal(_stored_number(type_number))
 
     def forget_digest(self, type_number: int) -> None:
         """Let the next digest of a type be computed from its objects, not carried forward from change to change."""
@@ -325,7 +327,7 @@ class ConfigurationCache:
 
     def digest_steps(self, type_number: int) -> Iterator[None]:
         """The work of the first digest in steps of about 1.5 ms; changes may be applied between them."""
-        return self._digests.steps(SCHEMA.object_type(type_number).number)
+        return self._digests.steps(_stored_number(type_number))
 
     def _load(self, type_number: int, dbid: int) -> tuple[bytes, int] | None:
         stored = self.get(type_number, dbid)
@@ -359,6 +361,11 @@ class ConfigurationCache:
     def _table_snapshot(self, type_number: int) -> TableSnapshot:
         self._generation += 1
         return self._tables[type_number].snapshot()
+
+
+def _stored_number(type_number: int) -> int:
+    """The number itself, if there is such a type. Raises `ModelError` UNSUPPORTED_OBJECT."""
+    return type_number if type_number in STORED_TYPES else SCHEMA.object_type(type_number).number
 
 
 class _Direct(NamedTuple):

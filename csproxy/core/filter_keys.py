@@ -31,7 +31,8 @@ from csproxy.core.filter_rules import (
     Unreferenced,
     ValueKind,
 )
-from csproxy.core.model import SCHEMA, ObjectType
+from csproxy.core.model import ObjectType
+from csproxy.core.security_records import STORED_TYPES
 
 __all__ = ["COMMON_KEYS", "FILTER_KEYS"]
 
@@ -380,6 +381,6 @@ def _keys(object_type: ObjectType) -> Mapping[str, FilterKey]:
 
 
 FILTER_KEYS: Final[Mapping[int, Mapping[str, FilterKey]]] = MappingProxyType(
-    {number: _keys(object_type) for number, object_type in SCHEMA.types.items()}
+    {number: _keys(object_type) for number, object_type in STORED_TYPES.items()}
 )
 """Type number → key name → key; each type's own keys first, the common ones last."""

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from csproxy.core.filter_keys import FILTER_KEYS
 from csproxy.core.filter_rules import Containing, FilterKey, NotEnvironment, Option, ValueKind
 from csproxy.core.model import SCHEMA, ObjectType
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["Condition", "Query", "parse_filter", "value_from_text"]
@@ -45,12 +46,12 @@ class Query(NamedTuple):
 
 
 def parse_filter(type_number: int, filter_values: Mapping[str, Any]) -> Query:
-    """Check a filter.
+    """Check a filter. Security records have the common keys; whether the asker may read any is not asked here.
 
     Raises `ModelError`: UNSUPPORTED_OBJECT for an unknown type, WRONG_API_PARAMETERS for an unknown
     key, a value of the wrong kind, or a key without the one it needs.
     """
-    object_type = SCHEMA.types.get(type_number) or SCHEMA.object_type(type_number)
+    object_type = STORED_TYPES.get(type_number) or SCHEMA.object_type(type_number)
     keys = FILTER_KEYS[object_type.number]
     values: dict[str, Any] = {}
     for name, value in filter_values.items():

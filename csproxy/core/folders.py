@@ -19,6 +19,7 @@ from csproxy.core.indexes import Index
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
 from csproxy.core.records import reader
+from csproxy.core.security_records import STORED_TYPES
 
 __all__ = ["FOLDER_TYPE", "FolderSource", "Membership", "compose_folder", "folder_path", "without_members"]
 
@@ -33,7 +34,7 @@ class Membership:
     """For each folder the objects in it, and the folders' composed forms while they hold true."""
 
     def __init__(self) -> None:
-        self._by_type = {number: Index() for number in SCHEMA.types}
+        self._by_type = {number: Index() for number in STORED_TYPES}
         self._composed: dict[int, tuple[bytes, bytes]] = {}
 
     def add(self, folder: int, type_number: int, dbid: int) -> None:

@@ -27,6 +27,7 @@ from csproxy.core.changes import Change
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.model.schema import SCHEMA
 from csproxy.core.secret_options import masked, masked_object
+from csproxy.core.security_records import is_record
 from csproxy.errors import ErrorCode, ModelError
 
 if TYPE_CHECKING:
@@ -305,6 +306,8 @@ def history_batch(
 
     for place, (plan, change) in enumerate(zip(planned, changes, strict=True)):
         id = plan.type, plan.dbid
+        if is_record(plan.type):  # a list that goes with its object is no change of permissions
+            continue
         before = stored[id] if id in stored else cache.get(*id)
         moved_from = [(*moved, folder_of(moved)) for moved in plan.moved]
         former_folder = folder_of(id) if before is not None else 0

@@ -15,7 +15,7 @@ from csproxy.core.model.enumerations import CfgObjectType
 
 if TYPE_CHECKING:
     from csproxy.core.ownership import ObjectId
-    from csproxy.core.permissions import Acl
+    from csproxy.core.security_records import Acl
 
 __all__ = ["Moment", "account_changed", "mode_changed", "permissions_changed"]
 

@@ -208,7 +208,8 @@ def indexed_paths(object_type: ObjectType) -> tuple[str, ...]:
     paths = [path for path, _ in link_paths(object_type)]
     for key in object_type.unique_keys:
         paths.extend(path for path in key if _kind(object_type, path) is AttributeKind.TEXT)
-    paths.append(object_type.name_path)
+    if object_type.name_path:
+        paths.append(object_type.name_path)
     paths.extend(_OFTEN_ASKED.get(object_type.name, ()))
     return tuple(dict.fromkeys(paths))
 

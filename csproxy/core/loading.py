@@ -17,6 +17,7 @@ from csproxy.core.changes import Action, Position
 from csproxy.core.folders import FOLDER_TYPE, Membership, without_members
 from csproxy.core.indexes import TypeIndexes
 from csproxy.core.model import SCHEMA, ObjectType
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.core.segments import Table
 from csproxy.errors import ErrorCode, LocalProtocolError, ModelError
 
@@ -66,11 +67,11 @@ class CacheBuilder:
     """
 
     def __init__(
-        self, previous: ConfigurationCache | None = None, *, types: Collection[int] = tuple(SCHEMA.types)
+        self, previous: ConfigurationCache | None = None, *, types: Collection[int] = tuple(STORED_TYPES)
     ) -> None:
         self._previous = previous
         self._types = sorted(types)
-        self._arriving = {number: _Arriving(SCHEMA.types[number]) for number in self._types}
+        self._arriving = {number: _Arriving(STORED_TYPES[number]) for number in self._types}
         self._membership = Membership()
         self._finished: ConfigurationCache | None = None
 
@@ -85,7 +86,7 @@ class CacheBuilder:
         Raises `ModelError` for an unknown type, bytes that are no object of the type, or a DBID that
         came before; the builder cannot be used any more. `LocalProtocolError` for a type that is not built.
         """
-        object_type = SCHEMA.types.get(type_number) or SCHEMA.object_type(type_number)
+        object_type = STORED_TYPES.get(type_number) or SCHEMA.object_type(type_number)
         arriving = self._arriving.get(object_type.number)
         if arriving is None:
             raise LocalProtocolError(f"this builder builds the types {self._types}, not {type_number}")
@@ -124,7 +125,7 @@ class CacheBuilder:
         self._membership.settle()
         tables = {number: arriving.table() for number, arriving in self._arriving.items()}
         indexes = {number: arriving.indexes for number, arriving in self._arriving.items()}
-        if len(tables) == len(SCHEMA.types):
+        if len(tables) == len(STORED_TYPES):
             self._finished = ConfigurationCache.assembled(tables, indexes, self._membership, position=position)
         elif self._previous is None or self._previous.position != position:
             raise LocalProtocolError(f"types {self._types} at UEN {position.uen} do not fit {self._previous!r}")

@@ -10,9 +10,11 @@
   is not granted is forbidden.
 - Members of Super Administrators may read and change every ACL, so that no object is lost to all.
 
+The lists stand in the cache, as security records (`csproxy.core.security_records`).
+
 Source: the published permissions and well-known groups; where the documents are silent (default
 ACL, order of containers, the last rule) the decision is ours. Writes are checked in
-`csproxy.core.authority`.
+`csproxy.core.authority`, who belongs to what is said in `csproxy.core.identities`.
 """
 
 from __future__ import annotations
@@ -20,39 +22,50 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntFlag
 from itertools import islice
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
+from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.containers import ENVIRONMENT, FOLDER, TENANT
-from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
+from csproxy.core.identities import identities
+from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.model.schema import SCHEMA
 from csproxy.core.ownership import ObjectId
-from csproxy.core.paths import name_of, scalar_at
-from csproxy.core.wellknown import ADMINISTRATORS, EVERYONE, SUPER_ADMINISTRATORS, SYSTEM, USERS
+from csproxy.core.paths import name_of
+from csproxy.core.security_records import (
+    ACCOUNT,
+    NOBODY,
+    RECORDS,
+    Acl,
+    AclEntry,
+    decode_account,
+    decode_acl,
+    list_of,
+)
+from csproxy.core.wellknown import ADMINISTRATORS, SUPER_ADMINISTRATORS, SYSTEM, USERS
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = [
     "DEFAULT_ACL",
     "MAX_ENTRIES",
     "SYSTEM_ACCOUNT_ID",
-    "Acl",
-    "AclEntry",
     "EffectiveAcl",
+    "Masks",
     "Permission",
-    "Permissions",
+    "account_of_application",
+    "acl_of",
     "check_account",
     "checked_acl",
     "container_by",
     "container_of",
     "existing_name",
-    "identities",
-    "is_super_administrator",
+    "mask_of",
+    "own_acl",
+    "planned_acls",
 ]
 
 _PERSON: Final = int(CfgObjectType.CFGPerson)
 _ACCESS_GROUP: Final = int(CfgObjectType.CFGAccessGroup)
-_DISABLED: Final = int(CfgObjectState.CFGDisabled)
 _ROOT: Final[ObjectId] = (TENANT, ENVIRONMENT)
 _ACCOUNT_TYPES: Final = (_PERSON, _ACCESS_GROUP)
 
@@ -82,17 +95,6 @@ _SUPER: Final[ObjectId] = (_ACCESS_GROUP, SUPER_ADMINISTRATORS)
 _ALL_BITS: Final = int(Permission.FULL | Permission.NO_PROPAGATION)
 
 
-class AclEntry(NamedTuple):
-    """What one Person or Access Group may do."""
-
-    type: int
-    dbid: int
-    mask: int
-
-
-Acl = tuple[AclEntry, ...]
-"""Entries in the order of type and DBID, at most one for each account; empty: nobody may do anything."""
-
 DEFAULT_ACL: Final[Acl] = tuple(
     AclEntry(_ACCESS_GROUP, group, int(mask))
     for group, mask in (
@@ -105,6 +107,16 @@ DEFAULT_ACL: Final[Acl] = tuple(
 """What Environment starts with, and everything with it."""
 
 
+class Objects(Protocol):
+    """Objects and security records with their folders: a cache, or a view of one."""
+
+    def get(self, type_number: int, dbid: int) -> bytes | None:
+        """The stored bytes of an object or a record."""
+
+    def folder_of(self, type_number: int, dbid: int) -> int:
+        """The folder of an object, 0 for none."""
+
+
 class EffectiveAcl(NamedTuple):
     """The ACL that holds for an object, and the object that it belongs to, (0, 0) for `DEFAULT_ACL`."""
 
@@ -112,87 +124,79 @@ class EffectiveAcl(NamedTuple):
     source: ObjectId
 
 
-_NOBODY: Final[ObjectId] = (0, 0)
+def own_acl(objects: Objects, id: ObjectId) -> Acl | None:
+    """The ACL that an object has of its own; None if it inherits."""
+    stored = objects.get(*list_of(id))
+    return None if stored is None else decode_acl(stored)
 
 
-class Permissions:
-    """The ACLs of a configuration. Objects inherit as they stand in the cache that a method is given."""
+def acl_of(objects: Objects, id: ObjectId) -> EffectiveAcl:
+    """The ACL that holds for an object, inherited or its own."""
+    for holder in upwards(objects, id):
+        acl = own_acl(objects, holder)
+        if acl is not None:
+            return EffectiveAcl(acl if holder == id else inherited(acl), holder)
+    return EffectiveAcl(DEFAULT_ACL, NOBODY)
 
-    def __init__(self, explicit: Mapping[ObjectId, Acl] | None = None) -> None:
-        self._explicit: dict[ObjectId, Acl] = dict(explicit or {})
 
-    def __repr__(self) -> str:
-        return f"<Permissions of {len(self._explicit)} objects>"
+def mask_of(cache: ConfigurationCache, id: ObjectId, account: ObjectId) -> int:
+    """What an account may do with an object, a mask without NO_PROPAGATION."""
+    return Masks(cache, identities(cache, account)).of(id)
 
-    @property
-    def explicit(self) -> Mapping[ObjectId, Acl]:
-        """The ACLs that objects have of their own."""
-        return MappingProxyType(self._explicit)
 
-    def acl_of(self, cache: ConfigurationCache, id: ObjectId) -> EffectiveAcl:
-        """The ACL that holds for an object, inherited or its own."""
-        for holder in _upwards(cache, id):
-            acl = self._explicit.get(holder)
-            if acl is not None:
-                return EffectiveAcl(acl if holder == id else _inherited(acl), holder)
-        return EffectiveAcl(DEFAULT_ACL, _NOBODY)
+class Masks:
+    """What ``who`` (`identities`) may do with the objects of one state of the configuration."""
 
-    def mask_of(self, cache: ConfigurationCache, id: ObjectId, account: ObjectId) -> int:
-        """What an account may do with an object, a mask without NO_PROPAGATION."""
-        return self.granted(cache, id, identities(cache, account), {})
+    def __init__(self, objects: Objects, who: frozenset[ObjectId]) -> None:
+        self._objects = objects
+        self._who = who
+        self._handed_down: dict[ObjectId, int] = {}
 
-    def granted(
-        self, cache: ConfigurationCache, id: ObjectId, who: frozenset[ObjectId], known: dict[ObjectId, int]
-    ) -> int:
-        """What ``who`` (`identities`) may do with an object, a mask without NO_PROPAGATION.
-
-        ``known`` keeps what each container hands down, for the next call with the same cache and ``who``.
-        """
-        own = self._explicit.get(id)
+    def of(self, id: ObjectId) -> int:
+        """A mask of `Permission` without NO_PROPAGATION. What containers hand down is worked out once."""
+        own = own_acl(self._objects, id)
         if own is not None:
-            return _granted(own, who)
+            return _granted(own, self._who)
+        known = self._handed_down
         way: list[ObjectId] = []
         mask = None
-        for holder in islice(_upwards(cache, id), 1, None):
+        for holder in islice(upwards(self._objects, id), 1, None):
             mask = known.get(holder)
             if mask is not None:
                 break
             way.append(holder)
-            acl = self._explicit.get(holder)
+            acl = own_acl(self._objects, holder)
             if acl is not None:
-                mask = _granted(_inherited(acl), who)
+                mask = _granted(inherited(acl), self._who)
                 break
         if mask is None:
-            mask = _granted(DEFAULT_ACL, who)
+            mask = _granted(DEFAULT_ACL, self._who)
         known.update(dict.fromkeys(way, mask))
         return mask
 
-    def plan(
-        self, cache: ConfigurationCache, id: ObjectId, acl: Acl | None, *, recursive: bool
-    ) -> dict[ObjectId, Acl | None]:
-        """What an update changes: each object whose own ACL becomes another, None where it inherits again.
 
-        ``acl`` None takes the object's own ACL away. ``recursive`` also takes away those of all objects
-        below it, so that they inherit from it. Nothing is changed before `apply`.
-        """
-        changed: dict[ObjectId, Acl | None] = {}
-        if acl != self._explicit.get(id):
-            changed[id] = acl
-        if recursive:
-            changed |= dict.fromkeys(_below(cache, id, self._explicit))
-        return changed
+def planned_acls(
+    cache: ConfigurationCache, id: ObjectId, acl: Acl | None, *, recursive: bool
+) -> dict[ObjectId, Acl | None]:
+    """What an update changes: each object whose own ACL becomes another, None where it inherits again.
 
-    def apply(self, changed: Mapping[ObjectId, Acl | None]) -> None:
-        """Take over what `plan` has given."""
-        for id, acl in changed.items():
-            if acl is None:
-                self._explicit.pop(id, None)
-            else:
-                self._explicit[id] = acl
+    ``acl`` None takes the object's own ACL away. ``recursive`` also takes away those of all objects
+    below it, so that they inherit from it. The object itself comes last.
+    """
+    changed: dict[ObjectId, Acl | None] = {}
+    if recursive:
+        holders = ((number, dbid) for number in SCHEMA.types for dbid in cache.dbids(RECORDS + number))
+        changed |= dict.fromkeys(_below(cache, id, holders))
+    if acl != own_acl(cache, id):
+        changed[id] = acl
+    return changed
 
-    def orphans(self, cache: ConfigurationCache) -> list[ObjectId]:
-        """Objects that have an ACL of their own and are not there any more."""
-        return [id for id in self._explicit if cache.get(*id) is None]
+
+def account_of_application(cache: ConfigurationCache, application: int) -> ObjectId:
+    """The account of an application; SYSTEM if it has none, or its own is deleted."""
+    stored = cache.get(ACCOUNT, application)
+    account = SYSTEM_ACCOUNT_ID if stored is None else decode_account(stored)
+    return account if cache.get(*account) is not None else SYSTEM_ACCOUNT_ID
 
 
 def checked_acl(cache: ConfigurationCache, entries: Iterable[AclEntry], *, object_type: int) -> Acl:
@@ -245,12 +249,14 @@ def existing_name(cache: ConfigurationCache, id: ObjectId) -> str:
     return name_of(kind, stored)
 
 
-def container_of(cache: ConfigurationCache, id: ObjectId) -> ObjectId | None:
+def container_of(objects: Objects, id: ObjectId) -> ObjectId | None:
     """The object from which ``id`` inherits; None for Environment, where inheritance ends."""
     if id == _ROOT:
         return None
-    folder = cache.folder_of(*id)
-    return container_by(id, folder, (cache.stored(*id) or {}) if id[0] == FOLDER and not folder else {})
+    folder = objects.folder_of(*id)
+    if folder or id[0] != FOLDER:
+        return container_by(id, folder, {})
+    return container_by(id, 0, codec.decode_map(objects.get(*id) or b"\x80"))
 
 
 def container_by(id: ObjectId, folder: int, obj: Mapping[str, Any]) -> ObjectId:
@@ -263,32 +269,19 @@ def container_by(id: ObjectId, folder: int, obj: Mapping[str, Any]) -> ObjectId:
     return _ROOT
 
 
-def identities(cache: ConfigurationCache, account: ObjectId) -> frozenset[ObjectId]:
-    """The account itself, the enabled groups that hold it directly or through other groups, and EVERYONE."""
-    found = {account, (_ACCESS_GROUP, EVERYONE)}
-    waiting = list(found)
-    while waiting:
-        for number, dbid, _ in cache.referrers(*waiting.pop()):
-            group = (number, dbid)
-            if number == _ACCESS_GROUP and group not in found and _is_enabled(cache, dbid):
-                found.add(group)
-                waiting.append(group)
-    return frozenset(found)
-
-
-def is_super_administrator(cache: ConfigurationCache, person_dbid: int) -> bool:
-    """Whether a Person belongs to the access group Super Administrators."""
-    return _SUPER in identities(cache, (_PERSON, person_dbid))
-
-
-def _upwards(cache: ConfigurationCache, id: ObjectId) -> Iterator[ObjectId]:
+def upwards(objects: Objects, id: ObjectId) -> Iterator[ObjectId]:
     """The object and all from which it inherits, nearest first; damaged data that goes in circles ends."""
     seen: set[ObjectId] = set()
     step: ObjectId | None = id
     while step is not None and step not in seen:
         seen.add(step)
         yield step
-        step = container_of(cache, step)
+        step = container_of(objects, step)
+
+
+def inherited(acl: Acl) -> Acl:
+    """What of an ACL holds for objects that inherit it."""
+    return tuple(entry for entry in acl if not entry.mask & Permission.NO_PROPAGATION)
 
 
 def _below(cache: ConfigurationCache, root: ObjectId, ids: Iterable[ObjectId]) -> Iterator[ObjectId]:
@@ -296,7 +289,7 @@ def _below(cache: ConfigurationCache, root: ObjectId, ids: Iterable[ObjectId]) -
     known: dict[ObjectId, bool] = {root: True}
     for id in ids:
         way: list[ObjectId] = []
-        for step in _upwards(cache, id):
+        for step in upwards(cache, id):
             if step in known:
                 break
             way.append(step)
@@ -308,20 +301,12 @@ def _below(cache: ConfigurationCache, root: ObjectId, ids: Iterable[ObjectId]) -
             yield id
 
 
-def _inherited(acl: Acl) -> Acl:
-    return tuple(entry for entry in acl if not entry.mask & Permission.NO_PROPAGATION)
-
-
 def _granted(acl: Acl, who: frozenset[ObjectId]) -> int:
     mask = int(_RESCUE) if _SUPER in who else 0
     for entry in acl:
         if (entry.type, entry.dbid) in who:
             mask |= entry.mask
     return mask & Permission.FULL
-
-
-def _is_enabled(cache: ConfigurationCache, group: int) -> bool:
-    return bool(scalar_at(cache.stored(_ACCESS_GROUP, group) or {}, "groupInfo.state") != _DISABLED)
 
 
 def _bits() -> str:

@@ -18,6 +18,7 @@ from csproxy.core.codec import array_header
 from csproxy.core.model import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.core.model.links import RESOURCE_TARGETS
 from csproxy.core.model.misencoded import text_error
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["PAIR_SHIFT", "TYPE_NUMBERS", "Column", "Reader", "pair_key", "reader"]
@@ -101,7 +102,7 @@ class Reader:
 @lru_cache(maxsize=512)
 def reader(type_number: int, paths: tuple[str, ...]) -> Reader:
     """The shared reader for these paths of a type; bounded, because clients choose the combinations."""
-    return Reader(SCHEMA.types[type_number], paths)
+    return Reader(STORED_TYPES[type_number], paths)
 
 
 def _leaves(path: str) -> list[str]:

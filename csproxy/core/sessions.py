@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from csproxy.core.changes import Position
+from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.subscriptions import READ_ALL, Access, Interest
 
 __all__ = ["SESSION_ID_BYTES", "SYSTEM_ACCOUNT", "Account", "Author", "Session", "SessionRegistry"]
@@ -89,6 +90,11 @@ class Session:
     def trusted(self) -> bool:
         """Whether this is a proxy that may speak for its clients."""
         return bool(self.trusted_by)
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether the client is a Configuration Server Proxy."""
+        return self.application_type == CfgAppType.CFGConfigServer
 
     @property
     def author(self) -> Author:

@@ -4,7 +4,8 @@ Clients are never scanned. Clients that hold the same set of subscriptions and m
 objects form one *class*; a change is looked up once and finds classes, whose members all receive
 the same bytes. A class knows nothing of connections: a member is any hashable object.
 
-Field value 0 stands for *all*. ``object_dbid`` needs ``object_type``, since DBIDs are unique only
+Field value 0 stands for *all* objects; security records are no objects and have a subscription of their own
+(`EVERY_RECORD`). ``object_dbid`` needs ``object_type``, since DBIDs are unique only
 within a type.
 """
 
@@ -14,9 +15,10 @@ from collections.abc import Hashable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
 from csproxy.core.changelog import LogRecord
+from csproxy.core.security_records import RECORDS, is_record
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["EVERYTHING", "READ_ALL", "Access", "Interest", "SubscriptionClass", "SubscriptionIndex"]
+__all__ = ["EVERYTHING", "EVERY_RECORD", "READ_ALL", "Access", "Interest", "SubscriptionClass", "SubscriptionIndex"]
 
 Access = frozenset[int] | None
 """Ids of the access control lists that an account may read; None means every object."""
@@ -45,6 +47,8 @@ class Interest(NamedTuple):
 
     def matches(self, record: LogRecord) -> bool:
         """Whether the change concerns this subscription (permissions aside)."""
+        if is_record(record.type):
+            return self.object_type == RECORDS
         return (
             self.object_type in (0, record.type)
             and self.object_dbid in (0, record.dbid)
@@ -53,6 +57,8 @@ class Interest(NamedTuple):
 
 
 EVERYTHING = Interest()
+EVERY_RECORD = Interest(RECORDS)
+"""All security records: for proxies."""
 
 M = TypeVar("M", bound=Hashable)
 
@@ -147,9 +153,12 @@ class SubscriptionIndex(Generic[M]):
         """The classes whose members receive this change, each once."""
         by_key = self._by_key
         kind, dbid = record.type, record.dbid
-        keys = [(0, 0, 0), (kind, 0, 0), (kind, 0, dbid)]
-        for tenant in record.tenants:
-            keys += ((0, tenant, 0), (kind, tenant, 0), (kind, tenant, dbid))
+        if is_record(kind):
+            keys = [EVERY_RECORD[:3]]
+        else:
+            keys = [(0, 0, 0), (kind, 0, 0), (kind, 0, dbid)]
+            for tenant in record.tenants:
+                keys += ((0, tenant, 0), (kind, tenant, 0), (kind, tenant, dbid))
         found: dict[int, SubscriptionClass[M]] = {}
         for key in keys:
             for cls in by_key.get(key, ()):

@@ -19,6 +19,7 @@ from csproxy.core.folders import FOLDER_TYPE
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.schema import AttributeKind
 from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
+from csproxy.core.security_records import STORED_TYPES
 
 __all__ = ["ENVIRONMENT", "tenants_of", "tenants_through"]
 
@@ -40,7 +41,7 @@ def tenants_of(type_number: int, dbid: int, lookup: Lookup) -> tuple[int, ...]:
         return ENVIRONMENT
     if type_number == FOLDER_TYPE:
         return _of_folder(stored, lookup)
-    object_type = SCHEMA.types[type_number]
+    object_type = STORED_TYPES[type_number]
     if object_type.tenant_path is None:
         return ENVIRONMENT
     wanted = reader(type_number, (object_type.tenant_path, object_type.container or "DBID"))
@@ -64,7 +65,7 @@ def tenants_through(transactions: Sequence[Sequence[Change]], lookup: Lookup) ->
     shared: dict[tuple[int, int], set[int]] = {}
 
     def undo(change: Change) -> tuple[int, ...] | None:
-        kind = SCHEMA.types[change.type]
+        kind = STORED_TYPES[change.type]
         if kind.tenant_path is None or is_in_tenants(kind):
             return tenants_of(change.type, change.dbid, lookup)
         key = change.type, change.dbid

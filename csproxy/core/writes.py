@@ -8,6 +8,7 @@ ours where the vendor's documents are silent:
   objects, a switch its DNs, a folder its content. Memberships of a deleted object (in groups, of a
   skill at agents, a connection between applications) are removed by an accompanying update of the
   object that holds the list. Any other link prevents the deletion (error 13).
+- Access control lists, and the account of an application, go with the object that they belong to.
 - A change of state takes everything that the object owns along.
 - Dependants come first, the requested change last; only a creation comes before the default
   folders that are made for it. A request changes each object once; the requests of one transaction
@@ -47,10 +48,11 @@ from csproxy.core.paths import name_of
 from csproxy.core.permissions import Permission
 from csproxy.core.placeholders import Placeholders
 from csproxy.core.rules import MAX_CHANGES, PASSWORD_TYPES, SCRYPT_ALGORITHM
+from csproxy.core.security_records import records_of
 from csproxy.core.transactions import RequestedChange, Verb
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["Plan", "PlannedChange", "WritePlanner"]
+__all__ = ["Plan", "PlannedChange", "WritePlanner", "planned_record"]
 
 _PERSON: Final = int(CfgObjectType.CFGPerson)
 
@@ -89,6 +91,22 @@ class Plan(NamedTuple):
     passwords: Mapping[ObjectId, str]
     answers: tuple[int, ...]
     no_repeats: Mapping[ObjectId, int] = MappingProxyType({})
+
+
+def planned_record(id: ObjectId, before: bytes | None, after: bytes | None, **author: Any) -> PlannedChange:
+    """The change of a security record from one stored form to another; None for *not there*, of one of them at most.
+
+    ``author`` is what notifications say of it: ``user``, ``application``, ``time_ms``.
+    """
+    number, dbid = id
+    if after is None:
+        payload = codec.encode(ObjectDeleted(type=number, dbid=dbid, former=msgspec.Raw(before or b""), **author))
+        return PlannedChange(Action.DELETED, number, dbid, None, before, None, 0, 0, (), payload)
+    if before is None:
+        payload = codec.encode(ObjectCreated(type=number, object=msgspec.Raw(after), **author))
+        return PlannedChange(Action.CREATED, number, dbid, after, None, None, 0, 0, (), payload)
+    payload = codec.encode(ObjectUpdated(type=number, dbid=dbid, object=msgspec.Raw(after), **author))
+    return PlannedChange(Action.UPDATED, number, dbid, after, None, None, 0, 0, (), payload)
 
 
 class WritePlanner:
@@ -163,7 +181,28 @@ class WritePlanner:
         if not self._draft.steps:
             raise ModelError(ErrorCode.WRONG_API_PARAMETERS, "a transaction needs at least one change")
         self._take_steps()
-        return Plan(tuple(self._changes), self._draft.counters, self._passwords, tuple(self._answers), self._no_repeats)
+        records = self._records_that_go()
+        changes = (*records, *self._changes)
+        if records and len(changes) > MAX_CHANGES:
+            raise ModelError(
+                ErrorCode.WRONG_API_PARAMETERS,
+                f"the deletion has {len(changes)} changes with the access control lists that go along, "
+                f"more than {MAX_CHANGES}: divide it",
+                object_type=self._changes[-1].type,
+            )
+        answers = tuple(place + len(records) for place in self._answers)
+        return Plan(changes, self._draft.counters, self._passwords, answers, self._no_repeats)
+
+    def _records_that_go(self) -> list[PlannedChange]:
+        """The security records of deleted objects; before them, so that the last change is one that clients may see."""
+        cache = self._draft.cache
+        return [
+            planned_record(id, stored, None, **self._author)
+            for step in self._draft.steps
+            if step.after is None
+            for id in records_of(step.id)
+            if (stored := cache.get(*id)) is not None
+        ]
 
     def _take_steps(self) -> None:
         new = self._draft.steps[len(self._changes) :]
@@ -297,7 +336,7 @@ class WritePlanner:
         if before is None:
             raise ModelError(ErrorCode.OBJECT_NOT_FOUND, f"there is no {kind.singular} {dbid}", object_type=kind.number)
         if self._authority is not None:
-            self._authority.require(permission, (kind.number, dbid))
+            self._authority.require_for(permission, (kind.number, dbid))
         return before
 
     def _with_password_date(self, kind: ObjectType, obj: dict[str, Any], password: str | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
 from csproxy.daemon.writing import ProxyWriting
 from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
-from csproxy.transport.administration import UpstreamAdministration
+from csproxy.transport.administration import ReplicaAdministration, UpstreamAdministration
 from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.database_check import DatabaseVerifier
@@ -130,7 +130,9 @@ class Daemon:
             ):
                 self._database = database
                 self._keep_history(server, history)
-                server.administration = await MasterAdministration.open(database, lambda: server.cache)
+                server.administration = await MasterAdministration.open(
+                    database, lambda: server.cache, turn=server.load_control.write_turn
+                )
                 server.trust = ProxyAuthenticator(
                     database.credentials,
                     loopback_is_trusted=lambda: bool(self._options.get("system", "proxy-trust-loopback")),
@@ -220,7 +222,7 @@ class Daemon:
             self._source = source
             self._keep_history(server, history)
             self._apply_following()
-            server.administration = UpstreamAdministration(source)
+            server.administration = ReplicaAdministration(lambda: server.cache, UpstreamAdministration(source))
             server.upstream_position = SharedQuestion(source.master_position)
             server.verifier = source.digests
             authenticator: Authenticator = UpstreamAuthenticator(source, server)

@@ -7,18 +7,21 @@ changes nothing. Wire messages come in and go out as payloads; sending them is t
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from csproxy.core.cache import ConfigurationCache
 from csproxy.core.sessions import Author
 from csproxy.errors import ConnectionLostError, ErrorCode, RetryableError, ServerError, TimedOutError
+from csproxy.transport.permission_answers import PermissionAnswers
 from csproxy.transport.wire.messages import PAYLOADS, MessageId, decode_payload
 
 if TYPE_CHECKING:
     from csproxy.transport.upstream import UpstreamSource
 
-__all__ = ["Administration", "NoAdministration", "UpstreamAdministration"]
+__all__ = ["Administration", "NoAdministration", "ReplicaAdministration", "UpstreamAdministration"]
 
 _RETRY_S: Final = 5.0
 _CHANGES: Final = frozenset({MessageId.UPDATE_PERMISSIONS, MessageId.UPDATE_ACCOUNT, MessageId.CHANGE_OPERATIONAL_MODE})
@@ -42,6 +45,29 @@ class NoAdministration:
         raise ServerError.from_code(
             ErrorCode.ACCESS_DENIED, f"this server keeps no permissions, accounts or modes: {message.name} is refused"
         )
+
+
+class ReplicaAdministration:
+    """Reads permissions and accounts from the replica, and leaves everything else to ``other``."""
+
+    def __init__(self, cache: Callable[[], ConfigurationCache], other: Administration) -> None:
+        reader = PermissionAnswers(cache)
+        self._other = other
+        self._answers: dict[MessageId, Callable[[Any, Author], Awaitable[msgspec.Struct]]] = {
+            MessageId.READ_PERMISSIONS: reader.read_permissions,
+            MessageId.READ_OBJECT_PERMISSIONS: reader.read_mask,
+            MessageId.READ_ACCOUNT: reader.read_account,
+        }
+
+    def __repr__(self) -> str:
+        return f"<ReplicaAdministration before {self._other!r}>"
+
+    async def answer(self, message: MessageId, request: Any, author: Author) -> msgspec.Struct:
+        """Answer a read from memory; the rest as ``other`` does."""
+        reader = self._answers.get(message)
+        if reader is not None:
+            return await reader(request, author)
+        return await self._other.answer(message, request, author)
 
 
 class UpstreamAdministration:

@@ -13,7 +13,7 @@ import msgspec
 
 from csproxy.core import codec
 from csproxy.core.model import SCHEMA, CfgObject
-from csproxy.core.permissions import AclEntry
+from csproxy.core.security_records import AclEntry
 from csproxy.transport.client_filters import filter_map
 from csproxy.transport.client_link import ClientLink
 from csproxy.transport.wire import administration as wire

@@ -55,7 +55,12 @@ from csproxy.transport.database_outcomes import outcome_read, repeated_transacti
 from csproxy.transport.database_passwords import PasswordHasher, has_password
 from csproxy.transport.database_roles import wait_for_role
 from csproxy.transport.database_store import OpenStore, load, load_book
-from csproxy.transport.database_transactions import PendingTransaction, pending_transaction
+from csproxy.transport.database_transactions import (
+    PendingTransaction,
+    RecordPlan,
+    pending_records,
+    pending_transaction,
+)
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.wire.writes import (
     ApplyTransaction,
@@ -311,7 +316,7 @@ class DatabaseMaster:
         return done.end, done.applied
 
     async def read_beside(self, read: Callable[[Connection], T]) -> T:
-        """Read what is stored beside the objects (`csproxy.core.persistence.permissions`). Raises `StoreError`."""
+        """Read what is stored beside the objects (`csproxy.core.persistence.mode`). Raises `StoreError`."""
         return await self._open_store().call(lambda store: store.read_beside(read))
 
     @asynccontextmanager
@@ -337,6 +342,21 @@ class DatabaseMaster:
             with anyio.CancelScope(shield=True):
                 store = await self._settled_store()
             yield store
+
+    async def change_records(self, plan: Callable[[], RecordPlan], author: Author) -> None:
+        """Commit and publish what ``plan()`` says of security records, as a transaction of its own.
+
+        It is called when all earlier writes are done, and what it raises refuses the change. Raises as `write`.
+        """
+        self._writable_store()
+        async with self._lock:
+            with anyio.CancelScope(shield=True):
+                store = await self._settled_store()
+                time_ms, first = self.now_ms(), Position(self._epoch, self._sink.position.uen + 1)
+                pending = pending_records(plan(), author, cache=self._sink.cache, first=first, time_ms=time_ms)
+                if pending is not None:
+                    await self._committer.commit(store, pending, time_ms=time_ms, note=self._note)
+                    self._publish(pending)
 
     async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
         """What became of the author's own write with a key, after all writes that are under way.

@@ -9,8 +9,8 @@ import anyio
 
 from csproxy.core.changes import Position
 from csproxy.core.digests import object_hash
-from csproxy.core.model import SCHEMA
 from csproxy.core.replica import ReplicaSink
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import ErrorCode, RetryableError
 from csproxy.transport.verification import compute_digests, verified_types
 from csproxy.transport.wire.verification import Verified
@@ -54,14 +54,14 @@ class DatabaseVerifier:
     async def _compare(self) -> tuple[Position, Verified]:
         cache = self._sink.cache
         async with self._database.standing_still() as store:
-            for number in SCHEMA.types:
+            for number in STORED_TYPES:
                 cache.forget_digest(number)
-            await compute_digests(lambda: cache, SCHEMA.types)
-            ours = {number: cache.digest(number) for number in SCHEMA.types}
+            await compute_digests(lambda: cache, STORED_TYPES)
+            ours = {number: cache.digest(number) for number in STORED_TYPES}
             position = cache.position
             parts = await store.call(lambda store: store.load())
             part = await store.next_part(parts)  # from here on it reads the database as it is now
-        sums = dict.fromkeys(SCHEMA.types, 0)
+        sums = dict.fromkeys(STORED_TYPES, 0)
         try:
             while part is not None:
                 share = sum(map(object_hash, part.dbids, part.folders, part.bodies))
@@ -73,7 +73,7 @@ class DatabaseVerifier:
         states = {
             number: "equal" if ours.get(number) == f"{total:032x}" else "different" for number, total in sums.items()
         }
-        differing = [SCHEMA.types[number].name for number, state in states.items() if state != "equal"]
+        differing = [STORED_TYPES[number].name for number, state in states.items() if state != "equal"]
         if differing:
             log.error("the data served differs from the database at UEN %d in %s", position.uen, ", ".join(differing))
         return position, Verified(compared_with="its database", types=verified_types(cache, states))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -11,17 +11,17 @@ import msgspec
 from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action, Change, Position
-from csproxy.core.history import HistorySettings, history_batch
+from csproxy.core.history import HistoryBatch, HistorySettings, history_batch
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import Batch, ChangeRecord, CredentialRow, ObjectRow
 from csproxy.core.sessions import Author
-from csproxy.core.writes import Plan, PlannedChange
+from csproxy.core.writes import Plan, PlannedChange, planned_record
 from csproxy.transport.wire.frames import FLAG_END, Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import decode_change, encode_notification
 from csproxy.transport.wire.writes import AppliedChange, TransactionApplied
 
-__all__ = ["NewHash", "PendingTransaction", "pending_transaction", "recorded_change"]
+__all__ = ["NewHash", "PendingTransaction", "RecordPlan", "pending_records", "pending_transaction", "recorded_change"]
 
 
 class NewHash(NamedTuple):
@@ -32,6 +32,16 @@ class NewHash(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<NewHash, {len(self.former)} former ones>"
+
+
+class RecordPlan(NamedTuple):
+    """What becomes of security records, None for *gone*, and what the history log gets of it.
+
+    ``history`` is called with the position where the transaction ends.
+    """
+
+    records: Mapping[ObjectId, bytes | None]
+    history: Callable[[Position], HistoryBatch | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +108,32 @@ def pending_transaction(
     return PendingTransaction(batch=batch, changes=changes, credentials=credentials, applied=applied)
 
 
+def pending_records(
+    plan: RecordPlan, author: Author, *, cache: ConfigurationCache, first: Position, time_ms: int
+) -> PendingTransaction | None:
+    """What ``plan`` comes to when its first change stands at ``first``; None when everything is so already."""
+    by = {"user": author.user, "application": author.application, "time_ms": time_ms}
+    changes = [
+        planned_record(id, before, after, **by)
+        for id, after in plan.records.items()
+        if (before := cache.get(*id)) != after
+    ]
+    if not changes:
+        return None
+    pending = pending_transaction(
+        Plan(tuple(changes), {}, {}, (len(changes) - 1,)),
+        author,
+        {},
+        cache=cache,
+        first=first,
+        key="",
+        time_ms=time_ms,
+        with_password=(),
+        history=HistorySettings(active=False),
+    )
+    return replace(pending, batch=replace(pending.batch, history=plan.history(pending.end)))
+
+
 def recorded_change(record: ChangeRecord, *, uen: int, last: bool) -> Change:
     """A change record of the database as the change that was published, standing at ``uen``."""
     flags = FLAG_END if last else 0
@@ -128,7 +164,7 @@ def _change(planned: PlannedChange, record: ChangeRecord) -> Change:
         position=position,
         frame=encode_notification(planned.action, planned.payload, position=position, last=record.last),
         last=record.last,
-        object=planned.stored if planned.action is Action.CREATED else None,
+        object=planned.stored if planned.delta is None else None,
         delta=None if planned.delta is None else dict(planned.delta),
         former=planned.former,
         folder=planned.new_folder,

@@ -381,7 +381,7 @@ class LocalCopy:
             await self._flush()
 
     def _header(self, view: View) -> CopyHeader:
-        counts = self._replica.cache.counts()
+        counts = self._replica.cache.counts(records=True)
         return CopyHeader(
             schema=model_name(),
             application=self._application,

@@ -1,47 +1,47 @@
-"""Permissions, accounts of applications and the operational mode of a master, kept in its database."""
+"""Permissions, accounts of applications and the operational mode of a master, changed in its database."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection
 
 from csproxy.core.authority import Authority
 from csproxy.core.cache import ConfigurationCache
+from csproxy.core.changes import Position
 from csproxy.core.containers import ENVIRONMENT, TENANT
+from csproxy.core.history import HistoryBatch
 from csproxy.core.history_administration import Moment, account_changed, mode_changed, permissions_changed
+from csproxy.core.identities import is_super_administrator
 from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
 from csproxy.core.model.other_enumerations import CfgOperationalMode
 from csproxy.core.ownership import ObjectId
 from csproxy.core.permissions import (
     SYSTEM_ACCOUNT_ID,
-    Acl,
-    AclEntry,
     Permission,
-    Permissions,
+    account_of_application,
     check_account,
     checked_acl,
     existing_name,
-    is_super_administrator,
+    own_acl,
+    planned_acls,
 )
-from csproxy.core.persistence.permissions import Security, read_security, write_account, write_acls, write_mode
+from csproxy.core.persistence.mode import read_mode, write_mode
+from csproxy.core.rules import MAX_CHANGES
+from csproxy.core.security_records import ACCOUNT, AclEntry, encode_account, encode_acl, list_of
 from csproxy.core.sessions import Author
 from csproxy.errors import ErrorCode, ServerError, StoreError
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.database_transactions import RecordPlan
+from csproxy.transport.permission_answers import PermissionAnswers, account_of
 from csproxy.transport.wire.administration import (
-    AccessEntry,
     Account,
-    ObjectPermissionsRead,
     OperationalMode,
-    PermissionsRead,
     PermissionsUpdated,
-    ReadAccount,
-    ReadObjectPermissions,
-    ReadPermissions,
     UpdatePermissions,
 )
 from csproxy.transport.wire.messages import MessageId
@@ -60,7 +60,7 @@ _EMERGENCY: Final = int(CfgOperationalMode.CFGOperationalEmergencyMode)
 class MasterAdministration:
     """Permissions, accounts and mode of a master, opened after its `DatabaseMaster`.
 
-    Changes of them and writes of objects are carried out one after the other. In read-only mode
+    Lists and accounts are security records: a change of them is a transaction with a UEN. In read-only mode
     every write is refused with error 29, in emergency mode every write of anybody but members of
     Super Administrators; the mode itself can always be changed, by who may change the tenant Environment.
     """
@@ -68,40 +68,52 @@ class MasterAdministration:
     mode: int
     """The operational mode, a number of CfgOperationalMode."""
 
-    def __init__(self, database: DatabaseMaster, cache: Callable[[], ConfigurationCache], stored: Security) -> None:
+    def __init__(
+        self,
+        database: DatabaseMaster,
+        cache: Callable[[], ConfigurationCache],
+        mode: int,
+        turn: Callable[[], AbstractAsyncContextManager[object]],
+    ) -> None:
         self._database = database
         self._cache = cache
+        self._turn = turn
         self._is_stale = False
-        self._take(stored)
+        self.mode = mode
+        reader = PermissionAnswers(cache)
         self._answers: dict[MessageId, Callable[[Any, Author], Awaitable[msgspec.Struct]]] = {
-            MessageId.READ_PERMISSIONS: self._read_permissions,
+            MessageId.READ_PERMISSIONS: reader.read_permissions,
             MessageId.UPDATE_PERMISSIONS: self._update_permissions,
-            MessageId.READ_OBJECT_PERMISSIONS: self._read_mask,
-            MessageId.READ_ACCOUNT: self._read_account,
+            MessageId.READ_OBJECT_PERMISSIONS: reader.read_mask,
+            MessageId.READ_ACCOUNT: reader.read_account,
             MessageId.UPDATE_ACCOUNT: self._update_account,
             MessageId.READ_OPERATIONAL_MODE: self._read_mode,
             MessageId.CHANGE_OPERATIONAL_MODE: self._change_mode,
         }
 
     def __repr__(self) -> str:
-        return f"<MasterAdministration {CfgOperationalMode(self.mode).name}, {self.permissions!r}>"
+        return f"<MasterAdministration {CfgOperationalMode(self.mode).name}>"
 
     @classmethod
-    async def open(cls, database: DatabaseMaster, cache: Callable[[], ConfigurationCache]) -> MasterAdministration:
-        """Read what is stored and forget what belonged to deleted objects; mode and permissions hold from now on.
+    async def open(
+        cls,
+        database: DatabaseMaster,
+        cache: Callable[[], ConfigurationCache],
+        *,
+        turn: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+    ) -> MasterAdministration:
+        """Read the mode; mode and permissions hold from now on. ``turn()`` is entered around each write transaction.
 
         Raises `StoreError`.
         """
-        administration = cls(database, cache, await database.read_beside(read_security))
-        if database.is_primary:
-            await administration._sweep()
+        administration = cls(database, cache, await database.read_beside(read_mode), turn)
         database.on_takeover.append(administration.refresh)
         database.admit = administration.admit
         return administration
 
     async def refresh(self) -> None:
         """Read anew what another server may have changed. Raises `StoreError`."""
-        self._take(await self._database.read_beside(read_security))
+        self.mode = await self._database.read_beside(read_mode)
 
     def admit(self, author: Author) -> Authority | None:
         """What an author may do, None for everything.
@@ -113,19 +125,14 @@ class MasterAdministration:
 
     def _authority(self, author: Author) -> Authority:
         cache = self._cache()
-        return Authority(self.permissions, cache, self._account(author))
-
-    def _account(self, author: Author) -> ObjectId:
-        """The user's Person, or the account of the application that runs without one."""
-        application = self._cache().lookup(_APPLICATION, ("name",), (author.application,))
         if author.via:
-            self._check_forwarded(author, application)
-        return (_PERSON, author.person_dbid) if author.person_dbid else self._account_of(application or 0)
+            self._check_forwarded(author)
+        return Authority(cache, account_of(cache, author))
 
-    def _check_forwarded(self, author: Author, application: int | None) -> None:
+    def _check_forwarded(self, author: Author) -> None:
         """Raise `ServerError` ACCESS_DENIED for a proxy's client that the master would not let log in now."""
         problem = ""
-        if application is None:
+        if self._cache().lookup(_APPLICATION, ("name",), (author.application,)) is None:
             problem = f"there is no Application {author.application!r} (any more)"
         elif author.person_dbid:
             person = self._cache().stored(_PERSON, author.person_dbid)
@@ -160,21 +167,15 @@ class MasterAdministration:
             self._is_stale = True  # whether it was written is unknown: the next request looks
             raise
 
-    async def _read_permissions(self, request: ReadPermissions, author: Author) -> PermissionsRead:
-        cache, id = self._cache(), (request.type, request.dbid)
-        existing_name(cache, id)
-        self._authority(author).require(Permission.READ_PERMISSIONS, id)
-        acl, source = self.permissions.acl_of(cache, id)
-        entries = [AccessEntry(**entry._asdict()) for entry in acl if cache.get(entry.type, entry.dbid) is not None]
-        return PermissionsRead(type=id[0], dbid=id[1], entries=entries, source_type=source[0], source_dbid=source[1])
-
     async def _update_permissions(self, request: UpdatePermissions, author: Author) -> PermissionsUpdated:
         id = (request.type, request.dbid)
-        async with self._database.beside() as write:
+        changed: dict[ObjectId, Any] = {}
+
+        def plan() -> RecordPlan:
             self._check_mode(author)
             cache, authority = self._cache(), self._authority(author)
-            name = existing_name(cache, id)
-            authority.require(Permission.CHANGE_PERMISSIONS, id)
+            existing_name(cache, id)
+            authority.require_for(Permission.CHANGE_PERMISSIONS, id)
             if request.inherit and request.entries:
                 raise ServerError.from_code(
                     ErrorCode.WRONG_API_PARAMETERS,
@@ -184,50 +185,56 @@ class MasterAdministration:
                 )
             entries = [AclEntry(entry.type, entry.dbid, entry.mask) for entry in request.entries]
             acl = None if request.inherit else checked_acl(cache, entries, object_type=id[0])
-            changed = self.permissions.plan(cache, id, acl, recursive=request.recursive)
+            changed.update(planned_acls(cache, id, acl, recursive=request.recursive))
+            if len(changed) > MAX_CHANGES:
+                raise ServerError.from_code(
+                    ErrorCode.WRONG_API_PARAMETERS,
+                    f"this changes the lists of {len(changed)} objects, and a transaction has at most {MAX_CHANGES} "
+                    "changes: begin further below",
+                    object_type=id[0],
+                    property_name="recursive",
+                )
             for other in changed:
                 authority.require(Permission.CHANGE_PERMISSIONS, other)
-            if changed:
-                former = {other: self._own_acl(other) for other in changed}
-                history = permissions_changed(self._database.history_settings, self._moment(author), changed, former)
-                await write(partial(write_acls, changed=changed), history)
-                self.permissions.apply(changed)
+            former = {other: own_acl(cache, other) for other in changed}
+
+            def history(position: Position) -> HistoryBatch | None:
+                moment = self._moment(author, position)
+                return permissions_changed(self._database.history_settings, moment, changed, former)
+
+            records = {
+                list_of(other): None if acl is None else encode_acl(other[1], acl) for other, acl in changed.items()
+            }
+            return RecordPlan(records, history)
+
+        async with self._turn():
+            await self._database.change_records(plan, author)
         removed = len(changed.keys() - {id})
-        log.info("permissions of %s changed by %r with %r, %d below it taken away", name, *author[:2], removed)
+        log.info("permissions of %s %d changed by %r with %r, %d below it taken away", *id, *author[:2], removed)
         return PermissionsUpdated(type=id[0], dbid=id[1], removed=removed)
-
-    async def _read_mask(self, request: ReadObjectPermissions, author: Author) -> ObjectPermissionsRead:
-        cache, id = self._cache(), (request.type, request.dbid)
-        existing_name(cache, id)
-        account = (request.account_type, request.account_dbid)
-        if account[0] == _APPLICATION:
-            existing_name(cache, account)
-            account = self._account_of(account[1])
-        elif account == (0, 0):
-            account = (_PERSON, author.person_dbid)
-        check_account(cache, account, object_type=id[0], property_name="account_dbid")
-        return ObjectPermissionsRead(mask=self.permissions.mask_of(cache, id, account))
-
-    async def _read_account(self, request: ReadAccount, author: Author) -> Account:
-        existing_name(self._cache(), (_APPLICATION, request.dbid))
-        account_type, account_dbid = self._account_of(request.dbid)
-        return Account(dbid=request.dbid, account_type=account_type, account_dbid=account_dbid)
 
     async def _update_account(self, request: Account, author: Author) -> Account:
         account: ObjectId = (request.account_type, request.account_dbid)
-        async with self._database.beside() as write:
+        id = (_APPLICATION, request.dbid)
+
+        def plan() -> RecordPlan:
             self._check_mode(author)
-            name = existing_name(self._cache(), (_APPLICATION, request.dbid))
-            self._authority(author).require(Permission.CHANGE, (_APPLICATION, request.dbid))
-            check_account(self._cache(), account, object_type=_APPLICATION, property_name="account_dbid")
-            row = None if account == SYSTEM_ACCOUNT_ID else account
-            former, history = self.accounts.get(request.dbid, SYSTEM_ACCOUNT_ID), None
-            if account != former:
-                moment = self._moment(author)
-                history = account_changed(self._database.history_settings, moment, request.dbid, account, former)
-            await write(partial(write_account, application=request.dbid, account=row), history)
-            self.accounts[request.dbid] = account
-        log.info("account of %s changed to %s by %r with %r", name, account, *author[:2])
+            cache, authority = self._cache(), self._authority(author)
+            existing_name(cache, id)
+            authority.require_for(Permission.CHANGE, id)
+            check_account(cache, account, object_type=_APPLICATION, property_name="account_dbid")
+            former = account_of_application(cache, request.dbid)
+
+            def history(position: Position) -> HistoryBatch | None:
+                moment = self._moment(author, position)
+                return account_changed(self._database.history_settings, moment, request.dbid, account, former)
+
+            record = None if account == SYSTEM_ACCOUNT_ID else encode_account(request.dbid, account)
+            return RecordPlan({(ACCOUNT, request.dbid): record}, history)
+
+        async with self._turn():
+            await self._database.change_records(plan, author)
+        log.info("account of application %d changed to %s by %r with %r", request.dbid, account, *author[:2])
         return Account(dbid=request.dbid, account_type=account[0], account_dbid=account[1])
 
     async def _read_mode(self, request: object, author: Author) -> OperationalMode:
@@ -244,46 +251,12 @@ class MasterAdministration:
             self._authority(author).require(Permission.CHANGE, (TENANT, ENVIRONMENT))
             history = None
             if request.mode != self.mode:
-                moment = self._moment(author)
+                moment = self._moment(author, self._cache().position)
                 history = mode_changed(self._database.history_settings, moment, request.mode, self.mode)
             await write(partial(write_mode, mode=request.mode), history)
             self.mode = request.mode
         log.warning("%s was set by %r with %r", CfgOperationalMode(request.mode).name, *author[:2])
         return OperationalMode(mode=request.mode)
 
-    def _account_of(self, application: int) -> ObjectId:
-        """The account of an application; SYSTEM if it has none, or its own is deleted."""
-        account = self.accounts.get(application, SYSTEM_ACCOUNT_ID)
-        return account if self._cache().get(*account) is not None else SYSTEM_ACCOUNT_ID
-
-    def _own_acl(self, id: ObjectId) -> Acl | None:
-        """An object's own ACL; None if it inherits."""
-        acl, source = self.permissions.acl_of(self._cache(), id)
-        return acl if source == id else None
-
-    def _moment(self, author: Author) -> Moment:
-        return Moment(author.user, author.application, self._database.now_ms(), self._cache().position)
-
-    def _take(self, stored: Security) -> None:
-        self.permissions = Permissions(stored.acls)
-        self.accounts = dict(stored.accounts)
-        self.mode = stored.mode
-
-    async def _sweep(self) -> None:
-        """Forget lists and accounts of deleted objects. A DBID is never given twice: until now they did no harm."""
-        cache = self._cache()
-        lists: dict[ObjectId, Acl | None] = dict.fromkeys(self.permissions.orphans(cache))
-        applications = [dbid for dbid in self.accounts if cache.get(_APPLICATION, dbid) is None]
-        if not lists and not applications:
-            return
-
-        def forget(connection: Connection) -> None:
-            write_acls(connection, lists)
-            for dbid in applications:
-                write_account(connection, dbid, None)
-
-        async with self._database.beside() as write:
-            await write(forget)
-            self.permissions.apply(lists)
-            for dbid in applications:
-                del self.accounts[dbid]
+    def _moment(self, author: Author, position: Position) -> Moment:
+        return Moment(author.user, author.application, self._database.now_ms(), position)

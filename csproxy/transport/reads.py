@@ -15,6 +15,7 @@ from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache, View
 from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
+from csproxy.core.security_records import is_record
 from csproxy.errors import ErrorCode, ModelError
 from csproxy.transport.consistent_reads import wait_for_master
 from csproxy.transport.wire.frames import FLAG_END, HEADER, HEADER_SIZE, Frame, encode_frame
@@ -60,7 +61,7 @@ def read_objects(connection: ServerConnection, frame: Frame) -> None:
         dbid = request.filter.get("dbid")
         if type(dbid) is int:
             stored = cache.get(request.type, dbid)
-            if stored is not None:
+            if stored is not None and request.type in _ONE_OBJECT:
                 _answer_one(connection, frame, request.type, stored, cache.position)
                 return
     _answer_many(connection, frame, request)
@@ -92,6 +93,8 @@ async def _read_consistently(connection: ServerConnection, frame: Frame, request
 
 def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObjects) -> None:
     server = connection.server
+    if is_record(request.type) and not (connection.session is not None and connection.session.is_proxy):
+        SCHEMA.object_type(request.type)  # raises: there is no such type
     source = source_of(connection, request)
     selection = source.select(request.type, request.filter)
     parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes)

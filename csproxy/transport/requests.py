@@ -15,8 +15,9 @@ import msgspec
 
 from csproxy.core.changes import Action, Change, Position
 from csproxy.core.model import SCHEMA
-from csproxy.core.model.enumerations import CfgAppType
-from csproxy.core.subscriptions import EVERYTHING, Interest, SubscriptionClass
+from csproxy.core.security_records import STORED_TYPES
+from csproxy.core.sessions import Session
+from csproxy.core.subscriptions import EVERY_RECORD, EVERYTHING, Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, ServerError
 from csproxy.transport.information_requests import INFORMATION_HANDLERS
 from csproxy.transport.keepalive import KEEP_ALIVE_HANDLERS
@@ -81,7 +82,7 @@ def register_notification(connection: ServerConnection, frame: Frame) -> None:
     if connection.is_behind(frame, register_notification):
         return
     session = _session(connection)
-    interest = _interest(msgspec.msgpack.decode(frame.payload or b"\x80", type=RegisterNotification))
+    interest = _interest(session, msgspec.msgpack.decode(frame.payload or b"\x80", type=RegisterNotification))
     if len(session.interests) >= MAX_SUBSCRIPTIONS:
         raise ServerError.from_code(
             ErrorCode.WRONG_API_PARAMETERS, f"a client may hold at most {MAX_SUBSCRIPTIONS} subscriptions"
@@ -105,7 +106,7 @@ def register_notification(connection: ServerConnection, frame: Frame) -> None:
 def unregister_notification(connection: ServerConnection, frame: Frame) -> None:
     """77: end one subscription; changes made before this point are still delivered."""
     session = _session(connection)
-    interest = _interest(msgspec.msgpack.decode(frame.payload or b"\x80", type=UnregisterNotification))
+    interest = _interest(session, msgspec.msgpack.decode(frame.payload or b"\x80", type=UnregisterNotification))
     if interest not in session.interests:
         raise ServerError.from_code(
             ErrorCode.LIST_ITEM_NOT_FOUND, f"this client holds no subscription with the fields {interest._asdict()}"
@@ -134,7 +135,7 @@ def resume_from(connection: ServerConnection, frame: Frame) -> None:
         return
     session = _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ResumeFrom)
-    _resume(connection, frame, session.interests | {_interest(item) for item in request.subscriptions})
+    _resume(connection, frame, session.interests | {_interest(session, item) for item in request.subscriptions})
 
 
 def write(connection: ServerConnection, frame: Frame) -> None:
@@ -196,7 +197,7 @@ def read_history(connection: ServerConnection, frame: Frame) -> None:
 def session_records(connection: ServerConnection, frame: Frame) -> None:
     """1026: what a proxy recorded of its clients goes into the history log."""
     session = _session(connection)
-    if session.application_type != CfgAppType.CFGConfigServer:
+    if not session.is_proxy:
         raise ServerError.from_code(
             ErrorCode.ACCESS_DENIED, "session records are taken from Configuration Server Proxies only"
         )
@@ -254,12 +255,12 @@ def _grant_load(connection: ServerConnection, frame: Frame) -> None:
         MessageId.LOAD_GRANTED,
         LoadGranted(
             snapshot=handle,
-            counts={number: count for number in SCHEMA.types if (count := view.count(number))},
+            counts={number: count for number in STORED_TYPES if (count := view.count(number))},
             epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.server.epochs],
         ),
         position=view.position,
     )
-    connection.subscribe(_session(connection).interests | {EVERYTHING})
+    connection.subscribe(_session(connection).interests | {EVERYTHING, EVERY_RECORD})
 
 
 async def _read_history(connection: ServerConnection, frame: Frame, request: ReadHistory) -> None:
@@ -320,15 +321,17 @@ def _is_answer(change: Change, request: WriteRequest) -> bool:
     return change.dbid == request.dbid
 
 
-def _session(connection: ServerConnection) -> Any:
+def _session(connection: ServerConnection) -> Session:
     session = connection.session
     if session is None:
         raise ServerError.from_code(ErrorCode.ACCESS_DENIED, "the client is not registered")
     return session
 
 
-def _interest(payload: Subscription) -> Interest:
+def _interest(session: Session, payload: Subscription) -> Interest:
     interest = Interest(payload.object_type, payload.tenant_id, payload.object_dbid, payload.exclude_bytecode)
+    if interest == EVERY_RECORD and session.is_proxy:
+        return interest
     if interest.object_type:
         SCHEMA.object_type(interest.object_type)
     interest.check()

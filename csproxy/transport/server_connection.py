@@ -22,7 +22,6 @@ from csproxy.core import codec
 from csproxy.core.cache import View
 from csproxy.core.changes import Position
 from csproxy.core.keepalive import Silence
-from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, OutcomeUnknownError, RemoteProtocolError, ServerError, StoreError
@@ -247,7 +246,7 @@ class ServerConnection:
         Raises a retryable `ServerError` when too many clients are being sent such answers.
         """
         server = self.server
-        is_proxy = self.session is not None and self.session.application_type == CfgAppType.CFGConfigServer
+        is_proxy = self.session is not None and self.session.is_proxy
         if not is_proxy and not server.bulk_readers.admit(self):
             raise ServerError.from_code(
                 ErrorCode.UNDEFINED_ERROR,

@@ -21,8 +21,8 @@ import anyio
 
 from csproxy.core.changes import Position
 from csproxy.core.loading import CacheBuilder
-from csproxy.core.model import SCHEMA
 from csproxy.core.replica import ReplicaSink
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import (
     CsproxyError,
     ErrorCode,
@@ -145,8 +145,8 @@ class DigestWatch:
         self._askers.clear()
 
     async def _compare_and_heal(self, link: MasterLink) -> Finding:
-        position, differing = await self._compare(link, SCHEMA.types)
-        states = dict.fromkeys(SCHEMA.types, "equal")
+        position, differing = await self._compare(link, STORED_TYPES)
+        states = dict.fromkeys(STORED_TYPES, "equal")
         now = self._clock()
         self._count(checks=1, differences=len(differing), last_s=now)
         if not differing:
@@ -278,4 +278,4 @@ def _sees_everything(link: MasterLink) -> bool:
 
 
 def _names(types: Collection[int]) -> str:
-    return ", ".join(SCHEMA.types[number].name for number in types)
+    return ", ".join(STORED_TYPES[number].name for number in types)

@@ -16,6 +16,7 @@ from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import ChangeStream
+from csproxy.core.security_records import RECORDS
 from csproxy.errors import ConnectionLostError, CsproxyError, RemoteProtocolError, ServerError, TimedOutError
 from csproxy.transport.connection import Connection
 from csproxy.transport.upstream_load import read_all_types
@@ -79,7 +80,7 @@ class MasterLink:
         try:
             await self.connection.request(
                 MessageId.RESUME_FROM,
-                ResumeFrom(subscriptions=[Subscription()]),
+                ResumeFrom(subscriptions=[Subscription(), Subscription(object_type=RECORDS)]),
                 minimum=self._sink.position,
                 timeout_s=self._limits.load_s,
             )

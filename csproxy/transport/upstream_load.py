@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 
 from csproxy.core.loading import CacheBuilder
-from csproxy.core.model import SCHEMA
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import CsproxyError, RemoteProtocolError
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.frames import Frame
@@ -54,7 +54,7 @@ class _Reading:
         self._granted = granted
         self._builder = builder
         self._timeout_s = timeout_s
-        known = [number for number in sorted(SCHEMA.types) if granted.counts.get(number, 0)]
+        known = [number for number in sorted(STORED_TYPES) if granted.counts.get(number, 0)]
         self._left = iter(known)
 
     async def work(self, scope: anyio.CancelScope) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Position
-from csproxy.core.model import SCHEMA
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.server_connection import Handler
 from csproxy.transport.wire.frames import Frame
@@ -58,7 +58,7 @@ def read_digest(connection: ServerConnection, frame: Frame) -> None:
     if connection.is_behind(frame, read_digest):
         return
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadDigest)
-    numbers = [SCHEMA.object_type(number).number for number in request.types or SCHEMA.types]
+    numbers = list(request.types or STORED_TYPES)
     if sum(map(connection.server.cache.count, numbers)) <= _AT_ONCE:
         _answer_digest(connection, frame, numbers)
     else:
@@ -113,7 +113,7 @@ def verified_types(cache: ConfigurationCache, states: Mapping[int, str]) -> list
     """The types that have objects or differ, with their states."""
     return [
         VerifiedType(type=number, objects=cache.count(number), state=states[number])
-        for number in sorted(SCHEMA.types)
+        for number in sorted(STORED_TYPES)
         if cache.count(number) or states[number] != "equal"
     ]
 

@@ -331,21 +331,20 @@ def test_permissions_accounts_and_the_mode_are_in_the_log_with_their_author(simu
         own, inherits = AclState(entries=((3, 100, 127),)), AclState(inherits=True)
         assert [(record.action, record.type, record.dbid) for record in found] == [
             (27, 13, dbid),
-            (27, 7, 1),
             (27, 13, dbid),
+            (27, 7, 1),
             (33, 9, 100),
             (37, 0, 0),
         ]
         assert [(record.permissions, record.former_permissions) for record in found[:3]] == [
             (own, inherits),
-            (own, inherits),
             (inherits, own),
+            (own, inherits),
         ]
         assert (found[3].account, found[3].former_account) == ((3, 100), (21, 98))
         assert (found[4].mode, found[4].former_mode) == (2, 1)
-        assert {(record.user, record.application, record.uen, record.epoch) for record in found} == {
-            ("ada", "default", 1, 7)
-        }
+        assert {(record.user, record.application, record.epoch) for record in found} == {("ada", "default", 7)}
+        assert [record.uen for record in found] == [2, 4, 4, 5, 5]  # where each transaction ends
         assert {record.time_ms // DAY_MS for record in found} == {1_000}
 
     simulate(scenario)

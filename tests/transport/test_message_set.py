@@ -22,14 +22,15 @@ from csproxy.core.collation import collation
 from csproxy.core.failover import Endpoint
 from csproxy.core.lease import Holder
 from csproxy.core.model import SCHEMA, CfgAppType, CfgPerson, CfgSkill
-from csproxy.core.permissions import DEFAULT_ACL, AclEntry
+from csproxy.core.permissions import DEFAULT_ACL
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
 from csproxy.core.persistence.store import Store
+from csproxy.core.security_records import AclEntry
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode, RetryableError, ServerError
 from csproxy.testing.memory import MemoryNetwork
-from csproxy.transport.administration import UpstreamAdministration
+from csproxy.transport.administration import ReplicaAdministration, UpstreamAdministration
 from csproxy.transport.channel import Channel, Receiver
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_writes import CreateWrite
@@ -127,7 +128,7 @@ async def proxy_of(site: Site) -> AsyncIterator[UpstreamSource]:
         endpoint = [Endpoint("master", 2020)]
         async with UpstreamSource(server, site.network.connector("proxy"), endpoint, "proxy1") as source:
             await source.wait_live()
-            server.administration = UpstreamAdministration(source)
+            server.administration = ReplicaAdministration(lambda: server.cache, UpstreamAdministration(source))
             server.authenticator = UpstreamAuthenticator(source, server)
             site.network.listen("proxy", 2020, server.connect)
             yield source
@@ -231,11 +232,11 @@ async def test_the_effective_mask_is_that_of_the_account_asked_for(url: str) -> 
     async with master_site(url) as site, site.client() as client, site.client(user="jane") as jane:
         admin = client.administration
         assert await admin.effective_mask(CfgPerson, 101) == 127
-        assert await jane.administration.effective_mask(CfgPerson, 101) == 0
+        assert await jane.administration.effective_mask(CfgPerson, 101) == 1 + 8
         assert await jane.administration.effective_mask(CfgPerson, 101, account=(PERSON, 100)) == 127
         assert await admin.effective_mask(CfgPerson, 101, account=(APPLICATION, 101)) == 127
         await admin.set_account(101, (PERSON, 101))
-        assert await admin.effective_mask(CfgPerson, 101, account=(APPLICATION, 101)) == 0
+        assert await admin.effective_mask(CfgPerson, 101, account=(APPLICATION, 101)) == 1 + 8
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,7 @@ async def test_entries_of_deleted_persons_and_lists_of_deleted_objects_go(url: s
         await client.delete(skill)
     async with master_site(url) as site:
         assert isinstance(site.server.administration, MasterAdministration)
-        assert site.server.administration.permissions.explicit == {}
+        assert site.server.cache.counts(records=True) == {**site.server.cache.counts(), 1100: 1}
 
 
 async def test_clients_that_registered_for_it_are_told_of_changed_permissions(url: str) -> None:
@@ -688,8 +689,41 @@ async def test_a_proxy_asks_its_master_for_what_it_does_not_hold_and_refuses_cha
 
 async def test_a_proxy_evaluates_the_caller_and_not_itself(url: str) -> None:
     async with master_site(url) as site, proxy_of(site), site.client("proxy", user="jane") as jane:
-        assert await jane.administration.effective_mask(CfgPerson, 101) == 0
+        assert await jane.administration.effective_mask(CfgPerson, 101) == 1 + 8
         assert await jane.administration.effective_mask(CfgPerson, 101, account=(PERSON, 100)) == 127
+
+
+async def test_lists_and_accounts_reach_a_proxy_as_changes_and_with_its_load(url: str) -> None:
+    async with master_site(url) as site, site.client() as client:
+        await client.administration.update_permissions("folder", PERSON, {(PERSON, 101): 1, (ACCESS_GROUP, 98): 127})
+        skill = await client.create(CfgSkill(tenantDBID=1, name="english"))
+        async with proxy_of(site) as source, site.client("proxy") as reader:
+            await client.administration.update_permissions(CfgSkill, skill.DBID, {(PERSON, 100): 127})
+            await client.administration.set_account(101, (PERSON, 101))
+            position = site.server.position
+            with anyio.fail_after(5):
+                while source.statistics().position != position:  # noqa: ASYNC110 - nothing announces it
+                    await anyio.sleep(0.001)
+            site.network.partition("proxy", "master")
+            admin = reader.administration
+            assert (await admin.permissions(CfgPerson, 101)).source == (FOLDER, PERSON)
+            assert (await admin.permissions(CfgSkill, skill.DBID)).source == (SKILL, skill.DBID)
+            assert await admin.account(101) == (PERSON, 101)
+            assert await admin.effective_mask(CfgPerson, 102, account=(APPLICATION, 101)) == 1
+
+
+async def test_a_list_goes_with_its_object_in_the_same_transaction(url: str) -> None:
+    async with master_site(url) as site, site.client() as client:
+        skill = await client.create(CfgSkill(tenantDBID=1, name="english"))
+        await client.administration.update_permissions(CfgSkill, skill.DBID, {(PERSON, 100): 127})
+        before = site.server.position.uen
+        assert site.server.cache.count(1000 + SKILL) == 1
+        await client.delete(skill)
+        assert site.server.cache.count(1000 + SKILL) == 0
+        assert site.server.position.uen == before + 2
+        with pytest.raises(ServerError) as caught:
+            await (await client.connection()).request(MessageId.READ_OBJECTS, ReadObjects(type=1000 + SKILL))
+        assert caught.value.code == ErrorCode.UNSUPPORTED_OBJECT
 
 
 async def test_without_its_master_a_proxy_refuses_for_now(url: str) -> None:

@@ -38,6 +38,7 @@ from typing import BinaryIO, Final, NamedTuple
 import msgspec
 
 from csproxy.core.model.schema_data import OBJECT_ROWS, STRUCTURE_ROWS
+from csproxy.core.security_records import RECORD_TYPES
 from csproxy.errors import LocalCopyError
 
 __all__ = [
@@ -117,8 +118,8 @@ class ObjectsBlock(NamedTuple):
 
 @cache
 def model_name() -> str:
-    """A name for the object model of this release: another model gives another name."""
-    return blake2b(repr((STRUCTURE_ROWS, OBJECT_ROWS)).encode(), digest_size=8).hexdigest()
+    """A name for the object model of this release, security records included: another model gives another name."""
+    return blake2b(repr((STRUCTURE_ROWS, OBJECT_ROWS, [*RECORD_TYPES])).encode(), digest_size=8).hexdigest()
 
 
 def prefix(magic: bytes, file_id: bytes) -> bytes:

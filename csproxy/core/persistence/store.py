@@ -318,8 +318,8 @@ class Store:
         self._kept_bytes = kept
 
     def read_beside(self, read: Callable[[Connection], T]) -> T:
-        """Read what is stored beside the objects, such as permissions, in one transaction."""
-        with transaction(self._engine, "reading permissions", reading=True) as connection:
+        """Read what is stored beside the objects, such as the mode, in one transaction."""
+        with transaction(self._engine, "reading the mode", reading=True) as connection:
             return read(connection)
 
     def write_beside(self, write: Callable[[Connection], None], history: HistoryBatch | None = None) -> None:
@@ -340,7 +340,7 @@ class Store:
             raise
 
     def _write_beside(self, write: Callable[[Connection], None], history: HistoryBatch | None) -> None:
-        with transaction(self._engine, "writing permissions") as connection:
+        with transaction(self._engine, "writing the mode") as connection:
             check_epoch(connection, self._epoch)
             write(connection)
             if history is not None:

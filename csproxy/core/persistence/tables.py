@@ -16,8 +16,6 @@ from sqlalchemy.types import TypeDecorator
 __all__ = [
     "SCHEMA_VERSION",
     "UEN_COUNTER",
-    "accounts",
-    "acls",
     "changes",
     "counters",
     "credentials",
@@ -33,7 +31,7 @@ __all__ = [
     "session_batches",
 ]
 
-SCHEMA_VERSION: Final = "0006"
+SCHEMA_VERSION: Final = "0007"
 """The newest migration; the database holds its own in table ``alembic_version``."""
 
 UEN_COUNTER: Final = 0
@@ -105,7 +103,8 @@ objects: Final = Table(
     Column("folder", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
 )
-"""The objects; ``body`` is the canonical msgpack map of the attributes."""
+"""The objects; ``body`` is the canonical msgpack map of the attributes. Types above 1000 are security records
+(`csproxy.core.security_records`)."""
 
 changes: Final = Table(
     "changes",
@@ -168,24 +167,6 @@ log_ins: Final = Table(
     Column("locked_ms", BigInteger, nullable=False),
 )
 """Log-ins of Persons: a `csproxy.core.log_in_state.LogInState` for each that has one."""
-
-acls: Final = Table(
-    "acls",
-    metadata,
-    Column("type", Integer, primary_key=True, autoincrement=False),
-    Column("dbid", Integer, primary_key=True, autoincrement=False),
-    Column("acl", LargeBinary, nullable=False),
-)
-"""ACLs that objects have of their own: a msgpack list of [type, DBID, mask]. Objects without a row inherit."""
-
-accounts: Final = Table(
-    "accounts",
-    metadata,
-    Column("application", Integer, primary_key=True, autoincrement=False),
-    Column("type", Integer, nullable=False),
-    Column("dbid", Integer, nullable=False),
-)
-"""As whom an application acts that runs without a user; without a row as SYSTEM."""
 
 history: Final = Table(
     "history",

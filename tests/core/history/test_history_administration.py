@@ -25,10 +25,10 @@ from csproxy.core.history import (
 )
 from csproxy.core.history_administration import Moment, account_changed, mode_changed, permissions_changed
 from csproxy.core.history_xml import record_xml
-from csproxy.core.permissions import AclEntry
 from csproxy.core.persistence.engine import sqlite_url
-from csproxy.core.persistence.permissions import read_security, write_mode
+from csproxy.core.persistence.mode import read_mode, write_mode
 from csproxy.core.persistence.store import Store
+from csproxy.core.security_records import AclEntry
 from tests.core.history.test_history_table import EVER, commit, session
 
 MOMENT = Moment("jane", "sce", 5, Position(7, 3))
@@ -175,7 +175,7 @@ def test_a_log_that_fails_does_not_fail_the_change(store: Store, path: Path, cap
     (event,) = caplog.records
     assert event.event == 22138  # type: ignore[attr-defined]
     assert "1 records are missing in it: no such table" in event.getMessage()
-    assert store.read_beside(read_security).mode == 3
+    assert store.read_beside(read_mode) == 3
     with sqlite3.connect(path) as database:
         database.execute("ALTER TABLE gone RENAME TO history")
     database.close()

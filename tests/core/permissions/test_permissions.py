@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,23 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csproxy.core.cache import ConfigurationCache
-from csproxy.core.changes import Position
+from csproxy.core.changes import Action, Change, Position
+from csproxy.core.identities import identities, is_super_administrator
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
 from csproxy.core.permissions import (
     DEFAULT_ACL,
     MAX_ENTRIES,
-    Acl,
-    AclEntry,
     Permission,
-    Permissions,
+    acl_of,
     checked_acl,
     container_of,
     existing_name,
-    identities,
-    is_super_administrator,
+    mask_of,
+    own_acl,
+    planned_acls,
 )
+from csproxy.core.security_records import Acl, AclEntry, encode_acl
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode, ModelError
 
@@ -55,7 +57,9 @@ def person(dbid: int) -> dict[str, Any]:
     return {"DBID": dbid, "tenantDBID": 1, "employeeID": str(dbid), "userName": f"u{dbid}", "state": 1}
 
 
-def world(*more: tuple[int, dict[str, Any], int]) -> ConfigurationCache:
+def world(
+    *more: tuple[int, dict[str, Any], int], acls: Mapping[tuple[int, int], Acl] | None = None
+) -> ConfigurationCache:
     """The well-known objects; skill 101 in folder INNER in OUTER; DN 101 in folder DNS of switch 101."""
     objects = [
         *well_known_objects(),
@@ -76,6 +80,8 @@ def world(*more: tuple[int, dict[str, Any], int]) -> ConfigurationCache:
     builder = CacheBuilder(None)
     for number, obj, where in sorted(objects, key=lambda item: (item[0], item[1]["DBID"])):
         builder.add(number, [encode_object(SCHEMA.types[number], obj)], [where])
+    for (number, dbid), entries in (acls or {}).items():
+        builder.add(1000 + number, [encode_acl(dbid, entries)], [0])
     return builder.finish(Position(1, 1))
 
 
@@ -110,40 +116,40 @@ def test_an_object_inherits_from_its_folders_and_their_owner(id: tuple[int, int]
 
 
 def test_without_any_list_the_built_in_one_holds_everywhere() -> None:
-    assert Permissions().acl_of(CACHE, (SKILL, 101)) == (DEFAULT_ACL, (0, 0))
-    assert Permissions().mask_of(CACHE, (SKILL, 101), (PERSON, 100)) == Permission.FULL
-    assert Permissions().mask_of(CACHE, (SKILL, 101), (PERSON, 101)) == 0
-    assert Permissions().mask_of(CACHE, (SKILL, 101), (ACCESS_GROUP, 98)) == Permission.FULL
+    assert acl_of(CACHE, (SKILL, 101)) == (DEFAULT_ACL, (0, 0))
+    assert mask_of(CACHE, (SKILL, 101), (PERSON, 100)) == Permission.FULL
+    assert mask_of(CACHE, (SKILL, 101), (PERSON, 101)) == 0
+    assert mask_of(CACHE, (SKILL, 101), (ACCESS_GROUP, 98)) == Permission.FULL
 
 
 @pytest.mark.parametrize("holder", [ENVIRONMENT, (FOLDER, OUTER), (FOLDER, INNER), (SKILL, 101)])
 def test_the_nearest_list_holds(holder: tuple[int, int]) -> None:
-    permissions = Permissions({ENVIRONMENT: acl((PERSON, 102, 127)), holder: READERS})
-    assert permissions.acl_of(CACHE, (SKILL, 101)) == (READERS, holder)
-    assert permissions.mask_of(CACHE, (SKILL, 101), (PERSON, 101)) == Permission.READ
-    assert permissions.mask_of(CACHE, (SKILL, 101), JOHN) == 0
+    cache = world(acls={ENVIRONMENT: acl((PERSON, 102, 127)), holder: READERS})
+    assert acl_of(cache, (SKILL, 101)) == (READERS, holder)
+    assert mask_of(cache, (SKILL, 101), (PERSON, 101)) == Permission.READ
+    assert mask_of(cache, (SKILL, 101), JOHN) == 0
 
 
 def test_an_empty_list_forbids_everything_but_its_repair() -> None:
-    permissions = Permissions({(SKILL, 101): ()})
-    assert permissions.mask_of(CACHE, (SKILL, 101), JOHN) == 0
+    cache = world(acls={(SKILL, 101): ()})
+    assert mask_of(cache, (SKILL, 101), JOHN) == 0
     super_administrator = (PERSON, 100)
     repair = Permission.READ_PERMISSIONS | Permission.CHANGE_PERMISSIONS
-    assert permissions.mask_of(CACHE, (SKILL, 101), super_administrator) == repair
+    assert mask_of(cache, (SKILL, 101), super_administrator) == repair
 
 
 def test_an_entry_without_propagation_holds_for_the_object_alone() -> None:
     alone = Permission.READ | Permission.NO_PROPAGATION
-    permissions = Permissions({(FOLDER, OUTER): acl((PERSON, 101, alone), (PERSON, 102, 2))})
-    assert permissions.mask_of(CACHE, (FOLDER, OUTER), (PERSON, 101)) == Permission.READ
-    assert permissions.mask_of(CACHE, (FOLDER, INNER), (PERSON, 101)) == 0
-    assert permissions.mask_of(CACHE, (SKILL, 101), JOHN) == Permission.CREATE
+    cache = world(acls={(FOLDER, OUTER): acl((PERSON, 101, alone), (PERSON, 102, 2))})
+    assert mask_of(cache, (FOLDER, OUTER), (PERSON, 101)) == Permission.READ
+    assert mask_of(cache, (FOLDER, INNER), (PERSON, 101)) == 0
+    assert mask_of(cache, (SKILL, 101), JOHN) == Permission.CREATE
 
 
 def test_an_account_is_itself_its_enabled_groups_their_groups_and_everyone() -> None:
     everyone = (ACCESS_GROUP, 97)
     assert identities(CACHE, (PERSON, 101)) == {(PERSON, 101), GROUP, (ACCESS_GROUP, 202), everyone}
-    assert identities(CACHE, JOHN) == {JOHN, everyone}
+    assert identities(CACHE, JOHN) == {JOHN, everyone, (ACCESS_GROUP, 94)}  # default access
     assert is_super_administrator(CACHE, 100)
     assert not is_super_administrator(CACHE, 101)
 
@@ -153,36 +159,44 @@ def test_groups_that_hold_each_other_end() -> None:
     assert identities(cache, JOHN) == {JOHN, (21, 204), (21, 205), (21, 97)}
 
 
+@pytest.mark.parametrize(("value", "has_it"), [("1", False), (1, False), ("0", True), ("", True)])
+def test_default_access_is_for_persons_of_no_group_unless_the_option_says_otherwise(
+    value: str | int, has_it: bool
+) -> None:
+    cache = world()
+    confserv = cache.stored(9, 99) or {}
+    confserv["options"] = {"security": {"no-default-access": value}}
+    stored = encode_object(SCHEMA.types[9], confserv)
+    change = Change(action=Action.UPDATED, type=9, dbid=99, position=Position(1, 2), frame=b"", object=stored)
+    cache.apply([change])
+    users = (ACCESS_GROUP, 94)
+    assert (users in identities(cache, JOHN)) is has_it
+    assert users not in identities(cache, (PERSON, 101))
+    assert users not in identities(cache, GROUP)
+
+
 def test_folders_that_hold_each_other_end_in_the_built_in_list() -> None:
     cache = world((FOLDER, folder(401, parent=402), 402), (FOLDER, folder(402, parent=401), 401))
-    assert Permissions().acl_of(cache, (FOLDER, 401)).acl == DEFAULT_ACL
+    assert acl_of(cache, (FOLDER, 401)).acl == DEFAULT_ACL
 
 
 def test_the_masks_of_all_identities_are_united() -> None:
-    permissions = Permissions({(SKILL, 101): acl((PERSON, 101, 1), (*GROUP, 4), (ACCESS_GROUP, 203, 64), (21, 97, 8))})
-    assert permissions.mask_of(CACHE, (SKILL, 101), (PERSON, 101)) == 1 + 4 + 8
-    assert permissions.mask_of(CACHE, (SKILL, 101), JOHN) == 8
+    cache = world(acls={(SKILL, 101): acl((PERSON, 101, 1), (*GROUP, 4), (ACCESS_GROUP, 203, 64), (21, 97, 8))})
+    assert mask_of(cache, (SKILL, 101), (PERSON, 101)) == 1 + 4 + 8
+    assert mask_of(cache, (SKILL, 101), JOHN) == 8
 
 
-def test_a_plan_changes_nothing_until_it_is_applied() -> None:
-    permissions = Permissions({(SKILL, 101): READERS})
-    changed = permissions.plan(CACHE, (FOLDER, OUTER), (), recursive=True)
-    assert changed == {(FOLDER, OUTER): (), (SKILL, 101): None}
-    assert permissions.explicit == {(SKILL, 101): READERS}
-    permissions.apply(changed)
-    assert permissions.explicit == {(FOLDER, OUTER): ()}
-    assert permissions.plan(CACHE, (FOLDER, OUTER), (), recursive=True) == {}
+def test_a_plan_says_whose_own_list_becomes_another() -> None:
+    cache = world(acls={(SKILL, 101): READERS})
+    assert planned_acls(cache, (FOLDER, OUTER), (), recursive=True) == {(SKILL, 101): None, (FOLDER, OUTER): ()}
+    assert planned_acls(cache, (SKILL, 101), READERS, recursive=True) == {}
 
 
 def test_a_recursive_update_spares_what_lies_elsewhere() -> None:
-    permissions = Permissions(dict.fromkeys([(SKILL, 101), (SKILL, 102), (DN, 101), (FOLDER, INNER)], READERS))
-    changed = permissions.plan(CACHE, (FOLDER, OUTER), None, recursive=True)
+    cache = world(acls=dict.fromkeys([(SKILL, 101), (SKILL, 102), (DN, 101), (FOLDER, INNER)], READERS))
+    changed = planned_acls(cache, (FOLDER, OUTER), None, recursive=True)
     assert changed == {(SKILL, 101): None, (FOLDER, INNER): None}
-    assert permissions.plan(CACHE, (SWITCH, 101), None, recursive=True) == {(DN, 101): None}
-
-
-def test_lists_of_objects_that_are_gone_are_orphans() -> None:
-    assert Permissions({(SKILL, 999): (), (SKILL, 101): ()}).orphans(CACHE) == [(SKILL, 999)]
+    assert planned_acls(cache, (SWITCH, 101), None, recursive=True) == {(DN, 101): None}
 
 
 @pytest.mark.parametrize(
@@ -213,25 +227,27 @@ ACLS = st.lists(
 def test_after_a_recursive_update_everything_below_has_the_list_without_its_unpropagated_entries(
     explicit: dict[tuple[int, int], Acl], id: tuple[int, int], new: Acl
 ) -> None:
-    permissions = Permissions(explicit)
-    before = {other: permissions.acl_of(CACHE, other) for other in IDS}
-    permissions.apply(permissions.plan(CACHE, id, new, recursive=True))
+    cache = world(acls=explicit)
+    before = {other: acl_of(cache, other) for other in IDS}
+    after = {**explicit, **planned_acls(cache, id, new, recursive=True)}
+    cache = world(acls={other: entries for other, entries in after.items() if entries is not None})
     for other in IDS:
         chain = [other]
         while (step := container_of(CACHE, chain[-1])) is not None:
             chain.append(step)
         if other == id:
-            assert permissions.acl_of(CACHE, other) == (new, id)
+            assert acl_of(cache, other) == (new, id)
         elif id in chain:
-            assert permissions.acl_of(CACHE, other) == (tuple(e for e in new if e.mask < 128), id)
+            assert acl_of(cache, other) == (tuple(e for e in new if e.mask < 128), id)
         else:
-            assert permissions.acl_of(CACHE, other) == before[other]
+            assert acl_of(cache, other) == before[other]
 
 
 def test_an_update_that_is_not_recursive_leaves_the_lists_below() -> None:
-    permissions = Permissions({(SKILL, 101): READERS})
-    assert permissions.plan(CACHE, (FOLDER, OUTER), (), recursive=False) == {(FOLDER, OUTER): ()}
-    assert repr(permissions) == "<Permissions of 1 objects>"
+    cache = world(acls={(SKILL, 101): READERS})
+    assert planned_acls(cache, (FOLDER, OUTER), (), recursive=False) == {(FOLDER, OUTER): ()}
+    assert own_acl(cache, (FOLDER, OUTER)) is None
+    assert own_acl(cache, (SKILL, 101)) == READERS
 
 
 def test_what_is_not_there_has_no_name() -> None:

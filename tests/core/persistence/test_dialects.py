@@ -18,7 +18,7 @@ from csproxy.core.lease import Holder
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_url
 from csproxy.core.persistence.kinds import KINDS
-from csproxy.core.persistence.permissions import read_security, write_account, write_acls, write_mode
+from csproxy.core.persistence.mode import read_mode, write_mode
 from csproxy.core.persistence.records import Batch, ChangeRecord, CredentialRow, KeepPolicy, ObjectRow
 from csproxy.core.persistence.store import Store
 from csproxy.errors import ConfigurationError
@@ -68,10 +68,8 @@ def _do_everything(url: str) -> None:
         log.read(EVER, since_uen=1)
         list(log.export(EVER))
         log.clean_up(HistoryFloor(1, 1), max_records=1)
-        store.write_beside(partial(write_acls, changed={(3, 1): (), (3, 2): None}))
-        store.write_beside(partial(write_account, application=1, account=(3, 1)))
         store.write_beside(partial(write_mode, mode=2))
-        store.read_beside(read_security)
+        store.read_beside(read_mode)
         for read in (store.load(), store.history(after=1, until=5), store.credentials()):
             list(read)
         store.objects_of(3)

@@ -12,7 +12,7 @@ from csproxy.core.changes import Epoch
 from csproxy.core.lease import Holder, Lease
 from csproxy.core.persistence.fence import was_written
 from csproxy.core.persistence.history import HistoryFloor
-from csproxy.core.persistence.permissions import write_mode
+from csproxy.core.persistence.mode import write_mode
 from csproxy.core.persistence.processes import is_alive, own_process
 from csproxy.core.persistence.records import Batch, ChangeRecord, ObjectRow
 from csproxy.core.persistence.store import Store

@@ -175,6 +175,8 @@ def test_a_database_of_an_earlier_schema_gets_what_is_new_and_keeps_what_it_has(
         "DROP TABLE session_batches",
         "DROP TABLE former_hashes",
         "DROP TABLE log_ins",
+        "CREATE TABLE acls (type INTEGER, dbid INTEGER, acl BYTEA)",
+        "CREATE TABLE accounts (application INTEGER, type INTEGER, dbid INTEGER)",
         f"INSERT INTO history VALUES (1, 0, 1, 5, {body})",
         "UPDATE alembic_version SET version_num = '0003'",
     ):
@@ -196,7 +198,7 @@ def test_the_schema_compiles_for_other_databases(dialect: str) -> None:
     compiled = [
         str(CreateTable(table).compile(dialect=registry.load(dialect)())) for table in tables.metadata.sorted_tables
     ]
-    assert {"objects", "changes", "acls", "accounts"} <= set(tables.metadata.tables)
+    assert {"objects", "changes"} <= set(tables.metadata.tables)
     assert all(text.strip().startswith("CREATE TABLE") for text in compiled)
 
 

@@ -123,7 +123,7 @@ def change_of(planned: PlannedChange, position: Position) -> Change:
         dbid=planned.dbid,
         position=position,
         frame=b"",
-        object=planned.stored if planned.action is Action.CREATED else None,
+        object=planned.stored if planned.delta is None else None,
         delta=None if planned.delta is None else dict(planned.delta),
         former=planned.former,
         folder=planned.new_folder,

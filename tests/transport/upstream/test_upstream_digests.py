@@ -16,6 +16,7 @@ from csproxy.core.changes import Action, Change, Epoch, Position
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA, CfgSkill
 from csproxy.core.model.canonical import encode_object
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import RetryableError
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.client import ConfigClient
@@ -270,7 +271,7 @@ def test_what_reading_again_does_not_heal_is_loaded_and_then_only_reported(caplo
 
         def lie(connection: ServerConnection, frame: Frame) -> None:
             usual_answer = connection.answer
-            digests = {number: site.master.server.cache.digest(number) for number in SCHEMA.types}
+            digests = {number: site.master.server.cache.digest(number) for number in STORED_TYPES}
             usual_answer(frame, MessageId.DIGEST, Digest(digests={**digests, SKILL: "f" * 32}))
 
         site.master.override(MessageId.READ_DIGEST, lie)

@@ -99,9 +99,9 @@ class PostgresServer:
         )
         self.run("pg_ctl", "-D", str(self.data), "-l", str(self.folder / "log"), "-w", "-o", settings, "start")
 
-    def stop(self) -> None:
-        """Stop the server as a crash would."""
-        self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "-w", "stop")
+    def stop(self, *, mode: str = "immediate") -> None:
+        """Stop the server as a crash would, or (``fast``) in good order, with its clients cut off."""
+        self.run("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop")
 
     def make(self) -> None:
         """Make the folder of data."""

@@ -35,11 +35,11 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 class FaultProxy:
     """Forwards connections to ``target_host`` (an IPv4 address) and ``target_port`` while its context is entered.
 
-    ``host`` and ``port`` are where it listens. Faults concern all connections, present and future,
+    ``host`` and ``port`` are where it listens (0: any free port). Faults concern all connections, present and future,
     unless they say otherwise; `restore` ends those that last. ``rng`` chooses the bytes to corrupt.
     """
 
-    def __init__(self, target_host: str, target_port: int, *, rng: random.Random | None = None) -> None:
+    def __init__(self, target_host: str, target_port: int, *, port: int = 0, rng: random.Random | None = None) -> None:
         self._target = (target_host, target_port)
         self._rng = rng or random.Random(0)
         self._links: dict[_Link, None] = {}
@@ -47,7 +47,7 @@ class FaultProxy:
         self._listening: socket.socket
         self._restored = anyio.Event()
         self.host = "127.0.0.1"
-        self.port = 0
+        self.port = port
         self.is_refusing = False
         self.is_deaf = False
         self.delay_s = 0.0
@@ -58,7 +58,7 @@ class FaultProxy:
         return f"<FaultProxy {self.host}:{self.port} to {self._target[0]}:{self._target[1]}, {len(self._links)} links>"
 
     async def __aenter__(self) -> Self:
-        self._listening = socket.create_server((self.host, 0), backlog=_BACKLOG)
+        self._listening = socket.create_server((self.host, self.port), backlog=_BACKLOG)
         self._listening.setblocking(False)
         self.port = self._listening.getsockname()[1]
         self._group = anyio.create_task_group()

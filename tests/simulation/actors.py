@@ -44,6 +44,7 @@ class SimulatedClient:
         self.reconnects = 0
         self.restores = 0
         self.forgets = 0
+        self.attempt_timeout_s, self.request_timeout_s = 3.0, 8.0
         self.live: dict[ChangeStream, StreamHistory] = {}
         self.starting = 0
 
@@ -75,8 +76,8 @@ class SimulatedClient:
             application_type=CLIENT_TYPE,
             connector=self.world.connector(self.name, self.sample),
             connect_wait_s=1000.0,
-            attempt_timeout_s=3.0,
-            request_timeout_s=8.0,
+            attempt_timeout_s=self.attempt_timeout_s,
+            request_timeout_s=self.request_timeout_s,
             keep_alive=KeepAlive(
                 timeout_s=self.world.plan.ping_interval_s, remote_timeout_s=self.world.plan.ping_interval_s
             ),

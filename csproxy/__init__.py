@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from csproxy.core.changes import Action, Position
     from csproxy.core.keepalive import KeepAlive
+    from csproxy.core.routes import Pools
     from csproxy.errors import CsproxyError
     from csproxy.transport.client import ClientState, ConfigClient, ReadResult
     from csproxy.transport.client_changes import ObjectChange
@@ -34,6 +35,7 @@ __all__ = [
     "Listener",
     "NearCache",
     "ObjectChange",
+    "Pools",
     "Position",
     "ReadResult",
 ]
@@ -49,6 +51,7 @@ _HOMES = {
     "Listener": "csproxy.transport.listener",
     "NearCache": "csproxy.transport.near_cache",
     "ObjectChange": "csproxy.transport.client_changes",
+    "Pools": "csproxy.core.routes",
     "Position": "csproxy.core.changes",
     "ReadResult": "csproxy.transport.client",
 }

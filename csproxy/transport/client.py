@@ -23,11 +23,12 @@ import msgspec
 
 import csproxy
 from csproxy.core.changes import Epoch, Position
-from csproxy.core.failover import Backoff, Endpoint, EndpointPolicy
+from csproxy.core.failover import Endpoint
 from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import SCHEMA, CfgAppType, CfgObject, ObjectType
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.model.typed import decode_object, to_plain
+from csproxy.core.routes import Pools, PoolsRoute, ServersRoute
 from csproxy.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -41,8 +42,9 @@ from csproxy.errors import (
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_administration import ClientAdministration
 from csproxy.transport.client_filters import filter_map, key_filter
-from csproxy.transport.client_link import ClientLink, ClientState
+from csproxy.transport.client_link import ClientLink
 from csproxy.transport.client_parts import PartReader, ReadResult
+from csproxy.transport.client_states import ClientEvents, ClientState
 from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
 from csproxy.transport.client_writes import Write, requested_change
 from csproxy.transport.connection import Connection
@@ -78,7 +80,10 @@ _NONE: Final = Position(0, 0)
 
 
 class ClientStatistics(NamedTuple):
-    """What a client does and did; a snapshot. ``quiet_s``: since the server last said something."""
+    """What a client does and did; a snapshot.
+
+    ``switches``: moves to another server without a loss. ``quiet_s``: since a server last said something.
+    """
 
     state: str
     endpoint: str
@@ -88,13 +93,15 @@ class ClientStatistics(NamedTuple):
     reconnects: int
     registrations: int
     restores: int
+    switches: int
     quiet_s: float
 
 
 class ConfigClient:
     """A client of a Configuration Server or proxy; async context manager, for one event loop.
 
-    ``host`` and ``port``, or ``endpoints`` (primary first): servers to connect to, in turn. The
+    ``host`` and ``port``, or ``endpoints`` (primary first): servers to connect to, in turn, ``attempts`` tries on
+    one before the next. Or ``pools``: those of two sites (see `csproxy.core.routes`). The
     client registers as Application ``application`` of type ``application_type`` and as ``user``. Entering
     makes the first connection; each endpoint is tried once, and on until ``connect_wait_s`` have passed.
     Then the connection is kept: after a loss the session is restored or, if it is gone, made anew and
@@ -117,6 +124,8 @@ class ConfigClient:
         port: int = 2020,
         *,
         endpoints: Sequence[tuple[str, int]] = (),
+        attempts: int = 1,
+        pools: Pools | None = None,
         application: str = "default",
         application_type: int = CfgAppType.CFGSCE,
         user: str = "",
@@ -152,9 +161,7 @@ class ConfigClient:
                 release=csproxy.__version__,
             ),
             connector=connector,
-            policy=EndpointPolicy(servers),
-            backoff=Backoff(random),
-            endpoints=len(servers),
+            route=PoolsRoute(pools, random) if pools else ServersRoute(servers, random, attempts=attempts),
             wait_s=connect_wait_s,
             attempt_timeout_s=attempt_timeout_s,
             request_timeout_s=request_timeout_s,
@@ -190,12 +197,19 @@ class ConfigClient:
 
     def observe(self, callback: Callable[[ClientState], object]) -> Callable[[], None]:
         """Call ``callback(state)`` at each change of `state`, without waiting; returns a function that ends it."""
-        return self._link.observe(callback)
+        return self._link.states.observe(callback)
+
+    def events(self) -> ClientEvents:
+        """The present state and every change of it from now on, with server, age of the data and reason.
+
+        ``async for event in client.events()``; it ends after LOST or CLOSED. See `csproxy.transport.client_states`.
+        """
+        return self._link.states.events()
 
     async def wait_for(self, *states: ClientState) -> ClientState:
         """Wait until `state` is one of ``states``."""
         while self._link.state not in states:
-            await self._link.wait_changed()
+            await self._link.states.wait_changed()
         return self._link.state
 
     @property
@@ -244,7 +258,8 @@ class ConfigClient:
             reconnects=link.reconnects,
             registrations=link.session.registrations,
             restores=link.session.restores,
-            quiet_s=self._clock() - link.last_received_s if link.last_received_s else 0.0,
+            switches=link.switches,
+            quiet_s=link.age_s,
         )
 
     # reads

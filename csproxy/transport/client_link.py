@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,8 +16,9 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Position
-from csproxy.core.failover import Backoff, EndpointPolicy
+from csproxy.core.failover import Endpoint
 from csproxy.core.keepalive import KeepAlive
+from csproxy.core.routes import PoolsRoute, Route
 from csproxy.errors import (
     ConnectionLostError,
     CsproxyError,
@@ -27,7 +27,9 @@ from csproxy.errors import (
     ServerError,
 )
 from csproxy.transport.channel import Connector
+from csproxy.transport.client_move import Move
 from csproxy.transport.client_session import ClientSession, is_final
+from csproxy.transport.client_states import ClientEvent, ClientState, ClientStates, Step
 from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
 from csproxy.transport.exchange import EpochOrder, Exchange
@@ -37,27 +39,12 @@ from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.registration import RegisterClient
 
-__all__ = ["ClientLink", "ClientState"]
+__all__ = ["ClientLink"]
 
 log = logging.getLogger("csproxy.client")
 
 _NONE: Final = Position(0, 0)
 _LONGEST_WAIT_S: Final = 5.0
-
-
-class ClientState(Enum):
-    """How a client stands to its servers."""
-
-    NEW = "new"
-    """Not entered yet, or connecting for the first time."""
-    CONNECTED = "connected"
-    """Registered with a server; subscriptions are followed."""
-    SUSPENDED = "suspended"
-    """The connection was lost and is being re-established; requests wait, subscriptions go on afterwards."""
-    LOST = "lost"
-    """Given up: the servers refuse this client. Requests and subscriptions fail with the reason."""
-    CLOSED = "closed"
-    """The ``async with`` was left."""
 
 
 class ClientLink:
@@ -72,9 +59,7 @@ class ClientLink:
         request: RegisterClient,
         *,
         connector: Connector,
-        policy: EndpointPolicy,
-        backoff: Backoff,
-        endpoints: int,
+        route: Route,
         wait_s: float,
         attempt_timeout_s: float,
         request_timeout_s: float,
@@ -83,29 +68,27 @@ class ClientLink:
     ) -> None:
         self.hub = SubscriptionHub(self)
         self.session = ClientSession(
-            request, connector=connector, policy=policy, hub=self.hub, timeout_s=attempt_timeout_s, clock=clock
+            request, connector=connector, hub=self.hub, timeout_s=attempt_timeout_s, clock=clock
         )
-        self.state = ClientState.NEW
+        self.states = ClientStates(self._describe)
         self.connection: Connection | None = None
         self.reconnects = 0
+        self.switches = 0
         self.connected_endpoint = ""
-        self._policy = policy
-        self._backoff = backoff
-        self._endpoints = endpoints
-        self._wait_s = wait_s
         self.request_timeout_s = request_timeout_s
         self.keep_alive = ServerWatch(keep_alive, clock=clock)
+        self._route = route
+        self._wait_s = wait_s
+        self._attempt_timeout_s = attempt_timeout_s
         self._clock = clock
         self._order = EpochOrder()
         self._seen = _NONE
         self._last_received_s = 0.0
-        self._changed = anyio.Event()
-        self._observers: dict[object, Callable[[ClientState], object]] = {}
         self._last_error: CsproxyError | None = None
         self._tasks: TaskGroup | None = None
 
     def __repr__(self) -> str:
-        return f"<ClientLink {self.state.value}, {self._policy.current}>"
+        return f"<ClientLink {self.state.value}, {self._route.current}>"
 
     # life
 
@@ -123,9 +106,9 @@ class ClientLink:
     ) -> bool | None:
         assert self._tasks is not None
         closed = ConnectionLostError("the client was closed")
-        connection = self.connection
-        self._set(ClientState.CLOSED, None)
+        connection, self.connection = self.connection, None
         self._last_error = closed
+        self._take(Step.CLOSE)
         self.hub.fail_all(closed)
         self._tasks.cancel_scope.cancel()  # before the connection closes: nothing is to reconnect
         if connection is not None:
@@ -134,20 +117,15 @@ class ClientLink:
 
     # for observers
 
-    def observe(self, callback: Callable[[ClientState], object]) -> Callable[[], None]:
-        """Call ``callback(state)`` at every change of `state`, at once; returns what ends that."""
-        key = object()
-        self._observers[key] = callback
+    @property
+    def state(self) -> ClientState:
+        """How the client stands to its servers."""
+        return self.states.present
 
-        def stop() -> None:
-            self._observers.pop(key, None)
-
-        return stop
-
-    async def wait_changed(self) -> ClientState:
-        """Wait for the next change of `state`."""
-        await self._changed.wait()
-        return self.state
+    @property
+    def age_s(self) -> float:
+        """Seconds since a server last said something; 0 if none ever did."""
+        return max(self._clock() - self.last_received_s, 0.0) if self.last_received_s else 0.0
 
     @property
     def position(self) -> Position:
@@ -181,13 +159,10 @@ class ClientLink:
                 return self.connection
             if self.state in (ClientState.LOST, ClientState.CLOSED, ClientState.NEW):
                 raise self._ended()
-            changed = self._changed
-            with anyio.move_on_after(max(deadline - self._clock(), 0)):
-                await changed.wait()
-            if not changed.is_set():
+            if not await self.states.wait_changed(max(deadline - self._clock(), 0)):
                 why = f": {self._last_error}" if self._last_error is not None else ""
                 raise ConnectionLostError(
-                    f"no connection to {self._policy.current} within {self.request_timeout_s:g} s{why}"
+                    f"no connection to {self._route.current} within {self.request_timeout_s:g} s{why}"
                 )
 
     async def repeatable(
@@ -253,85 +228,153 @@ class ClientLink:
             try:
                 return await self._attempt()
             except CsproxyError as e:
-                hint = e.retry_after_s if isinstance(e, ServerError) else 0.0
-                delay = self._backoff.next_delay_s(at_least_s=hint)
-                if is_final(e) or (attempt >= self._endpoints and self._clock() + delay >= give_up):
+                delay = self._route.pause_s()
+                if is_final(e) or (attempt >= self._route.round_size and self._clock() + delay >= give_up):
                     raise
                 log.info("not connected yet: %s", e)
             if self._clock() + delay < give_up:
                 await anyio.sleep(delay)
 
     async def _attempt(self) -> Connection:
+        endpoint = self._route.current
         try:
-            connection = await self.session.connect()
+            connection = await self.session.connect(endpoint)
+            if connection.error is not None:
+                raise connection.error
         except CsproxyError as e:
             self._last_error = e
-            self._policy.failed()
+            self._route.failed(hint_s=_hint_s(e))
             raise
-        if connection.error is not None:
-            self._policy.failed()
-            raise connection.error
-        self._backoff.connected(self._clock())
-        self._policy.connected()
+        self._route.connected(self._clock())
+        log.info("connected to %s as %r", connection.peer, self.session.request.name)
+        self._use(connection, endpoint)
+        self.hub.connected(restored=self.session.is_restored)
+        self._take(Step.CONNECT)
+        return connection
+
+    def _use(self, connection: Connection, endpoint: Endpoint) -> None:
         self._order = connection.order
         connection.on_closed = lambda error: self._lost(connection, error)
-        log.info("connected to %s as %r", connection.peer, self.session.request.name)
-        self.connected_endpoint = str(self._policy.current)
+        self.connected_endpoint = str(endpoint)
         self.connection = connection
-        self.hub.connected(restored=self.session.is_restored)
-        self._set(ClientState.CONNECTED, connection)
-        return connection
 
     async def _keep(self, connection: Connection) -> None:
         while True:
-            async with anyio.create_task_group() as watch:
-                watch.start_soon(self.keep_alive.run, connection)
-                error = await connection.wait_closed()
-                watch.cancel_scope.cancel()
-            next_connection = await self._reconnect(connection.retry_after_s, error)
+            moved_to = await self._until_ended(connection)
+            if moved_to is not None:
+                connection = moved_to
+                continue
+            next_connection = await self._reconnect()
             if next_connection is None:
                 return
             self.reconnects += 1
             connection = next_connection
 
-    async def _reconnect(self, hint_s: float, error: CsproxyError) -> Connection | None:
+    async def _until_ended(self, connection: Connection) -> Connection | None:
+        """Wait until the connection is lost; returns another if the client has moved to that instead."""
+        moved_to: list[Connection] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.keep_alive.run, connection)
+            route = self._route
+            if isinstance(route, PoolsRoute) and route.is_to_return:
+
+                async def go_back() -> None:
+                    moved_to.append(await self._return(connection, route))
+                    tasks.cancel_scope.cancel()
+
+                tasks.start_soon(go_back)
+            await connection.wait_closed()
+            tasks.cancel_scope.cancel()
+        return moved_to[0] if moved_to else None
+
+    async def _reconnect(self) -> Connection | None:
         """Try until a server takes the client, or refuses it for good (None)."""
         while True:
-            await anyio.sleep(self._backoff.next_delay_s(at_least_s=hint_s))
+            await anyio.sleep(self._route.pause_s())
             try:
                 return await self._attempt()
             except CsproxyError as e:
                 log.info("not reconnected: %s", e)
                 if is_final(e):
-                    self._set(ClientState.LOST, None)
+                    self._take(Step.GIVE_UP)
                     self.hub.fail_all(self._ended())
                     return None
-                hint_s = e.retry_after_s if isinstance(e, ServerError) else 0.0
 
     def _lost(self, connection: Connection, error: CsproxyError) -> None:
         """Called by the connection, inside the receive call."""
         self._see(connection)
         self._last_received_s = connection.last_received_s
-        self.hub.forget_open()
-        now = self._clock()
-        self._backoff.lost(now)
-        self._policy.lost()
+        self._route.lost(self._clock(), hint_s=connection.retry_after_s)
         self._last_error = error
         log.info("connection lost: %s", error)
         if self.connection is connection:
-            self._set(ClientState.SUSPENDED, None)
+            self.connection = None
+            self._take(Step.LOSE)
 
     def _see(self, connection: Connection) -> None:
         if self._order.is_later(connection.position, self._seen):
             self._seen = connection.position
 
-    def _set(self, state: ClientState, connection: Connection | None) -> None:
-        self.connection = connection
-        self.state = state
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
-        for callback in tuple(self._observers.values()):
-            callback(state)
+    def _take(self, step: Step) -> None:
+        self.states.take(step)
+
+    def _describe(self, state: ClientState) -> ClientEvent:
+        reason = self._last_error if state in (ClientState.SUSPENDED, ClientState.LOST) else None
+        return ClientEvent(state, self.connected_endpoint, self.age_s, reason)
+
+    # back to the preferred pool
+
+    async def _return(self, connection: Connection, route: PoolsRoute) -> Connection:
+        """Look whether the preferred pool is there again, and move to it once it has been for a while."""
+        while True:
+            await anyio.sleep(route.look_back_pause_s())
+            try:
+                await self._look(route.look_back())
+                await anyio.sleep(route.return_pause_s())
+                return await self._move(connection, route.look_back(), route)
+            except CsproxyError as e:
+                log.info("not back at the preferred pool yet: %s", e)
+
+    async def _look(self, endpoint: Endpoint) -> None:
+        """Raise if nobody there would take this client."""
+        connection = await self.session.open(endpoint)
+        connection.close()
+        if connection.server_role == "backup":
+            raise ConnectionLostError(f"{endpoint} is a backup")
+
+    async def _move(self, old: Connection, endpoint: Endpoint, route: PoolsRoute) -> Connection:
+        """Be registered and follow everything at ``endpoint``, too, then give the old connection up."""
+        new = await self.session.open(endpoint)
+        move = Move(self.hub, new)
+        try:
+            registered = await self.session.register_beside(new)
+            await move.follow_all(timeout_s=self._attempt_timeout_s)
+            for each in (new, old):
+                if each.error is not None:
+                    raise each.error
+        except BaseException:
+            new.close()
+            raise
+        # no await from here on: nothing may be requested or arrive in between
+        self._see(old)
+        old.leave()
+        self.session.adopt(registered)
+        route.returned(endpoint, self._clock())
+        self._use(new, endpoint)
+        move.finish()
+        self.switches += 1
+        log.info("moved from %s to %s", old.peer, new.peer)
+        self._take(Step.SWITCH)
+        assert self._tasks is not None
+        self._tasks.start_soon(self._retire, old)
+        return new
+
+    async def _retire(self, old: Connection) -> None:
+        """Let requests under way have their answers."""
+        try:
+            await old.wait_answered(self.request_timeout_s)
+        finally:
+            await old.aclose()
 
     def _ended(self) -> CsproxyError:
         if self.state is ClientState.NEW:
@@ -341,3 +384,7 @@ class ClientLink:
         lost = ConnectionLostError(f"the client has given up: {self._last_error}")
         lost.__cause__ = self._last_error
         return lost
+
+
+def _hint_s(error: CsproxyError) -> float:
+    return error.retry_after_s if isinstance(error, ServerError) else 0.0

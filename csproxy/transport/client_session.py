@@ -9,12 +9,14 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import anyio
 import msgspec
 
-from csproxy.core.changes import Change, Epoch, Position
-from csproxy.core.failover import EndpointPolicy
-from csproxy.errors import ErrorCode, HistoryExpiredError, ServerError
+from csproxy.core.changes import Epoch, Position
+from csproxy.core.failover import Endpoint
+from csproxy.errors import ConnectionLostError, ErrorCode, HistoryExpiredError, ServerError
 from csproxy.transport.channel import Connector
+from csproxy.transport.client_feed import TransactionFeed
 from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.messages import MessageId
@@ -46,7 +48,7 @@ def is_final(error: Exception) -> bool:
 
 
 class ClientSession:
-    """Who the client is, where it connects to, and the session it holds.
+    """Who the client is, and the session it holds.
 
     ``request`` is the registration; a ``new_password`` in it is used once and becomes the password.
     ``clock`` gives seconds.
@@ -57,7 +59,6 @@ class ClientSession:
         request: RegisterClient,
         *,
         connector: Connector,
-        policy: EndpointPolicy,
         hub: SubscriptionHub,
         timeout_s: float,
         clock: Callable[[], float],
@@ -73,47 +74,57 @@ class ClientSession:
         # resumed must not be restored: its history would be empty, and look as if nothing was missed.
         self._is_complete = False
         self._connector = connector
-        self._policy = policy
         self._hub = hub
         self._timeout_s = timeout_s
         self._clock = clock
 
     def __repr__(self) -> str:
-        return f"<ClientSession {self.request.name!r} user {self.request.user!r} at {self._policy.current}>"
+        return f"<ClientSession {self.request.name!r} user {self.request.user!r}>"
 
     @property
     def epochs(self) -> Sequence[Epoch]:
         """The server's epoch table as of the last registration or restore."""
         return [] if self.registered is None else [Epoch(*row) for row in self.registered.epochs]
 
-    async def connect(self) -> Connection:
-        """One attempt at the current endpoint: connect, restore or register, and resume what was subscribed.
+    async def connect(self, endpoint: Endpoint) -> Connection:
+        """One attempt: connect, restore or register, and resume what was subscribed.
 
         Raises `ConnectionLostError`, `TimedOutError`, `RemoteProtocolError` or `ServerError`. Streams
         that cannot be resumed are ended with `HistoryExpiredError`, and that fails nothing else.
         """
-        host, port = self._policy.current
-        channel = await self._connector(host, port)
-        connection = await Connection.open(channel, self.request.name, timeout_s=self._timeout_s, clock=self._clock)
-        self._listen(connection)
+        connection = await self.open(endpoint)
+        TransactionFeed(connection, self._hub.offer)
         try:
             self.is_restored = await self._restore(connection)
             if not self.is_restored:
                 await self._register(connection)
         except BaseException:
             connection.close()
-            self._hub.forget_open()
             raise
         return connection
 
-    def _listen(self, connection: Connection) -> None:
-        hub = self._hub
+    async def open(self, endpoint: Endpoint) -> Connection:
+        """A connection that is not registered yet; errors as for `connect`."""
+        channel = None
+        with anyio.move_on_after(self._timeout_s):
+            channel = await self._connector(endpoint.host, endpoint.port)
+        if channel is None:
+            raise ConnectionLostError(
+                f"{endpoint} did not accept a connection within {self._timeout_s:g} s",
+                code=ErrorCode.SERVER_NOT_FOUND,
+            )
+        return await Connection.open(channel, self.request.name, timeout_s=self._timeout_s, clock=self._clock)
 
-        def on_change(change: Change) -> None:
-            hub.on_change(change, connection.order, from_history=connection.from_history)
+    async def register_beside(self, connection: Connection) -> ClientRegistered:
+        """A second session, while the present one goes on; `adopt` makes it the only one."""
+        return await connection.register(self.request, timeout_s=self._timeout_s)
 
-        connection.on_change = on_change
-        connection.on_mark = lambda position: hub.on_mark(position, connection.order)
+    def adopt(self, registered: ClientRegistered) -> None:
+        """The client has moved, with all its subscriptions, to the session that `register_beside` made."""
+        self.registered = registered
+        self.registrations += 1
+        self.is_restored = False
+        self._is_complete = True
 
     async def _restore(self, connection: Connection) -> bool:
         """Take the earlier session up, if there is one that the server knows."""

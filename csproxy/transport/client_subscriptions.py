@@ -1,6 +1,6 @@
 """Subscriptions of a client: from the one change stream of its connection to many consumers.
 
-A `SubscriptionHub` collects the frames of a transaction until its end and hands the whole to each
+A `SubscriptionHub` hands each whole transaction (see `csproxy.transport.client_feed`) to each
 `ChangeStream` that wants it. Every stream has a position of its own, the end of the last
 transaction that it took; what lies at or before it is dropped. So a replay for one stream repeats
 nothing for another, and after a lost connection, when a transaction may have arrived in part,
@@ -15,7 +15,7 @@ paused instead, because a consumer that reads an object for every change would t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from enum import Enum, auto
 from typing import Any, Final, Protocol, Self
 
@@ -29,7 +29,6 @@ from csproxy.errors import (
     CsproxyError,
     HistoryExpiredError,
     LocalProtocolError,
-    RemoteProtocolError,
     ServerError,
     TimedOutError,
 )
@@ -44,8 +43,6 @@ __all__ = ["BUFFER_BYTES", "ChangeStream", "SubscriptionHub"]
 
 BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Frames that a stream keeps for a slow consumer; a single larger transaction is still taken whole."""
-MAX_TRANSACTION_BYTES: Final = 1024 * 1024 * 1024
-"""Frames of one unfinished transaction above which the server is not believed any more."""
 
 _NONE: Final = Position(0, 0)
 
@@ -105,6 +102,8 @@ class ChangeStream(Closing):
         self._news: anyio.Event | None = None
         self.overflows = 0
         """How often the buffer was full, so that the server was asked again."""
+        self.starts = 0
+        """How often a server has accepted the subscription of a stream that took nothing before."""
 
     def __repr__(self) -> str:
         what = SCHEMA.types[self.wanted.object_type].name if self.wanted.object_type in SCHEMA.types else "everything"
@@ -202,6 +201,17 @@ class ChangeStream(Closing):
     # the hub
 
     @property
+    def registration(self) -> RegisterNotification:
+        """The request that subscribes to what this stream wants."""
+        wanted = self.wanted
+        return RegisterNotification(
+            object_type=wanted.object_type,
+            tenant_id=wanted.tenant_id,
+            object_dbid=wanted.object_dbid,
+            exclude_bytecode=wanted.exclude_bytecode,
+        )
+
+    @property
     def is_live(self) -> bool:
         """Whether the server has been asked to send what this stream wants."""
         return self._state is _State.LIVE
@@ -210,6 +220,7 @@ class ChangeStream(Closing):
         """The server has accepted the subscription; ``position`` is the server's."""
         if self._state in (_State.NEW, _State.BEHIND):
             self._state = _State.LIVE
+            self.starts += 1
             if self._received == _NONE:
                 self._received = self._taken = position
 
@@ -298,43 +309,20 @@ class SubscriptionHub:
     def __init__(self, client: Subscriber) -> None:
         self._client = client
         self._streams: dict[ChangeStream, None] = {}
-        self._changes: list[Change] = []
-        self._history: list[bool] = []
-        self._bytes = 0
         self._registering: dict[ChangeStream, None] = {}
+        self._settled = anyio.Event()
         self._leaving: dict[Subscription, Exchange | None] = {}
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def __repr__(self) -> str:
-        return f"<SubscriptionHub {len(self._streams)} streams, {len(self._changes)} changes of an open transaction>"
+        return f"<SubscriptionHub {len(self._streams)} streams>"
 
-    # the connection's callbacks
-
-    def on_change(self, change: Change, order: EpochOrder, *, from_history: bool) -> None:
-        """A notification arrived. Raises `RemoteProtocolError` for a transaction without end."""
-        self._changes.append(change)
-        self._history.append(from_history)
-        if change.last:
-            self.on_mark(change.position, order)
-            return
-        self._bytes += len(change.frame)
-        if self._bytes > MAX_TRANSACTION_BYTES:
-            raise RemoteProtocolError(f"a transaction of more than {MAX_TRANSACTION_BYTES} bytes has no end")
-
-    def on_mark(self, position: Position, order: EpochOrder) -> None:
-        """Everything up to ``position`` has arrived: the open transaction, if any, ends here."""
-        transaction = RawTransaction(tuple(self._changes), tuple(self._history), position)
-        self.forget_open()
+    def offer(self, transaction: RawTransaction, order: EpochOrder) -> None:
+        """A whole transaction, or a mark without changes, has arrived: all streams take what they want of it."""
         for stream in tuple(self._streams):
             stream.offer(transaction, order)
-
-    def forget_open(self) -> None:
-        """The connection is lost: the transaction that arrived in part will come again, whole."""
-        self._changes.clear()
-        self._history.clear()
-        self._bytes = 0
 
     # streams
 
@@ -346,33 +334,43 @@ class SubscriptionHub:
 
     async def register(self, stream: ChangeStream) -> None:
         """Ask the server for what the stream wants, from the stream's position if it has one."""
-        wanted = stream.wanted
-        request = RegisterNotification(
-            object_type=wanted.object_type,
-            tenant_id=wanted.tenant_id,
-            object_dbid=wanted.object_dbid,
-            exclude_bytecode=wanted.exclude_bytecode,
-        )
 
         def accepted(frame: Frame) -> None:
             stream.start(Position(frame.epoch, frame.uen))
 
-        self._leaving.pop(wanted, None)
+        self._leaving.pop(stream.wanted, None)
         self._registering[stream] = None
         try:
             await self._client.ask(
-                MessageId.REGISTER_NOTIFICATION, request, minimum=stream.received, on_answer=accepted
+                MessageId.REGISTER_NOTIFICATION, stream.registration, minimum=stream.received, on_answer=accepted
             )
         except ServerError as e:
-            del self._registering[stream]
+            self._has_registered(stream)
             if isinstance(e, HistoryExpiredError):
                 self._client.forget_position()
             raise
         except BaseException:  # nobody waits any more for what the server may grant or has granted
-            del self._registering[stream]
+            self._has_registered(stream)
             self.unregister(stream)
             raise
+        self._has_registered(stream)
+
+    @property
+    def is_registering(self) -> bool:
+        """Whether a subscription is under way whose answer is not there yet."""
+        return bool(self._registering)
+
+    async def settled(self, timeout_s: float) -> None:
+        """Wait until no subscription is under way, at most ``timeout_s``."""
+        with anyio.move_on_after(timeout_s):
+            while self._registering:
+                self._settled = anyio.Event()
+                await self._settled.wait()
+
+    def _has_registered(self, stream: ChangeStream) -> None:
         del self._registering[stream]
+        if not self._registering:
+            self._settled.set()
 
     def unregister(self, stream: ChangeStream) -> None:
         """Tell the server to stop, unless another stream wants the same or is about to."""
@@ -444,6 +442,14 @@ class SubscriptionHub:
         held = {stream.wanted for stream in self.live()}
         for wanted in [key for key in self._leaving if key not in held]:
             self._leaving[wanted] = self._client.post(MessageId.UNREGISTER_NOTIFICATION, _unregister(wanted))
+
+    def moved(self, held: Collection[Subscription]) -> None:
+        """The client is connected to another server, which holds these subscriptions for it."""
+        self._leaving.clear()
+        wanted = {stream.wanted for stream in self.live()}
+        for each in held:
+            if each not in wanted:
+                self._leaving[each] = self._client.post(MessageId.UNREGISTER_NOTIFICATION, _unregister(each))
 
     def _check_tenant(self, wanted: Subscription) -> None:
         """A notification of an update names no tenant, so streams of one client must not differ in it."""

@@ -293,6 +293,16 @@ class Connection:
         assert self._error is not None
         return self._error
 
+    def leave(self) -> None:
+        """Have nobody told any more of changes, marks and the end; answers still come."""
+        self.on_change = self.on_mark = self.on_closed = _ignore
+
+    async def wait_answered(self, timeout_s: float) -> None:
+        """Wait until all requests are answered or given up, at most ``timeout_s``; no further ones are expected."""
+        with anyio.move_on_after(timeout_s):
+            for exchange in list(self._open.values()):
+                await exchange.done.wait()
+
     def close(self) -> None:
         """End the connection after what was written; waiting requests get `ConnectionLostError`. Idempotent."""
         if self._error is None:

@@ -63,5 +63,5 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/system.stamp: | $(VENV)/bin/python
 	scripts/install_system_packages.sh nodejs npm postgresql slapd freeradius haproxy \
-		krb5-kdc krb5-admin-server krb5-user faketime
+		krb5-kdc krb5-admin-server krb5-user faketime systemd
 	@touch $@

@@ -1,4 +1,7 @@
-"""Listening TCP ports: accepts connections and hands over their channels."""
+"""Listening TCP ports: accepts connections and hands over their channels.
+
+What a secure or auto-detect port demands before that is `csproxy.transport.port_security`'s business.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,8 +20,11 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import SocketStream, TaskGroup
 
+from csproxy.core.transport_parameters import ListeningMode
 from csproxy.errors import ConfigurationError
 from csproxy.transport.channel import Channel
+from csproxy.transport.handshakes import HandshakeStatistics
+from csproxy.transport.port_security import DOOR_LIMITS, Doorkeeper, DoorLimits, PortSecurity
 from csproxy.transport.protocol_channel import CLOSE_TIMEOUT_S, ProtocolChannel
 from csproxy.transport.sockets import bound_kernel_queue, notice_dead_peers
 from csproxy.transport.stream_channel import RunTasks, StreamChannel
@@ -39,19 +46,28 @@ _ABSENT_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 @dataclass(frozen=True)
 class ListenPort:
-    """A port to listen on: ``host`` "" means every interface, ``port`` 0 a free one."""
+    """A port to listen on: ``host`` "" means every interface, ``port`` 0 a free one.
+
+    ``security`` says who may come in without TLS; it may change while the port listens. None: everybody.
+    """
 
     port_id: str
     host: str
     port: int
+    security: PortSecurity | None = None
 
 
 @dataclass(frozen=True)
 class ListenerStatistics:
-    """Counts since the start: connections handed over, and closed at once for want of descriptors."""
+    """Counts since the start: connections handed over, and closed at once for want of descriptors.
+
+    ``unsecured`` counts connections without TLS that a secure port refused.
+    """
 
     accepted: int
     turned_away: int
+    unsecured: int
+    handshakes: HandshakeStatistics
 
 
 class Listener:
@@ -73,12 +89,14 @@ class Listener:
         *,
         backlog: int = BACKLOG,
         close_timeout_s: float = CLOSE_TIMEOUT_S,
+        door_limits: DoorLimits = DOOR_LIMITS,
     ) -> None:
         self._ports = ports
         self._on_connection = on_connection
         self._backlog = backlog
         self._close_timeout_s = close_timeout_s
-        self._sockets: list[tuple[str, socket.socket]] = []
+        self._sockets: list[tuple[ListenPort, socket.socket]] = []
+        self._doorkeeper = Doorkeeper(self._open_channel, self._hand_over, door_limits)
         self._spare: int | None = None
         self._accepted = 0
         self._turned_away = 0
@@ -102,8 +120,8 @@ class Listener:
         self._spare = _open_spare()
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        for port_id, sock in self._sockets:
-            self._group.start_soon(self._accept_from, sock, port_id)
+        for port, sock in self._sockets:
+            self._group.start_soon(self._accept_from, sock, port)
         return self
 
     async def __aexit__(
@@ -118,13 +136,18 @@ class Listener:
     def addresses(self) -> Mapping[str, tuple[str, int]]:
         """Where each port listens, with the real number where 0 was asked for; empty outside of the context."""
         found: dict[str, tuple[str, int]] = {}
-        for port_id, sock in self._sockets:
-            found.setdefault(port_id, sock.getsockname()[:2])
+        for port, sock in self._sockets:
+            found.setdefault(port.port_id, sock.getsockname()[:2])
         return found
 
     def statistics(self) -> ListenerStatistics:
         """Count since the start."""
-        return ListenerStatistics(accepted=self._accepted, turned_away=self._turned_away)
+        return ListenerStatistics(
+            accepted=self._accepted,
+            turned_away=self._turned_away,
+            unsecured=self._doorkeeper.refused,
+            handshakes=self._doorkeeper.handshakes.statistics(),
+        )
 
     # binding
 
@@ -141,7 +164,7 @@ class Listener:
                 if error.errno in _ABSENT_FAMILY:
                     continue  # "localhost" has an IPv6 address where the system has no IPv6
                 break
-            self._sockets.append((wanted.port_id, sock))
+            self._sockets.append((wanted, sock))
             bound += 1
             number = sock.getsockname()[1]
         else:
@@ -159,19 +182,22 @@ class Listener:
 
     # accepting
 
-    async def _accept_from(self, listening: socket.socket, port_id: str) -> None:
+    async def _accept_from(self, listening: socket.socket, port: ListenPort) -> None:
         while True:
             await anyio.lowlevel.checkpoint_if_cancelled()  # on uvloop, waiting for what is ready cannot be cancelled
             await anyio.wait_readable(listening)
-            if not self._accept_some(listening, port_id):
+            if not self._accept_some(listening, port):
                 await anyio.sleep(_PAUSE_S)
 
-    def _accept_some(self, listening: socket.socket, port_id: str) -> bool:
+    def _accept_some(self, listening: socket.socket, port: ListenPort) -> bool:
         """Accept what waits, a bounded number; False when the system has no resources for more."""
         accepted: list[socket.socket] = []
-        has_resources = self._collect(listening, port_id, accepted)
-        if accepted:
-            self._group.start_soon(self._adopt_all, accepted, port_id)
+        has_resources = self._collect(listening, port.port_id, accepted)
+        if port.security is not None and port.security.mode is not ListeningMode.UNSECURED:
+            for sock in accepted:
+                self._group.start_soon(self._doorkeeper.receive, sock, port.port_id, port.security)
+        elif accepted:
+            self._group.start_soon(self._adopt_all, accepted, port.port_id)
         return has_resources
 
     def _collect(self, listening: socket.socket, port_id: str, accepted: list[socket.socket]) -> bool:
@@ -241,6 +267,14 @@ class Listener:
                 hand_over(StreamChannel(stream, RunTasks(), close_timeout_s=self._close_timeout_s))
         except OSError as error:
             _log.debug("port %s: a connection was lost while it was accepted: %s", port_id, error)
+
+    async def _open_channel(self, sock: socket.socket) -> Channel:
+        """The channel of a socket that the doorkeeper has looked at."""
+        if (loop := asyncio._get_running_loop()) is not None:
+            factory = partial(ProtocolChannel, close_timeout_s=self._close_timeout_s)
+            return (await loop.connect_accepted_socket(factory, sock))[1]
+        stream = await SocketStream.from_socket(sock)
+        return StreamChannel(stream, RunTasks(), close_timeout_s=self._close_timeout_s)
 
     def _hand_over(self, channel: Channel, port_id: str) -> None:
         self._accepted += 1

@@ -1,0 +1,181 @@
+"""What a secure or auto-detect port demands of a new connection, before anybody serves it.
+
+The first byte tells TLS (0x16) from the plain protocol; it is looked at and left in the socket, so that whoever
+takes the connection finds all bytes. A plain client at a secure port is told so by error 38.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import anyio
+
+from csproxy.core.transport_parameters import ListeningMode
+from csproxy.errors import ErrorCode, TlsError
+from csproxy.transport.channel import Channel
+from csproxy.transport.handshakes import MAX_HANDSHAKES, PATIENCE_S, Handshakes
+from csproxy.transport.sockets import peer_name
+from csproxy.transport.tls_channel import HANDSHAKE_TIMEOUT_S, secure
+from csproxy.transport.tls_context import TlsContext
+from csproxy.transport.tls_engine import TlsEngine
+from csproxy.transport.turns import now
+from csproxy.transport.wire.frames import MAGIC
+from csproxy.transport.wire.server_protocol import ServerProtocol
+
+__all__ = ["DOOR_LIMITS", "DoorLimits", "Doorkeeper", "PortSecurity"]
+
+_log = logging.getLogger("csproxy.listener")
+
+_TLS_HANDSHAKE: Final = 0x16
+_LINES: Final = 20
+_LINES_PERIOD_S: Final = 10.0
+
+
+@dataclass
+class PortSecurity:
+    """What a port takes, and the certificate that it shows; a change counts for connections that come afterwards.
+
+    Only a port in mode UNSECURED can be without ``tls``.
+    """
+
+    mode: ListeningMode
+    tls: TlsContext | None
+
+
+class DoorLimits(NamedTuple):
+    """Deadlines in seconds: for the first byte, for a handshake, and for waiting until it begins.
+
+    ``handshakes`` run at once; when more come, one that takes longer than ``patience_s`` gives up its place.
+    """
+
+    first_byte_s: float = 10.0
+    handshake_s: float = HANDSHAKE_TIMEOUT_S
+    waiting_s: float = 20.0
+    handshakes: int = MAX_HANDSHAKES
+    patience_s: float = PATIENCE_S
+
+
+DOOR_LIMITS: Final = DoorLimits()
+
+
+class Doorkeeper:
+    """Lets connections in: ``hand_over(channel, port_id)`` gets those that fulfil what their port demands.
+
+    ``open_channel`` makes the channel of an accepted socket and owns the socket from then on.
+    """
+
+    def __init__(
+        self,
+        open_channel: Callable[[socket.socket], Awaitable[Channel]],
+        hand_over: Callable[[Channel, str], object],
+        limits: DoorLimits = DOOR_LIMITS,
+    ) -> None:
+        self._open_channel = open_channel
+        self._hand_over = hand_over
+        self._limits = limits
+        self.handshakes = Handshakes(limit=limits.handshakes, patience_s=limits.patience_s)
+        self.refused = 0
+        """Connections without TLS that a secure port refused, since the start."""
+        self._failures = _FailureLog()
+
+    def __repr__(self) -> str:
+        return f"<Doorkeeper {self.handshakes!r}, {self.refused} refused>"
+
+    async def receive(self, sock: socket.socket, port_id: str, security: PortSecurity) -> None:
+        """See what the connection of ``sock`` begins with, and do the handshake if that is TLS; closes what fails."""
+        opened = False
+
+        async def open_channel() -> Channel:
+            nonlocal opened
+            channel = await self._open_channel(sock)
+            opened = True
+            return channel
+
+        try:
+            first = await self._first_byte(sock)
+            if first == _TLS_HANDSHAKE and security.tls is not None:
+                self._hand_over(await self._secure(open_channel, security.tls), port_id)
+            elif first is not None and security.mode is ListeningMode.SECURE:
+                self._refuse(await open_channel(), port_id, first)
+            elif first is not None:
+                self._hand_over(await open_channel(), port_id)
+        except TlsError as e:
+            self._failures.warning("port %s: %s", port_id, e)
+        except OSError as e:
+            _log.debug("port %s: a connection was lost before its first bytes: %s", port_id, e)
+        finally:
+            if not opened:
+                sock.close()
+
+    async def _first_byte(self, sock: socket.socket) -> int | None:
+        """The first byte, which stays in the socket; None when the peer says nothing in time, or goes."""
+        with anyio.move_on_after(self._limits.first_byte_s):
+            while True:
+                await anyio.wait_readable(sock)
+                try:
+                    found = sock.recv(1, socket.MSG_PEEK)
+                except BlockingIOError:
+                    continue
+                return found[0] if found else None
+        self._failures.info("%s said nothing within %g s", peer_name(sock.getpeername()), self._limits.first_byte_s)
+        return None
+
+    async def _secure(self, open_channel: Callable[[], Awaitable[Channel]], tls: TlsContext) -> Channel:
+        async def handshake() -> Channel:
+            engine = TlsEngine(tls.context, server_side=True, own=tls.own)
+            return await secure(await open_channel(), engine, timeout_s=self._limits.handshake_s)
+
+        try:
+            with anyio.fail_after(self._limits.waiting_s + self._limits.handshake_s):
+                return await self.handshakes.run(handshake)
+        except TimeoutError as e:
+            raise TlsError(f"a TLS handshake waited more than {self._limits.waiting_s:g} s for its turn") from e
+
+    def _refuse(self, channel: Channel, port_id: str, first: int) -> None:
+        self.refused += 1
+        self._failures.warning("port %s: %s wants no TLS on a secure port; it is refused", port_id, channel.peer)
+        channel.start(_Deaf())
+        if first == MAGIC[0]:
+            notice = "this port takes secure connections only: connect with TLS, or to another port"
+            channel.write(ServerProtocol().disconnect(ErrorCode.UNSECURE_CONNECTION_DENIED, notice))
+        channel.close()
+
+
+class _Deaf:
+    """The receiver of a connection that is being refused."""
+
+    def receive(self, data: bytes) -> None:
+        """Nothing is listened to."""
+
+    def writable(self) -> None:
+        """Nothing follows."""
+
+    def closed(self, error: Exception | None) -> None:
+        """That was expected."""
+
+
+class _FailureLog:
+    """Lets through so many lines a period, and says how many it kept back: a storm must not fill the disk."""
+
+    def __init__(self) -> None:
+        self._until_s = float("-inf")
+        self._lines = 0
+
+    def warning(self, text: str, *values: object) -> None:
+        self._write(logging.WARNING, text, values)
+
+    def info(self, text: str, *values: object) -> None:
+        self._write(logging.INFO, text, values)
+
+    def _write(self, level: int, text: str, values: tuple[object, ...]) -> None:
+        if now() >= self._until_s:
+            if self._lines > _LINES:
+                _log.warning("%d more connections failed in the same way or otherwise", self._lines - _LINES)
+            self._until_s, self._lines = now() + _LINES_PERIOD_S, 0
+        self._lines += 1
+        if self._lines <= _LINES:
+            _log.log(level, text, *values)

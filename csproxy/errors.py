@@ -7,6 +7,7 @@
     │   ├── LocalProtocolError    by this side: a mistake in the calling code
     │   └── RemoteProtocolError   by the peer; this connection cannot be used any more
     ├── ConnectionLostError       the connection ended before the answer arrived
+    │   ├── NothingListensError   nobody listens at that address: there is no such process now
     │   └── TlsError              there is no secure connection: the message says which certificate, and why
     ├── TimedOutError             the peer did not answer within the deadline
     ├── StoreError                the database could not be read or written
@@ -134,6 +135,10 @@ class TlsError(ConnectionLostError):
     def __init__(self, message: str, *, verify_code: int = 0) -> None:
         super().__init__(message)
         self.verify_code = verify_code
+
+
+class NothingListensError(ConnectionLostError):
+    """The machine answered that nobody listens at this address."""
 
 
 class TimedOutError(CsproxyError):

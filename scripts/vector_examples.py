@@ -13,10 +13,12 @@ from msgspec import Raw
 
 from csproxy.core import codec
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.core.standby import Role
 from csproxy.core.transactions import RequestedChange
 from csproxy.transport.wire import (
     history,
     keepalive,
+    pairs,
     payload,
     reads,
     registration,
@@ -322,6 +324,33 @@ MESSAGES: Final[dict[str, Example]] = {
         MessageId.SESSION_RECORDS, history.SessionRecords(records=[Raw(codec.encode(SESSION_OPENED))])
     ),
     "SessionRecordsStored": answer(MessageId.SESSION_RECORDS_STORED),
+    "PeerUpdate": ask(
+        MessageId.PEER_UPDATE,
+        pairs.PeerUpdate(role=Role.STANDBY, term=3, dbid=102, first=True),
+    ),
+    "PeerUpdateTaken": answer(MessageId.PEER_UPDATE_TAKEN),
+    "PeerNews": Example(
+        "server",
+        MessageId.PEER_NEWS,
+        pairs.PeerNews(
+            role=Role.PRIMARY,
+            term=3,
+            is_configured_primary=True,
+            dbid=101,
+            sessions=[
+                pairs.PeerSession(
+                    id=SESSION,
+                    application="default",
+                    application_dbid=100,
+                    type=19,
+                    user="agent1001",
+                    person_dbid=101,
+                    subscriptions=[subscriptions.Subscription(object_type=3)],
+                )
+            ],
+            dropped=["00000000000000000000000000000000"],
+        ),
+    ),
     "Ping": ask(MessageId.PING),
     "Pong": answer(MessageId.PONG),
     "SetKeepAlive": ask(MessageId.SET_KEEP_ALIVE, keepalive.SetKeepAlive(timeout_ms=30_000, trace=True)),

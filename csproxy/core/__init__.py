@@ -15,6 +15,7 @@ The only part that does blocking I/O is `csproxy.core.persistence`.
     sessions.py     client sessions, connected and detached
     replication.py  the states of a replica that follows a master
     failover.py     endpoint order and back-off
+    standby.py      who of a warm-standby pair of proxies serves
     writes.py       a write request becomes a checked list of changes
     persistence/    SQL stores
 

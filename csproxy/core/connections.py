@@ -17,7 +17,15 @@ from csproxy.core.model.enumerations import CfgAppType, CfgObjectType
 from csproxy.core.pairs import backup_of
 from csproxy.core.transport_parameters import transport_parameters
 
-__all__ = ["ATTEMPTS", "RECONNECT_S", "MasterConnection", "master_connection", "master_keep_alive"]
+__all__ = [
+    "ATTEMPTS",
+    "RECONNECT_S",
+    "MasterConnection",
+    "Partner",
+    "master_connection",
+    "master_keep_alive",
+    "partner",
+]
 
 ATTEMPTS: Final = 1
 """Tries on one server before the other, unless its Application says more."""
@@ -41,6 +49,32 @@ class MasterConnection(NamedTuple):
     endpoints: tuple[Endpoint, ...]
     attempts: int
     timeout_s: float
+
+
+class Partner(NamedTuple):
+    """The other proxy of a warm-standby pair.
+
+    ``is_backup_of_own``: it is the configured backup, so the own one is the configured primary. ``endpoints``: where
+    its port for HA synchronisation is, or else ``default``; empty where the objects do not say it.
+    """
+
+    own_dbid: int
+    name: str
+    is_backup_of_own: bool
+    endpoints: tuple[Endpoint, ...]
+
+
+def partner(cache: ConfigurationCache, application: str) -> Partner | None:
+    """The other one of the pair to which the proxy ``application`` (its name) belongs; None if it stands alone."""
+    own = _stored(cache, cache.find(_APPLICATION, name=application) or 0)
+    if not own:
+        return None
+    backup = backup_of(own)
+    other = _stored(cache, backup or _primary_of(cache, own["DBID"]))
+    if not other:
+        return None
+    endpoint = _endpoint(cache, other, [_for_ha_sync, _with_id(_DEFAULT)])
+    return Partner(own["DBID"], other["name"], bool(backup), () if endpoint is None else (endpoint,))
 
 
 def master_connection(

@@ -60,6 +60,16 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="delay-reload-backup",
+        default=0,
+        valid="0 to 86400 seconds",
+        parse=integer(0, 86400),
+        effect=Effect.RECONNECT,
+        origin="D",
+        meaning="The same for a proxy that is the backup of a pair at that moment.",
+    ),
+    Option(
+        section="csproxy",
         name="allow-empty-password",
         default=True,
         valid="true, false",

@@ -113,7 +113,12 @@ class SessionRegistry:
     ) -> None:
         self.keep_s = keep_s
         self.max_detached = max_detached
+        self.on_kept: Callable[[Session], object] = _ignore
+        """Called with a session that is new, or whose subscriptions have changed: it could be restored elsewhere."""
+        self.on_dropped: Callable[[str], object] = _ignore
+        """Called with the id of a session that can be restored no more."""
         self._random_bytes = random_bytes
+        self._stored: dict[str, Session] = {}
         self._connected: dict[str, Session] = {}
         self._detached: OrderedDict[str, Session] = OrderedDict()
         self._daemons: dict[int, Session] = {}
@@ -153,11 +158,16 @@ class SessionRegistry:
         self._connected[session.id] = session
         if daemon:
             self._daemons[application_dbid] = session
+        self.on_kept(session)
         return session
 
     def daemon_session(self, application_dbid: int) -> Session | None:
         """The connected session of a daemon Application, which may be there only once at a time."""
         return self._daemons.get(application_dbid)
+
+    def changed(self, session: Session) -> None:
+        """The session holds other subscriptions now."""
+        self.on_kept(session)
 
     def find(self, id: str, *, application: str, user: str) -> Session | None:
         """The session with this id if it belongs to this application and user."""
@@ -193,5 +203,44 @@ class SessionRegistry:
             if len(self._detached) <= self.max_detached and now_s - oldest.detached_s < self.keep_s:
                 break
             del self._detached[oldest.id]
+            self.on_dropped(oldest.id)
             dropped += 1
         return dropped
+
+    # sessions of another server, which can be restored here when this one takes over
+
+    @property
+    def stored_count(self) -> int:
+        """Sessions that are stored for another server."""
+        return len(self._stored)
+
+    def kept(self) -> list[Session]:
+        """All that can be restored: connected, then detached, in the order in which they came."""
+        return [*self._connected.values(), *self._detached.values()]
+
+    def store(self, session: Session) -> None:
+        """Keep another server's session, or what it has become; it does not grow old before `take_over`."""
+        self._stored[session.id] = session
+
+    def drop_stored(self, id: str) -> None:
+        """The other server has dropped a session."""
+        self._stored.pop(id, None)
+
+    def drop_all_stored(self) -> None:
+        """What was stored is worth nothing any more."""
+        self._stored.clear()
+
+    def take_over(self, *, now_s: float) -> int:
+        """What was stored can be restored here from now on; returns how many. A connected session stays as it is."""
+        taken = [session for session in self._stored.values() if session.id not in self._connected]
+        self._stored.clear()
+        for session in taken:
+            self._detached.pop(session.id, None)
+            session.detached_s = now_s
+            self._detached[session.id] = session
+        self.expire(now_s)
+        return len(taken)
+
+
+def _ignore(_: object) -> None:
+    """The callback of whoever does not care."""

@@ -7,6 +7,7 @@ import platform
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -32,6 +33,7 @@ from csproxy.core.sessions import Account
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
+from csproxy.daemon.pairing import pair_member, pair_status
 from csproxy.daemon.persistent import PersistentAuthenticator, PersistentMode, master_answers, read_database
 from csproxy.daemon.ports import ALL_ADDRESSES, ListeningPort, application_ports
 from csproxy.daemon.process import freeze_heap
@@ -50,6 +52,7 @@ from csproxy.transport.listener import Listener, ListenPort
 from csproxy.transport.load_control import SerializedWriter
 from csproxy.transport.local_copy import LocalCopy
 from csproxy.transport.master_administration import MasterAdministration
+from csproxy.transport.pair import PairMember
 from csproxy.transport.server import Authenticator, ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
 
@@ -83,6 +86,7 @@ class Daemon:
         self._announce_role: Callable[[], None] = lambda: None
         self._chain: AuthenticationChain | None = None
         self._writing: ProxyWriting | None = None
+        self._member: PairMember | None = None
         self._application_options: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -135,7 +139,7 @@ class Daemon:
                 )
                 server.trust = ProxyAuthenticator(
                     database.credentials,
-                    loopback_is_trusted=lambda: bool(self._options.get("system", "proxy-trust-loopback")),
+                    loopback_is_trusted=self._trusts_loopback,
                 )
                 server.writer = SerializedWriter(database, server.load_control)
                 self._apply_load_control()
@@ -244,11 +248,28 @@ class Daemon:
         ports, warnings = application_ports(application)
         for warning in warnings:
             _log.warning("%s", warning)
-        async with anyio.create_task_group() as tasks:
-            if self._persistent is not None:
+        async with AsyncExitStack() as stack:
+            if self._persistent is not None:  # it serves alone
+                tasks = await stack.enter_async_context(anyio.create_task_group())
                 tasks.start_soon(self._persistent.announce)
+                stack.callback(tasks.cancel_scope.cancel)
+            elif (member := self._pair_member(server)) is not None:
+                self._member = await stack.enter_async_context(member)
             await self._serve(server, ports, lambda: f"proxy {self._settings.application} of {self._master}")
-            tasks.cancel_scope.cancel()
+
+    def _pair_member(self, server: ConfigurationServer) -> PairMember | None:
+        assert self._settings.upstream is not None
+        server.trust = ProxyAuthenticator({}, loopback_is_trusted=self._trusts_loopback)
+        return pair_member(
+            server, app_password=self._settings.upstream.app_password, on_role=lambda role: self._role_in_pair_changed()
+        )
+
+    def _role_in_pair_changed(self) -> None:
+        self._apply_following()
+        self._announce_role()
+
+    def _trusts_loopback(self) -> bool:
+        return bool(self._options.get("system", "proxy-trust-loopback"))
 
     def _make_source(self, sink: LocalCopy, *, from_copy: bool = False) -> UpstreamSource:
         assert self._settings.upstream is not None
@@ -293,6 +314,8 @@ class Daemon:
             self._announce_role = announce
             announce()
             await self._shutdown.wait()
+            if self._member is not None:
+                await self._member.leave()
         await server.stop(grace_s=STOP_GRACE_S)
         _log.info("stopped")
 
@@ -333,6 +356,7 @@ class Daemon:
         return {
             **({} if self._writing is None else self._writing.status()),
             **copy_status(self._copy, self._source),
+            **pair_status(self._member),
             **persistent,
             **data,
             "upstream": {
@@ -405,7 +429,8 @@ class Daemon:
     def _apply_following(self) -> None:
         """How a proxy follows its master."""
         if self._source is not None:
-            self._source.delay_reload_s = float(self._number("delay-reload"))
+            is_backup = self._server is not None and self._server.role == "backup"
+            self._source.delay_reload_s = float(self._number("delay-reload-backup" if is_backup else "delay-reload"))
             self._source.has_consistent_ports = bool(self._options.get("system", "consistent-port-selection"))
 
     def _apply_load_control(self) -> None:

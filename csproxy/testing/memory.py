@@ -22,7 +22,7 @@ from typing import Final, Self
 import anyio
 import anyio.lowlevel
 
-from csproxy.errors import ConfigurationError, ConnectionLostError, ErrorCode
+from csproxy.errors import ConfigurationError, ConnectionLostError, ErrorCode, NothingListensError
 from csproxy.testing.memory_channel import MemoryChannel
 from csproxy.testing.programs import is_frozen
 from csproxy.transport.channel import Channel, Connector
@@ -250,7 +250,9 @@ class MemoryNetwork:
         listener = self._listeners.get((host, port))
         if listener is None or (host, port) in self._refused:
             await self._pass_time(self._latency_between(from_host, host))
-            raise self._not_found(host, port, "connection refused")
+            raise NothingListensError(
+                f"cannot connect to {host}:{port}: connection refused", code=ErrorCode.SERVER_NOT_FOUND
+            )
         client = MemoryChannel(self, from_host, f"{host}:{port}")
         server = MemoryChannel(self, host, f"{from_host}:{self._free_port()}")
         MemoryChannel.pair(self, client=client, server=server)

@@ -132,6 +132,7 @@ class ClientSession:
             return False
         fields = {name: getattr(self.request, name) for name in RegisterClient.__struct_fields__}
         fields |= {"password": "", "new_password": "", "session": self.registered.session}
+        fields["subscriptions"] = list(dict.fromkeys(stream.wanted for stream in self._hub.live()))
         try:
             self.registered = await connection.restore(RestoreSession(**fields), timeout_s=self._timeout_s)
         except ServerError as e:

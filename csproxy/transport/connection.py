@@ -39,6 +39,7 @@ from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, FLAG_HISTORY, HEADER_SIZE, Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
+from csproxy.transport.wire.pairs import PeerNews
 from csproxy.transport.wire.payload import Error
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
 from csproxy.transport.wire.texts import encoding_error, is_utf8
@@ -64,6 +65,7 @@ class Connection:
     - ``on_mark(position)``: every matching change up to here has been delivered (ProgressMark,
       HistoryLogSent at the end of a replay, a disconnect notice that names a position).
     - ``on_closed(error)``: the connection ended, and not through `close`. Called once.
+    - ``on_peer_news(news)``: the other proxy of a pair says something (`csproxy.transport.peer_link`).
     """
 
     __slots__ = (
@@ -85,6 +87,7 @@ class Connection:
         "on_change",
         "on_closed",
         "on_mark",
+        "on_peer_news",
         "order",
         "position",
     )
@@ -116,6 +119,7 @@ class Connection:
         self.on_change: Callable[[Change], object] = _ignore
         self.on_mark: Callable[[Position], object] = _ignore
         self.on_closed: Callable[[CsproxyError], object] = _ignore
+        self.on_peer_news: Callable[[PeerNews], object] = _ignore
 
     @classmethod
     async def open(
@@ -437,6 +441,8 @@ class Connection:
             self._mark(frame)
         elif frame.message == MessageId.POLL:
             self._answer_poll()
+        elif frame.message == MessageId.PEER_NEWS:
+            self.on_peer_news(decode_payload(PeerNews, frame.payload))
         elif frame.message == MessageId.DISCONNECTED:
             if frame.epoch:  # the server vouches that everything up to there was sent
                 self._mark(frame)
@@ -485,7 +491,7 @@ class Connection:
         for exchange in exchanges.values():
             exchange.fail(self._lost_error())
         on_closed, self.on_closed = self.on_closed, _ignore
-        self.on_change = self.on_mark = _ignore
+        self.on_change = self.on_mark = self.on_peer_news = _ignore
         on_closed(error)
 
 

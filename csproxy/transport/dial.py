@@ -8,7 +8,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import SocketAttribute
 
-from csproxy.errors import ConnectionLostError, ErrorCode
+from csproxy.errors import ConnectionLostError, ErrorCode, NothingListensError
 from csproxy.transport.channel import Channel
 from csproxy.transport.protocol_channel import ProtocolChannel
 from csproxy.transport.sockets import bound_kernel_queue, notice_dead_peers
@@ -26,8 +26,8 @@ async def connect_tcp(
     """Connect to ``host`` and ``port``; ``local`` is the address (port 0 for any) to connect from.
 
     The channel is not yet started; whoever receives it closes it. Raises `ConnectionLostError` with
-    code SERVER_NOT_FOUND, naming host and port, when the name is unknown, nothing listens there or
-    ``timeout_s`` passes. Cancellation leaves nothing behind.
+    code SERVER_NOT_FOUND, naming host and port, when the name is unknown, nothing listens there (`NothingListensError`
+    if the machine says so) or ``timeout_s`` passes. Cancellation leaves nothing behind.
     """
     try:
         with anyio.fail_after(timeout_s):
@@ -38,11 +38,14 @@ async def connect_tcp(
         # the kernel's own time-out (ETIMEDOUT) is a TimeoutError, too
         raise _not_found(host, port, f"no answer within {timeout_s:g} s") from error
     except (OSError, UnicodeError, OverflowError) as error:
-        raise _not_found(host, port, str(error) or type(error).__name__) from error
+        kind = NothingListensError if isinstance(error, ConnectionRefusedError) else ConnectionLostError
+        raise _not_found(host, port, str(error) or type(error).__name__, kind) from error
 
 
-def _not_found(host: str, port: int, reason: str) -> ConnectionLostError:
-    return ConnectionLostError(f"cannot connect to {host}:{port}: {reason}", code=ErrorCode.SERVER_NOT_FOUND)
+def _not_found(
+    host: str, port: int, reason: str, kind: type[ConnectionLostError] = ConnectionLostError
+) -> ConnectionLostError:
+    return kind(f"cannot connect to {host}:{port}: {reason}", code=ErrorCode.SERVER_NOT_FOUND)
 
 
 async def _connect_protocol(host: str, port: int, local: tuple[str, int] | None) -> Channel:

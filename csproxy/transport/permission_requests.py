@@ -52,6 +52,7 @@ def register_permissions_notification(connection: ServerConnection, frame: Frame
             "a Configuration Server Proxy is not told when permissions change: register at the master",
         )
     session.hears_permissions = True
+    connection.server.sessions.changed(session)
     connection.answer(frame, MessageId.PERMISSIONS_NOTIFICATION_REGISTERED)
 
 
@@ -63,6 +64,7 @@ def unregister_permissions_notification(connection: ServerConnection, frame: Fra
             ErrorCode.LIST_ITEM_NOT_FOUND, "this client is not registered for changes of permissions"
         )
     session.hears_permissions = False
+    connection.server.sessions.changed(session)
     connection.answer(frame, MessageId.PERMISSIONS_NOTIFICATION_UNREGISTERED)
 
 

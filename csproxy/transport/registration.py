@@ -79,7 +79,7 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
     server = connection.server
     application = _application(connection, request)
     session = server.sessions.find(request.session, application=request.name, user=request.user)
-    if session is None:
+    if session is None or not _holds(session, request):
         raise _refused(
             ErrorCode.HISTORY_LOG_EXPIRED,
             "the session is not known here (any more): register anew, then resume by epoch and UEN",
@@ -90,6 +90,11 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
     server.sessions.attach(session, connection, daemon=is_daemon(application.type))
     session.trusted_by = _trust_channel(connection, application)
     _welcome(connection, frame, session)
+
+
+def _holds(session: Session, request: RestoreSession) -> bool:
+    """Whether the session has all subscriptions that the client relies on: the last ones may not have come this far."""
+    return request.subscriptions is None or session.interests >= {item.interest for item in request.subscriptions}
 
 
 def authenticate(connection: ServerConnection, frame: Frame) -> None:
@@ -192,7 +197,9 @@ async def _check(connection: ServerConnection, frame: Frame, request: Authentica
 def _application(connection: ServerConnection, request: RegisterClient) -> CfgApplication:
     """The Application object that the client names; every reason to refuse it is checked here."""
     server = connection.server
-    _check_standby(server)
+    is_other = server.pair is not None and server.pair.is_other(request.name)
+    if not is_other:
+        _check_standby(server)
     if not server.replica.complete:
         raise _refused(
             ErrorCode.SERVER_NOT_FOUND,
@@ -219,7 +226,7 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
             f"application {request.name!r} is of type {application.type.name} ({int(application.type)}), "
             f"not {CfgAppType(request.type).name} ({request.type})",
         )
-    if _is_proxy(application) and server.role != "master":
+    if _is_proxy(application) and server.role != "master" and not is_other:
         raise _refused(
             ErrorCode.APP_SECURITY_VIOLATION,
             f"{server.name!r} is itself a proxy: a proxy of a proxy is not supported, "

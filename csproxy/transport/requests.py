@@ -205,6 +205,14 @@ def session_records(connection: ServerConnection, frame: Frame) -> None:
     connection.wait_for(frame, _take_sessions, connection, frame, request)
 
 
+def peer_update(connection: ServerConnection, frame: Frame) -> None:
+    """1020: what the other proxy of a pair says."""
+    pair = connection.server.pair
+    if pair is None:
+        raise ServerError.from_code(ErrorCode.ACCESS_DENIED, "this server is none of a pair of proxies")
+    pair.accept(connection, frame)
+
+
 HANDLERS: Final[dict[int, Handler]] = {
     MessageId.PROTOCOL_VERSION: choose_version,
     MessageId.REGISTER_CLIENT: register_client,
@@ -226,6 +234,7 @@ HANDLERS: Final[dict[int, Handler]] = {
     MessageId.LOAD_BEGIN: load_begin,
     MessageId.LOAD_END: load_end,
     MessageId.READ_STATUS: read_status,
+    MessageId.PEER_UPDATE: peer_update,
     MessageId.READ_HISTORY: read_history,
     MessageId.SESSION_RECORDS: session_records,
     **KEEP_ALIVE_HANDLERS,
@@ -329,7 +338,7 @@ def _session(connection: ServerConnection) -> Session:
 
 
 def _interest(session: Session, payload: Subscription) -> Interest:
-    interest = Interest(payload.object_type, payload.tenant_id, payload.object_dbid, payload.exclude_bytecode)
+    interest = payload.interest
     if interest == EVERY_RECORD and session.is_proxy:
         return interest
     if interest.object_type:

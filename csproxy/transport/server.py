@@ -35,6 +35,7 @@ from csproxy.transport.history import HistoryLog, NoHistory
 from csproxy.transport.keepalive import ClientWatch
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.load_control import BulkReaders, LoadControl
+from csproxy.transport.peer_link import PairPeer
 from csproxy.transport.peers import Peers
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
@@ -144,6 +145,8 @@ class ConfigurationServer:
         self.forwarder: Forwarder | None = None
         """Takes the other changes to the master; whoever composes a proxy sets it."""
         self.tickets: TicketAuthenticator = NoTickets()
+        self.pair: PairPeer | None = None
+        """The other of a warm-standby pair; None: this server is none of a pair."""
         self.trust: ProxyTrust = NoTrust()
         """Which proxies may speak for their clients; whoever composes a master sets it."""
         self.administration: Administration = NoAdministration()
@@ -216,13 +219,26 @@ class ConfigurationServer:
         """``master``, ``proxy``, or ``backup`` while it stands by."""
         return self._role if self.standby() is None else "backup"
 
-    def dismiss(self, reason: str) -> None:
-        """Tell every client where its change stream ends and disconnect it; it may try the other server of the pair."""
+    def dismiss(
+        self,
+        reason: str,
+        *,
+        retry_after_s: float | None = None,
+        keeps: Callable[[ServerConnection], bool] = lambda connection: False,
+    ) -> None:
+        """Tell every client where its change stream ends and disconnect it; it may try the other server of the pair.
+
+        It is told to come again after ``retry_after_s``, None for a time that differs from client to client.
+        Connections for which ``keeps`` holds stay.
+        """
         for connection in list(self._connections):
+            if keeps(connection):
+                continue
             connection.bring_up_to_date()
             if connection.live:
                 connection.channel.write(progress_mark(self.position))
-            connection.disconnect(ErrorCode.FORCED_DISCONNECT, reason, retry_after_s=self.retry_after_s())
+            wait_s = self.retry_after_s() if retry_after_s is None else retry_after_s
+            connection.disconnect(ErrorCode.FORCED_DISCONNECT, reason, retry_after_s=wait_s)
 
     async def stop(self, *, grace_s: float = 5.0) -> None:
         """Tell every client where its change stream ends and that the server stops, then wait until they are gone.
@@ -322,6 +338,8 @@ class ConfigurationServer:
         self._congested.pop(connection, None)
         self.load_control.leave(connection)
         self.bulk_readers.leave(connection)
+        if self.pair is not None:
+            self.pair.connection_closed(connection)
         session = connection.session
         if session is not None:
             self.history.session_closed(session, peer=connection.channel.peer, uen=self.position.uen)

@@ -373,6 +373,7 @@ class ServerConnection:
             self._finish_class(self.cls, end)
         self.leave_class()
         session.interests = interests
+        server.sessions.changed(session)
         if interests:
             self.cls = server.subscriptions.join(self, interests, session.access)
         if replay is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from csproxy.core import standby
 from csproxy.core.replication import diagram
 from tests.own_ports import free_ports
 
@@ -103,3 +104,5 @@ def test_links_lead_somewhere(text: str) -> None:
 def test_the_picture_of_a_proxys_states_is_that_of_the_table() -> None:
     architecture = (README.parent / "docs" / "architecture.md").read_text("utf-8")
     assert f"```mermaid\n{diagram()}```" in architecture
+    pair = (README.parent / "docs" / "topics" / "proxy-pair.md").read_text("utf-8")
+    assert f"```mermaid\n{standby.diagram()}```" in pair

@@ -54,10 +54,7 @@ ANSWERS: Final[Mapping[int, frozenset[int]]] = {
     _M.READ_STATUS: frozenset({_M.STATUS}),
     _M.WRITE_OUTCOME: frozenset({_M.WRITE_OUTCOME_READ}),
     _M.APPLY_TRANSACTION: frozenset({_M.TRANSACTION_APPLIED}),
-    _M.PEER_ROLE: frozenset({_M.PEER_ROLE_KNOWN}),
-    _M.PEER_SESSION_OPENED: frozenset({_M.PEER_RECORD_STORED}),
-    _M.PEER_SESSION_CLOSED: frozenset({_M.PEER_RECORD_STORED}),
-    _M.PEER_SUBSCRIPTIONS: frozenset({_M.PEER_RECORD_STORED}),
+    _M.PEER_UPDATE: frozenset({_M.PEER_UPDATE_TAKEN}),
     _M.SESSION_RECORDS: frozenset({_M.SESSION_RECORDS_STORED}),
     _M.PING: frozenset({_M.PONG}),
     _M.READ_CREDENTIALS: frozenset({_M.CREDENTIALS_READ}),
@@ -85,6 +82,7 @@ UNASKED: Final[frozenset[int]] = frozenset(
         _M.PROGRESS_MARK,
         _M.CREDENTIALS_CHANGED,
         _M.POLL,
+        _M.PEER_NEWS,
     }
 )
 """What a server sends with request id 0."""

@@ -23,6 +23,7 @@ from csproxy.transport.wire import (
     administration,
     history,
     keepalive,
+    pairs,
     reads,
     registration,
     replication,
@@ -117,12 +118,9 @@ class MessageId(IntEnum):
     WRITE_OUTCOME_READ = 1017
     APPLY_TRANSACTION = 1018
     TRANSACTION_APPLIED = 1019
-    PEER_ROLE = 1020
-    PEER_ROLE_KNOWN = 1021
-    PEER_SESSION_OPENED = 1022
-    PEER_SESSION_CLOSED = 1023
-    PEER_SUBSCRIPTIONS = 1024
-    PEER_RECORD_STORED = 1025
+    PEER_UPDATE = 1020
+    PEER_UPDATE_TAKEN = 1021
+    PEER_NEWS = 1022
     SESSION_RECORDS = 1026
     SESSION_RECORDS_STORED = 1027
     PING = 1028
@@ -217,6 +215,9 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.TRANSACTION_APPLIED: writes.TransactionApplied,
     MessageId.WRITE_OUTCOME: writes.WriteOutcome,
     MessageId.WRITE_OUTCOME_READ: writes.WriteOutcomeRead,
+    MessageId.PEER_UPDATE: pairs.PeerUpdate,
+    MessageId.PEER_UPDATE_TAKEN: Empty,
+    MessageId.PEER_NEWS: pairs.PeerNews,
     MessageId.SESSION_RECORDS: history.SessionRecords,
     MessageId.SESSION_RECORDS_STORED: Empty,
     MessageId.PING: Empty,

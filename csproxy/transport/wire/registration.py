@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from csproxy.transport.wire.payload import Payload
+from csproxy.transport.wire.subscriptions import Subscription
 
 __all__ = [
     "Authenticate",
@@ -67,10 +68,12 @@ class RestoreSession(RegisterClient, kw_only=True):
     """40, request: continue session ``session`` (32 hexadecimal digits) with its subscriptions.
 
     The session id is the credential: no password is checked. Notifications stay held back until
-    the client sends HistoryLog.
+    the client sends HistoryLog. ``subscriptions``: those that the client relies on; a session that lacks one of
+    them is not restored (None: whatever it has).
     """
 
     session: str
+    subscriptions: list[Subscription] | None = None
 
 
 class ClientRegistered(Payload, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from csproxy.core.subscriptions import Interest
 from csproxy.transport.wire.payload import Payload
 
 __all__ = ["HistoryLog", "RegisterNotification", "ResumeFrom", "Subscription", "UnregisterNotification"]
@@ -16,6 +17,11 @@ class Subscription(msgspec.Struct, omit_defaults=True, frozen=True, kw_only=True
     tenant_id: int = 0
     object_dbid: int = 0
     exclude_bytecode: bool = False
+
+    @property
+    def interest(self) -> Interest:
+        """The same as the subscription index knows it."""
+        return Interest(self.object_type, self.tenant_id, self.object_dbid, self.exclude_bytecode)
 
 
 class RegisterNotification(Subscription, frozen=True):

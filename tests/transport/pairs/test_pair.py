@@ -1,0 +1,194 @@
+"""A warm-standby pair of proxies: who serves, and what clients notice when that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from pair_world import NAMES, PORT, PairWorld, pair_world
+
+from csproxy.core.standby import Role
+from csproxy.errors import CsproxyError, LocalProtocolError
+from csproxy.testing.simulation import Simulation, run_simulated
+from csproxy.transport.client import ConfigClient
+
+CLIENTS = 20
+SEEDS = range(4)
+
+
+def simulated(test: Callable[[PairWorld], Awaitable[None]], *, seed: int = 1, clients: int = CLIENTS) -> None:
+    async def run(simulation: Simulation) -> None:
+        async with pair_world(simulation, clients=clients) as world:
+            await test(world)
+
+    run_simulated(run, seed=seed)
+
+
+async def with_writes(world: PairWorld, trouble: Awaitable[None]) -> None:
+    """Changes go on at the master meanwhile."""
+    async with anyio.create_task_group() as tasks:
+
+        async def write() -> None:
+            while True:
+                world.write()
+                await anyio.sleep(0.05)
+
+        tasks.start_soon(write)
+        await anyio.sleep(0.5)
+        await trouble
+        await anyio.sleep(1.0)
+        tasks.cancel_scope.cancel()
+    await world.settle()
+
+
+def test_the_backup_refuses_clients_and_names_the_primary() -> None:
+    async def test(world: PairWorld) -> None:
+        client = ConfigClient(
+            NAMES[1], PORT, user="default", password="secret", connector=world.network.connector("other")
+        )
+        with pytest.raises(CsproxyError, match="'proxy2' is the backup of a pair and serves no clients: connect to"):
+            async with client:
+                pass
+        assert world.second.server.status()["role"] == "backup"
+
+    simulated(test, clients=1)
+
+
+def test_the_backup_follows_the_master_itself_and_stores_every_session() -> None:
+    async def test(world: PairWorld) -> None:
+        await world.until(lambda: world.second.member.statistics().stored_sessions == CLIENTS)
+        world.write()
+        await world.until(lambda: world.second.server.position == world.master.server.position)
+        assert world.first.member.statistics().untold_sessions == 0
+
+    simulated(test)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_primary_that_stops_hands_over_and_every_session_is_restored(seed: int) -> None:
+    async def test(world: PairWorld) -> None:
+        await with_writes(world, world.first.stop())
+        assert world.second.role is Role.PRIMARY
+        world.assert_exact()
+        assert world.restores == CLIENTS
+        assert world.registrations == 0
+
+    simulated(test, seed=seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_primary_that_is_killed_is_replaced_and_every_session_is_restored(seed: int) -> None:
+    async def test(world: PairWorld) -> None:
+        await with_writes(world, world.first.kill())
+        assert world.second.role is Role.PRIMARY
+        world.assert_exact()
+        assert world.restores == CLIENTS
+        assert world.registrations == 0
+
+    simulated(test, seed=seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_primary_that_freezes_is_replaced_and_stays_when_it_thaws(seed: int) -> None:
+    async def test(world: PairWorld) -> None:
+        await with_writes(world, world.first.freeze(for_s=40.0))
+        await world.until(lambda: {world.first.role, world.second.role} == {Role.PRIMARY, Role.STANDBY})
+        await world.settle()
+        world.assert_exact()
+        assert Role.PRIMARY in world.second.roles
+
+    simulated(test, seed=seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_that_cannot_see_each_other_both_serve_until_the_younger_steps_down(seed: int) -> None:
+    async def test(world: PairWorld) -> None:
+        async def part() -> None:
+            world.network.partition(*NAMES)
+            await world.until(lambda: world.second.role is Role.PRIMARY)
+            await world.follow(0)
+            world.network.partition("client0", NAMES[0])
+            world.network.cut("client0", NAMES[0])
+            await anyio.sleep(10.0)
+            world.network.heal()
+
+        await with_writes(world, part())
+        await world.until(lambda: (world.first.role, world.second.role) == (Role.PRIMARY, Role.STANDBY))
+        await world.settle()
+        world.assert_exact()
+        assert world.second.roles[-2:] == [Role.PRIMARY, Role.STANDBY]
+
+    simulated(test, seed=seed)
+
+
+def test_the_old_primary_becomes_the_backup_when_it_is_back() -> None:
+    async def test(world: PairWorld) -> None:
+        await world.first.kill()
+        await world.until(lambda: world.second.role is Role.PRIMARY)
+        await world.first.start()
+        await world.until(lambda: world.first.role is Role.STANDBY)
+        await world.settle()
+        await world.until(lambda: world.first.member.statistics().stored_sessions == CLIENTS)
+        await world.second.stop()
+        await world.settle()
+        assert world.first.role is Role.PRIMARY
+        world.assert_exact()
+        assert world.registrations == 0
+
+    simulated(test)
+
+
+def test_on_command_the_primary_hands_over_and_back() -> None:
+    async def test(world: PairWorld) -> None:
+        await world.first.member.hand_over()
+        assert (world.first.role, world.second.role) == (Role.STANDBY, Role.PRIMARY)
+        with pytest.raises(LocalProtocolError, match="is standby: it has nothing to hand over"):
+            await world.first.member.hand_over()
+        await world.settle()
+        await world.second.member.hand_over()
+        assert (world.first.role, world.second.role) == (Role.PRIMARY, Role.STANDBY)
+        await world.settle()
+        world.assert_exact()
+        assert world.restores == 2 * CLIENTS
+
+    simulated(test)
+
+
+def test_a_session_that_the_backup_does_not_know_is_refused_and_its_client_resumes_all_the_same() -> None:
+    """E3: with the link gone before the switchover, clients register anew."""
+
+    async def test(world: PairWorld) -> None:
+        world.network.partition(*NAMES)
+        await world.until(lambda: world.second.role is Role.PRIMARY)
+        await world.follow(3)
+        await world.first.kill()
+        world.network.heal()
+        await world.settle()
+        world.assert_exact()
+        assert world.registrations == 3
+
+    simulated(test)
+
+
+def test_a_lone_backup_takes_over_after_its_patience() -> None:
+    async def test(world: PairWorld) -> None:
+        await world.second.start()
+        await world.until(lambda: world.second.role is Role.PRIMARY)
+        assert anyio.current_time() >= 3.0
+        await world.first.start()
+        await world.until(lambda: world.first.role is Role.STANDBY)
+
+    simulated(test, clients=0)
+
+
+def test_whoever_is_not_the_other_of_the_pair_is_refused() -> None:
+    async def test(world: PairWorld) -> None:
+        from csproxy.transport.wire.messages import MessageId
+        from csproxy.transport.wire.pairs import PeerUpdate
+
+        connection = await world.followers[0].client.connection()
+        with pytest.raises(CsproxyError, match="this is for 'proxy2', the other proxy of the pair"):
+            await connection.request(MessageId.PEER_UPDATE, PeerUpdate())
+
+    simulated(test, clients=1)

@@ -20,7 +20,7 @@ from csproxy.core.loading import CacheBuilder, Difference
 from csproxy.core.tenants import tenants_through
 from csproxy.errors import LocalProtocolError
 
-__all__ = ["FrameEncoder", "Replica", "ReplicaSink"]
+__all__ = ["FrameEncoder", "Replica", "ReplicaSink", "continues"]
 
 
 class FrameEncoder(Protocol):
@@ -121,7 +121,7 @@ class Replica:
         before = self.cache
         old_position = before.position
         self.cache = builder.finish(position)
-        continued = self.complete and _continues(old_position, position, epochs)
+        continued = self.complete and continues(old_position, position, epochs)
         self.epochs = list(epochs)
         if not self.complete:
             self.complete = True
@@ -200,7 +200,7 @@ class Replica:
         return records
 
 
-def _continues(old: Position, new: Position, epochs: Sequence[Epoch]) -> bool:
+def continues(old: Position, new: Position, epochs: Sequence[Epoch]) -> bool:
     """Whether ``new`` is a later place of the history that contains ``old``, by the epoch table."""
     for index, epoch in enumerate(epochs):
         if epoch.epoch == old.epoch:

@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
 from csproxy.core.changelog import LogRecord
+from csproxy.core.changes import Position
 from csproxy.core.security_records import RECORDS, is_record
 from csproxy.errors import ErrorCode, ModelError
 
@@ -70,11 +71,11 @@ class SubscriptionClass(Generic[M]):
     for the replay of a single subscription.
 
     The rest belongs to the fan-out: ``pending`` and ``ordinals`` are frames that wait to be sent and
-    the ordinal of each, ``jobs`` counts what is being sent, ``marked_uen`` is the last UEN that the
+    the ordinal of each, ``jobs`` counts what is being sent, ``marked`` is the last position that the
     members heard of.
     """
 
-    __slots__ = ("access", "interests", "jobs", "marked_uen", "members", "ordinals", "pending")
+    __slots__ = ("access", "interests", "jobs", "marked", "members", "ordinals", "pending")
 
     def __init__(self, interests: frozenset[Interest], access: Access) -> None:
         self.interests = interests
@@ -83,7 +84,7 @@ class SubscriptionClass(Generic[M]):
         self.pending: list[bytes] = []
         self.ordinals: list[int] = []
         self.jobs = 0
-        self.marked_uen = 0
+        self.marked = Position(0, 0)
 
     def __repr__(self) -> str:
         return f"<SubscriptionClass {len(self.interests)} subscriptions, {len(self.members)} members>"

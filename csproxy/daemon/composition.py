@@ -148,7 +148,7 @@ class Daemon:
                     InternalAuthenticator(lambda: server.cache, database.credentials), self._options
                 )
                 server.standby = self._standby
-                server.primary_address = database.primary_address
+                server.primary = lambda: database.primary
                 database.on_role = self._role_changed
                 ports = [ListeningPort("default", settings.address, settings.port)]
                 await self._serve(server, ports, lambda: f"master {settings.application} on {where.shown}")

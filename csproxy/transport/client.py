@@ -108,7 +108,8 @@ class ConfigClient:
     the change streams are resumed.
 
     ``request_timeout_s`` limits every call, waiting for a lost connection included;
-    ``attempt_timeout_s`` each step of a connection attempt. ``keep_alive``: how both sides notice that
+    ``attempt_timeout_s`` each step of a connection attempt: more than the 3 s for which a server waits before it
+    says that a position belongs to another history. ``keep_alive``: how both sides notice that
     the other one has fallen silent. ``monotonic``: no read shows an older
     state than was seen before, on whatever server; one that is behind catches up or refuses. ``random``
     (a float in [0, 1)) spreads reconnects, ``random_bytes`` makes the keys of writes.

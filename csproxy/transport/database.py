@@ -208,11 +208,6 @@ class DatabaseMaster:
         lease = self._follower.lease if self._follower is not None else None
         return None if lease is None or lease.is_given_up else lease.holder
 
-    def primary_address(self) -> tuple[str, int]:
-        """Host and port at which the `primary` serves clients; ("", 0) if that is not known."""
-        primary = self.primary
-        return ("", 0) if primary is None else (primary.address, primary.port)
-
     # roles
 
     async def _change_roles(self, store: OpenStore) -> None:
@@ -508,7 +503,9 @@ class DatabaseMaster:
         store, self._store = self._store, None
         keeper, self._keeper = self._keeper, None
         if store is not None:
-            await store.close(reachable=keeper is None or keeper.is_well)
+            with anyio.CancelScope(shield=True):
+                async with self._lock:  # a write that is under way ends as it would
+                    await store.close(reachable=keeper is None or keeper.is_well)
 
 
 def _parts_of(request: WriteRequest | ApplyTransaction) -> Sequence[WriteRequest | RequestedChange]:

@@ -121,13 +121,13 @@ class FanOut:
             if not closed:
                 # One piece with the frame before it: whoever gets that frame learns that it was the last.
                 cls.pending[-1] += progress_mark(position)
-            cls.marked_uen = position.uen
+            cls.marked = position
 
     def mark(self, position: Position) -> None:
         """Send a progress mark to every class that has not heard of ``position`` yet."""
         for cls in self._index.classes:
-            if cls.marked_uen != position.uen:
-                cls.marked_uen = position.uen
+            if cls.marked != position:
+                cls.marked = position
                 self._collect(cls, progress_mark(position), self._log.end)
 
     def statistics(self) -> FanOutStatistics:

@@ -283,6 +283,7 @@ def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> No
         f", trusted by {session.trusted_by}" if session.trusted else "",
         extra={"event": 4522},
     )
+    connection.told_epochs = tuple(server.epochs)
     connection.answer(
         frame,
         MessageId.CLIENT_REGISTERED,
@@ -293,7 +294,7 @@ def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> No
             schema_version=server.schema_version,
             release=server.release,
             role=server.role,
-            epochs=[(epoch.epoch, epoch.first_uen) for epoch in server.epochs],
+            epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.told_epochs],
             parameters={} if server.collation is CODE_POINTS else {"locale": server.collation.name},
         ),
         position=Position(*server.position),

@@ -73,8 +73,9 @@ _WRITE_REQUESTS: Final[dict[int, Any]] = {
 def choose_version(connection: ServerConnection, frame: Frame) -> None:
     """49: agree on a protocol version."""
     server = connection.server
-    primary = server.primary_address() if server.role == "backup" else ("", 0)
-    connection.send(connection.protocol.version_chosen(frame, role=server.role, primary=primary))
+    primary = server.primary() if server.role == "backup" else None
+    where = ("", 0) if primary is None else (primary.address, primary.port)
+    connection.send(connection.protocol.version_chosen(frame, role=server.role, primary=where))
 
 
 def register_notification(connection: ServerConnection, frame: Frame) -> None:

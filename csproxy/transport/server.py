@@ -22,8 +22,9 @@ from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changelog import ChangeLog, ChangeLogStatistics, WindowLimits
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.collation import CODE_POINTS
+from csproxy.core.lease import Holder
 from csproxy.core.loading import CacheBuilder
-from csproxy.core.replica import Replica
+from csproxy.core.replica import Replica, continues
 from csproxy.core.sessions import Account, SessionRegistry
 from csproxy.core.subscriptions import SubscriptionIndex
 from csproxy.errors import ErrorCode, ServerError
@@ -135,8 +136,8 @@ class ConfigurationServer:
         self.name = name
         self.standby: Callable[[], str | None] = lambda: None
         """Why this server serves no clients now although it listens, as the backup of a pair; None: it does."""
-        self.primary_address: Callable[[], tuple[str, int]] = lambda: ("", 0)
-        """Host and port of the one that serves then, as far as known."""
+        self.primary: Callable[[], Holder | None] = lambda: None
+        """The master that serves then, as far as it is known."""
         self.release = release
         self.schema_version = SCHEMA_VERSION
         self.settings = settings or ServerSettings()
@@ -288,7 +289,10 @@ class ConfigurationServer:
 
     def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
         """Put a complete new data set in place; subscribers get the difference as one transaction."""
-        is_reload = self.replica.complete
+        is_reload, ended = self.replica.complete, self.position
+        if is_reload and not continues(ended, position, epochs):
+            # whose table of epochs does not list the one that ends could not tell which of two positions is later
+            self.dismiss("the data is of another history now", keeps=lambda client: client.knows(ended.epoch))
         records, continued = self.replica.replace(builder, position, epochs)
         log.info(
             "%d objects in place at UEN %d, %s",

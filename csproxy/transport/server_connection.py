@@ -20,7 +20,7 @@ import msgspec
 
 from csproxy.core import codec
 from csproxy.core.cache import View
-from csproxy.core.changes import Position
+from csproxy.core.changes import Epoch, Position
 from csproxy.core.keepalive import Silence
 from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import Interest, SubscriptionClass
@@ -85,6 +85,7 @@ class ServerConnection:
         "session",
         "silence",
         "snapshots",
+        "told_epochs",
         "writes",
     )
 
@@ -102,6 +103,7 @@ class ServerConnection:
         self.opened_s = server.clock()
         self.congested_since_s: float | None = None
         self.snapshots: dict[int, View] = {}
+        self.told_epochs: Sequence[Epoch] = ()
         self.writes: list[Frame] = []
         self.is_closed = False
         self.is_blocked = False
@@ -403,6 +405,10 @@ class ServerConnection:
     def has_left_window(self, start: int) -> bool:
         """Whether the place where a missed stretch goes on lies before ordinal ``start``."""
         return bool(self._replays) and self._replays[0].cursor < start
+
+    def knows(self, epoch: int) -> bool:
+        """Whether the table of epochs that the client was told at its registration lists this one."""
+        return any(told.epoch == epoch for told in self.told_epochs)
 
     def bring_up_to_date(self) -> None:
         """Send a live client at once what the fan-out still holds for it, as far as its channel takes it."""

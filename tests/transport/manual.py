@@ -218,10 +218,11 @@ def change(
     *,
     last: bool = True,
     delta: dict[str, Any] | None = None,
+    epoch: int = EPOCH,
 ) -> Change:
     """One change; ``item`` is the object after a creation, or before a deletion."""
     stored = encode_object(SCHEMA.types[type_], item)
-    position = Position(EPOCH, uen)
+    position = Position(epoch, uen)
     payload: msgspec.Struct
     if action is Action.CREATED:
         payload = ObjectCreated(type=type_, object=msgspec.Raw(stored))

@@ -25,6 +25,7 @@ from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode, FencedError, ServerError, StoreError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
+from csproxy.transport.blocking import carrier
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
@@ -97,7 +98,7 @@ class Node:
                 self._disturb()
                 self.server.writer = self.database
                 self.server.standby = self._standby
-                self.server.primary_address = self.database.primary_address
+                self.server.primary = lambda: self.database.primary
                 self.database.on_role = self._role_changed
                 listener = self.world.network.listen("127.0.0.1", PORTS.get(self.name, 2029), self.server.connect)
                 self._ready.set()
@@ -306,6 +307,32 @@ def test_an_orderly_stop_hands_over_at_once_and_numbers_go_on(simulate: Callable
             async with world.node(PRIMARY) as back:  # the other way round
                 assert not back.database.is_primary
                 assert_same(backup, back)
+
+    simulate(scenario)
+
+
+def test_a_write_that_is_under_way_at_the_stop_ends_as_it_would(simulate: Callable[[Scenario], None]) -> None:
+    async def slowly(call: Callable[[], Any]) -> Any:
+        await anyio.sleep(3)
+        return call()
+
+    async def scenario(world: World) -> None:
+        async with world.node(PRIMARY) as primary:
+            request = CreateObject(type=13, object={"name": "last", "tenantDBID": 1}, key="a")
+            written: list[int] = []
+
+            async def write() -> None:
+                changes = await primary.database.write(request, JANE)
+                written.append(changes[0].position.uen)
+
+            async with anyio.create_task_group() as tasks:
+                carrier.set(slowly)
+                tasks.start_soon(write)
+                await anyio.sleep(1)  # it looks for its key
+                tasks.start_soon(primary.stop)
+            assert written == [1]
+        with Store.open(world.url, reading=True) as store:
+            assert store.read_head() == 1
 
     simulate(scenario)
 

@@ -30,6 +30,7 @@ TOKEN = re.compile(rb"token-[0-9]+-")
 def check(history: History, log: MasterLog) -> list[Violation]:
     """Everything that is wrong with ``history``; empty if all properties hold."""
     return [
+        *check_log(log),
         *check_wires(history.wires, log, history.reloads),
         *check_streams(history.streams, log, history.reloads),
         *check_reads(history, log),
@@ -40,48 +41,82 @@ def check(history: History, log: MasterLog) -> list[Violation]:
     ]
 
 
+def check_log(log: MasterLog) -> Iterator[Violation]:
+    """P20: every change is of the epoch that the table says, so that no master wrote after another had taken over."""
+    for number, each in enumerate(log.histories, 1):
+        for change in each.changes:
+            owner = each.epoch_of(change.position.uen)
+            if change.position.epoch != owner:
+                what = f"{change} is of epoch {change.position.epoch}, when that of epoch {owner} was the master"
+                yield Violation("P20 one writer", f"history {number} of {len(log.histories)}", what)
+
+
 def check_reads(history: History, log: MasterLog) -> Iterator[Violation]:
-    """P14, P3 and P9: a read of the client library is the state at the position that it names, not an older one."""
+    """P14, P3, P9, P28: a read of the client library is the state at the position that it names, not an older one."""
     for index, read in enumerate(history.reads):
-        if not log.is_valid(read.position) or not log.is_end(read.position.uen):
+        truth = log.history_of(read.position)
+        if truth is None or not truth.is_end(read.position.uen):
             what = f"a read answered as of {read.position}, which is no end of a transaction"
             yield Violation("P3 atomic", read.client, what, index)
             continue
-        if read.position.uen < read.seen.uen:
+        if read.seen.epoch and not any(
+            each.is_valid(read.seen) and each.is_valid(read.position) for each in log.histories
+        ):
+            what = f"a read answered as of {read.position} after {read.seen}, which is of another history"
+            yield Violation("P28 epoch", read.client, what, index)
+        elif read.position.uen < read.seen.uen:
             what = f"a read answered as of UEN {read.position.uen} after {read.seen.uen} had been seen"
             yield Violation("P9 monotonic", read.client, what, index)
         request = ReadObjects(type=read.type, filter=dict(read.filter))
-        wrong = wrong_objects(log, request, read.objects, read.position.uen)
+        wrong = wrong_objects(truth, request, read.objects, read.position.uen)
         if wrong:
             yield Violation("P14 snapshot reads", read.client, f"{request}: {wrong}", index)
 
 
 def check_writes(history: History, log: MasterLog) -> Iterator[Violation]:
     """G11: an acknowledged write is in the log once, where the acknowledgement says; a refused one is not;
-    one of unknown outcome at most once."""
-    places: dict[str, list[int]] = {}
-    deletions: dict[tuple[int, int], list[int]] = {}
-    for change in log.changes:
-        if change.action is Action.DELETED:
-            deletions.setdefault(change.key, []).append(change.position.uen)
-        else:
-            for token in TOKEN.findall(change.payload):
-                places.setdefault(token.decode(), []).append(change.position.uen)
+    one of unknown outcome at most once. Where an older copy of the database was put back, an acknowledged write is in
+    the history in which it was acknowledged; what was lost with that is the operator's affair."""
+    places = [_Places(each) for each in log.histories]
     for index, write in enumerate(history.writes):
-        if write.action is Action.DELETED:
-            found = deletions.get((write.type, write.dbid), [])
-        else:
-            found = places.get(write.token, [])
-        wrong = _wrong_write(write, found, log)
-        if wrong:
-            what = f"{write.action.name.lower()} {write.type}/{write.dbid} {write.token}: {wrong}"
+        its_own = log.history_of(write.position)
+        if its_own is None and write.outcome is Outcome.ACKNOWLEDGED:
+            what = f"was acknowledged at {write.position}, which is no position of the master's history"
             yield Violation("G11 durable", write.client, what, index)
+        for each in places:
+            wrong = _wrong_write(write, each.of(write), each.log, is_own=each.log is its_own)
+            if wrong:
+                what = f"{write.action.name.lower()} {write.type}/{write.dbid} {write.token}: {wrong}"
+                yield Violation("G11 durable", write.client, what, index)
+                break
 
 
-def _wrong_write(write: WriteRecord, found: list[int], log: MasterLog) -> str:
+class _Places:
+    """Where in a history each write stands: UENs by token, and of deletions by object."""
+
+    def __init__(self, log: MasterLog) -> None:
+        self.log = log
+        self._tokens: dict[str, list[int]] = {}
+        self._deletions: dict[tuple[int, int], list[int]] = {}
+        for change in log.changes:
+            if change.action is Action.DELETED:
+                self._deletions.setdefault(change.key, []).append(change.position.uen)
+            else:
+                for token in TOKEN.findall(change.payload):
+                    self._tokens.setdefault(token.decode(), []).append(change.position.uen)
+
+    def of(self, write: WriteRecord) -> list[int]:
+        if write.action is Action.DELETED:
+            return self._deletions.get((write.type, write.dbid), [])
+        return self._tokens.get(write.token, [])
+
+
+def _wrong_write(write: WriteRecord, found: list[int], log: MasterLog, *, is_own: bool) -> str:
     if len(found) > 1:
         return f"is in the log {len(found)} times, at UENs {found}"
     if write.outcome is Outcome.ACKNOWLEDGED:
+        if not is_own:
+            return ""
         if not found:
             return f"was acknowledged at UEN {write.position.uen} and is not in the log"
         if log.transaction_of(found[0])[1] != write.position.uen:
@@ -126,9 +161,9 @@ def check_liveness(history: History, log: MasterLog) -> Iterator[Violation]:
     for stream in history.streams:
         if not stream.is_open or (stream.events and isinstance(stream.events[-1], Expired)):
             continue
-        reached = max((_reached(event).uen for event in stream.events), default=-1)
-        if reached != log.head:
-            what = f"came to UEN {reached}, the master stands at {log.head}"
+        reached = _reached(stream.events[-1]) if stream.events else Position(0, 0)
+        if reached.uen != log.head or not log.is_valid(reached):
+            what = f"came to {reached}, the master stands at UEN {log.head}"
             yield Violation("P24 liveness", str(stream), what)
 
 

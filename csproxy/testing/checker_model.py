@@ -74,6 +74,9 @@ class State:
 class MasterLog:
     """The ground truth: ``objects`` and ``folders`` at UEN 0, then ``changes``, whose UENs are 1, 2, 3 …
 
+    ``earlier`` are the histories that ended when the operator put back an older copy of the database, oldest first;
+    each and its successor are the same up to where the copy was made.
+
     Raises ValueError when the changes are no history: a gap, an update of what is not there.
     """
 
@@ -83,7 +86,10 @@ class MasterLog:
         folders: Mapping[ObjectKey, int],
         changes: Sequence[Change],
         epochs: Sequence[Epoch],
+        *,
+        earlier: Sequence[MasterLog] = (),
     ) -> None:
+        self.histories = [*earlier, self]
         self.epochs = list(epochs)
         self.changes: list[LoggedChange] = []
         self._first: list[int] = []
@@ -120,6 +126,22 @@ class MasterLog:
                 following = self.epochs[index + 1].first_uen if index + 1 < len(self.epochs) else self.head + 1
                 return epoch.first_uen - 1 <= position.uen < following
         return False
+
+    def history_of(self, position: Position, *, since: MasterLog | None = None) -> MasterLog | None:
+        """The first history, from ``since`` on, that ``position`` is one of; None if there is none."""
+        later = self.histories if since is None else self.histories[self.histories.index(since) :]
+        return next((history for history in later if history.is_valid(position)), None)
+
+    def common_with(self, other: MasterLog) -> int:
+        """The last UEN up to which both histories are the same."""
+        for uen, (one, two) in enumerate(zip(self.changes, other.changes, strict=False)):
+            if one.position != two.position:
+                return uen
+        return min(self.head, other.head)
+
+    def epoch_of(self, uen: int) -> int:
+        """The epoch that change ``uen`` must be of, by the epoch table."""
+        return next(epoch.epoch for epoch in reversed(self.epochs) if epoch.first_uen <= uen)
 
     def transaction_of(self, uen: int) -> tuple[int, int]:
         """First and last UEN of the transaction that ``uen`` belongs to."""

@@ -18,7 +18,7 @@ from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Error
 from csproxy.transport.wire.subscriptions import Subscription
 
-__all__ = ["RefusedReplay", "Replayed", "find_replays", "held_interests", "interest_of"]
+__all__ = ["Held", "RefusedReplay", "Replayed", "find_replays", "held_interests", "interest_of"]
 
 
 @dataclass

@@ -37,25 +37,40 @@ class _Follower:
 
     def __init__(self, stream: StreamHistory, log: MasterLog, reloads: Sequence[Reload]) -> None:
         self._interest = stream.interest
-        self._log = log
+        self._whole = log
+        self._log = log.histories[0]
         self._reloads = reloads
         self._at = 0
         self._copy = State({}, {})
         self._truth = State({}, {})
-        self._seen: set[tuple[int, int, int]] = set()
+        self._seen: set[tuple[int, int, int, int]] = set()
+
+    def _enter_history(self, position: Position) -> bool:
+        """Go on in the history of ``position``; False if what the subscriber has is of one that has ended."""
+        history = self._whole.history_of(position, since=self._log)
+        if history is None or history is self._log:
+            return True
+        before, self._log = self._log, history
+        return self._at <= before.common_with(history)
 
     def take(self, event: Started | Arrived | Reached | Expired) -> Iterator[tuple[str, str]]:
         """Check one event; yields what is wrong as property and sentence."""
         if isinstance(event, Started):
+            self._enter_history(event.position)
             yield from self._check_place(event.position)
             yield from self._start(event)
-        elif isinstance(event, Arrived):
-            yield from self._check_place(event.end)
+            return
+        position = event.end if isinstance(event, Arrived) else event.position
+        changes = event.changes if isinstance(event, Arrived) else ()
+        if isinstance(event, Expired):
+            return
+        if not self._enter_history(position):
+            yield from self._cross(position, changes)
+            return
+        yield from self._check_place(position)
+        if isinstance(event, Arrived):
             yield from self._check_parts(event)
-            yield from self._advance(event.end, event.changes)
-        elif isinstance(event, Reached):
-            yield from self._check_place(event.position)
-            yield from self._advance(event.position, ())
+        yield from self._advance(position, changes)
 
     def _check_place(self, position: Position) -> Iterator[tuple[str, str]]:
         """P3 and P6: a position of this history, at the end of a transaction, not before the last one."""
@@ -82,7 +97,7 @@ class _Follower:
         log = self._log
         before = self._at
         for change in event.changes:
-            key = (change.position.uen, change.type, change.dbid)
+            key = (*change.position, change.type, change.dbid)
             if key in self._seen:
                 yield "P2 unique", f"{change} came twice"
             self._seen.add(key)
@@ -101,6 +116,19 @@ class _Follower:
         parts = {_part(change, log) for change in event.changes}
         if len(parts) > 1:
             yield "P3 atomic", f"changes of several transactions came as one: {'; '.join(map(str, event.changes))}"
+
+    def _cross(self, end: Position, changes: Sequence[Delivered]) -> Iterator[tuple[str, str]]:
+        """P28: from one history into another only the net difference leads."""
+        if not all(change.is_reload for change in changes):
+            yield "P28 epoch", f"changes of another history came after UEN {self._at}: {'; '.join(map(str, changes))}"
+        self._at = end.uen
+        self._truth = self._log.state(end.uen, self._interest)
+        for change in changes:
+            wrong = _apply(change, self._copy)
+            if wrong:
+                yield "P25 delete and re-create", wrong
+        if self._copy.objects != self._truth.objects:
+            yield "P28 epoch", f"the copy is not the state at UEN {end.uen} of the new history: {self._difference()}"
 
     def _advance(self, end: Position, changes: Sequence[Delivered]) -> Iterator[tuple[str, str]]:
         """P4 and P25: every matching change came, and the copy is the master's state."""

@@ -14,8 +14,9 @@ import msgspec
 from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
 from csproxy.errors import ErrorCode
+from csproxy.testing.checker_histories import mixed_answers, parts_of
 from csproxy.testing.checker_model import FOLDER, LoggedChange, MasterLog, wants
-from csproxy.testing.checker_replays import RefusedReplay, Replayed, find_replays, held_interests
+from csproxy.testing.checker_replays import Held, RefusedReplay, Replayed, find_replays, held_interests
 from csproxy.testing.histories import Answered, Asked, Delivered, Marked, Notified, Reload, WireHistory
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ReadObjects
@@ -24,7 +25,7 @@ __all__ = ["Violation", "check_wires", "missing_from", "wrong_objects"]
 
 
 class Violation(NamedTuple):
-    """``property`` (P1 … P27, G11) is broken at ``subject``: the sentence, and the index of the event that shows it."""
+    """``property`` (P1 … P28, G11) is broken at ``subject``: the sentence, and the index of the event that shows it."""
 
     property: str
     subject: str
@@ -39,18 +40,25 @@ class Violation(NamedTuple):
 def check_wires(wires: Sequence[WireHistory], log: MasterLog, reloads: Sequence[Reload]) -> Iterator[Violation]:
     """All checks on all connections."""
     held = held_interests(wires)
-    for wire in wires:
-        replays, refused, stray = find_replays(wire, held)
-        if stray is not None:
-            what = "a change with the history flag came outside of any replay"
-            yield Violation("P1 ordered", str(wire), what, stray)
-        yield from check_order(wire, replays)
-        yield from check_atomicity(wire, log)
-        yield from check_marks(wire, log)
-        gaps = [reload for reload in reloads if reload.host == wire.host]
-        yield from check_replays(wire, replays, log, gaps)
-        yield from check_refusals(wire, refused, log, gaps)
-        yield from check_reads(wire, log)
+    for whole in wires:
+        for index, what in mixed_answers(whole, log):
+            yield Violation("P28 epoch", str(whole), what, index)
+        for wire, history in parts_of(whole, log):
+            yield from _check_part(wire, history, held, reloads)
+
+
+def _check_part(wire: WireHistory, log: MasterLog, held: Held, reloads: Sequence[Reload]) -> Iterator[Violation]:
+    replays, refused, stray = find_replays(wire, held)
+    if stray is not None:
+        what = "a change with the history flag came outside of any replay"
+        yield Violation("P1 ordered", str(wire), what, stray)
+    yield from check_order(wire, replays)
+    yield from check_atomicity(wire, log)
+    yield from check_marks(wire, log)
+    gaps = [reload for reload in reloads if reload.host == wire.host]
+    yield from check_replays(wire, replays, log, gaps)
+    yield from check_refusals(wire, refused, log, gaps)
+    yield from check_reads(wire, log)
 
 
 # P1
@@ -93,7 +101,7 @@ def check_atomicity(wire: WireHistory, log: MasterLog) -> Iterator[Violation]:
         if not isinstance(event, Notified):
             continue
         change = event.change
-        if not 0 < change.position.uen <= log.head:
+        if not (change.is_reload or change.position.uen) or change.position.uen > log.head:
             yield Violation("P4 reliable", str(wire), f"{change} was never committed", index)
             return
         if not change.is_reload and change.last is not log.changes[change.position.uen - 1].last:
@@ -119,7 +127,7 @@ def _together(one: Delivered, other: Delivered, log: MasterLog) -> bool:
 
 def check_marks(wire: WireHistory, log: MasterLog) -> Iterator[Violation]:
     """P6 and P3: marks stand at ends of transactions and never go back, and no live change follows that they cover."""
-    marked = 0
+    marked = -1
     for index, event in enumerate(wire.events):
         if isinstance(event, Marked) and not (log.is_valid(event.position) and log.is_end(event.position.uen)):
             yield Violation("P3 atomic", str(wire), f"the mark {event.position} is no end of a transaction", index)

@@ -44,7 +44,8 @@ class SimulatedClient:
         self.reconnects = 0
         self.restores = 0
         self.forgets = 0
-        self.attempt_timeout_s, self.request_timeout_s = 3.0, 8.0
+        # an attempt may take longer than a server holds a resume from an epoch that it does not know
+        self.attempt_timeout_s, self.request_timeout_s = 5.0, 8.0
         self.live: dict[ChangeStream, StreamHistory] = {}
         self.starting = 0
 

@@ -52,6 +52,8 @@ class Faults:
             kinds += [self.freeze_master, self.crash_master, self.restart_master, self.power_off_master]
         if plan.is_database_rough:
             kinds += [self.trouble_masters, self.trouble_masters, self.trouble_process]
+        if plan.backups_are_restored:
+            kinds += [self.make_backup, self.make_backup, self.restore_backup, self.restore_backup]
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             while True:
@@ -155,6 +157,14 @@ class Faults:
     def trouble_process(self) -> None:
         """Any process: a proxy writes its local copy."""
         self._trouble([self._process()], self.rng.choice(_TROUBLES))
+
+    def make_backup(self) -> None:
+        self.world.operator.make_backup()
+
+    def restore_backup(self) -> None:
+        """UENs and DBIDs go back, and other changes follow than those that clients have seen."""
+        how = self.rng.choice(["stop", "crash"])
+        self.world.work.start_soon(self.world.operator.restore_backup, how)
 
     def restart(self) -> None:
         self._tasks.start_soon(self._down_and_up, self._process(), "stop")

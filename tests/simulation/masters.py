@@ -64,7 +64,7 @@ class Master(Process):
             ):
                 server.writer = self.database
                 server.standby = self._standby
-                server.primary_address = self.database.primary_address
+                server.primary = lambda: self.database and self.database.primary
                 self.database.on_role = self._role_changed
                 async with self.listening(server):
                     await stop.wait()

@@ -13,8 +13,9 @@ class RunPlan:
     """The parameters of one run; times in seconds, sizes in bytes.
 
     ``step_s`` above 0: latency is constant and all waits are multiples of it, so that much happens
-    in one turn of the event loop. ``pair``: the master has a backup; ``same_machine``: each of the two sees whether the
-    other's process lives; ``is_database_rough``: disks and the ways to the database fail, too.
+    in one turn of the event loop. ``pair``: the master has a backup; ``same_machine``: each of the two
+    sees whether the other's process lives; ``is_database_rough``: disks and the ways to the database
+    fail, too; ``backups_are_restored``: the operator puts back older copies of the database.
     """
 
     duration_s: float
@@ -41,6 +42,7 @@ class RunPlan:
     proxies_know_both: bool
     lease_s: float
     is_database_rough: bool
+    backups_are_restored: bool
 
     @staticmethod
     def draw(seed: int) -> RunPlan:
@@ -75,4 +77,5 @@ class RunPlan:
             proxies_know_both=pairs.random() < 0.5,
             lease_s=pairs.choice([1.5, 3.0, 5.0]),
             is_database_rough=pairs.random() < 0.6,
+            backups_are_restored=pairs.random() < 0.15,
         )

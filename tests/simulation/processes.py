@@ -27,7 +27,7 @@ class Process:
     """A process on a host of the network: `start`, `stop` (graceful), `crash` (its host answers with resets)
     and `power_off` (silence), `freeze` and `thaw` (SIGSTOP, SIGCONT). ``commit_errors`` is that of its disk.
 
-    ``is_wanted``: whoever watches over it starts it again when it ends by itself.
+    ``is_wanted``: whoever watches over it starts it again when it ends by itself. ``is_barred``: nobody may now.
     """
 
     def __init__(self, host: str, sim: Simulation, network: MemoryNetwork, tasks: TaskGroup, plan: RunPlan) -> None:
@@ -42,6 +42,7 @@ class Process:
         self.disk_errors = 0
         self.failures: list[str] = []
         self.is_wanted = False
+        self.is_barred = False
         self.disk = Disk(self.rng, commit_errors=0.0)
         self._program = Program()
         self._tasks = tasks
@@ -60,7 +61,7 @@ class Process:
     def start(self) -> None:
         """Start it in the background, unless it runs."""
         self.is_wanted = True
-        if self._ended is None:
+        if self._ended is None and not self.is_barred:
             self.starts += 1
             self._stop, self._scope, self._ended = anyio.Event(), anyio.CancelScope(), anyio.Event()
             self.disk = Disk(self.rng, commit_errors=self.commit_errors)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from csproxy.core.changes import Change, Position
+from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.model import SCHEMA
 from csproxy.testing.checker import MasterLog, Violation, check
 from csproxy.testing.histories import Answered, Bound, Final, History, Notified, WireHistory
@@ -27,6 +28,7 @@ from tests.simulation.actors import SimulatedClient
 from tests.simulation.disks import simulated_disks
 from tests.simulation.faults import Faults
 from tests.simulation.masters import Master, on_machines, read_database
+from tests.simulation.operator import Operator
 from tests.simulation.plan import RunPlan
 from tests.simulation.planting import plant
 from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Process
@@ -67,10 +69,10 @@ def run_seed(seed: int, *, plant: bool = False) -> Report:
                 lambda sim: _run(sim, plan, template, url, plant=plant), seed=seed, time_limit_s=2000.0
             )
         records, epochs, objects, folders = read_database(url)
-    changes = [_change(record) for record in records]
-    log = MasterLog(template.objects, template.folders, changes, epochs)
+    earlier = [_log(template, *replaced) for replaced in world.operator.replaced]
+    log = _log(template, records, epochs, earlier)
     history = world.history
-    head = changes[-1].position if changes else Position(epochs[0].epoch, 0)
+    head = Position(records[-1].epoch, records[-1].uen) if records else Position(epochs[0].epoch, 0)
     history.finals.append(Final("the database", head, objects, folders))
     violations = check(history, log)
     violations += list(world.differences())
@@ -111,6 +113,8 @@ class World:
         self.hosts: list[str] = []
         self.links: list[tuple[str, str]] = []
         self.faults = Faults(self)
+        self.operator = Operator(self, url)
+        self.work: TaskGroup
         self.plants = plant
         self.planted: dict[str, int] = {}
         self._wire_numbers = itertools.count(1)
@@ -137,6 +141,7 @@ class World:
             self._make_processes(tasks)
             self._make_clients()
             async with anyio.create_task_group() as work:
+                self.work = work
                 for client in self.clients:
                     work.start_soon(client.run)
                 work.start_soon(self._watch)
@@ -211,6 +216,7 @@ class World:
         if any(server is None for server in servers):
             return False
         head = servers[0].position.uen  # type: ignore[union-attr]
+        epochs = {epoch.epoch for epoch in servers[0].epochs}  # type: ignore[union-attr]
         streams = [stream for client in self.clients for stream in client.live]
         wanted = sum(1 for client in self.clients if isinstance(client, Subscriber))
         busy = sum(1 for client in self.clients if client.live)
@@ -220,7 +226,7 @@ class World:
             and busy == wanted
             and not any(client.starting for client in self.clients)
             and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
-            and all(stream.position.uen == head for stream in streams)
+            and all(stream.position.uen == head and stream.position.epoch in epochs for stream in streams)
         )
 
     async def _plant_and_heal(self) -> None:
@@ -342,9 +348,14 @@ class World:
             "parked": sum(process.parked for process in self.processes),
             "starts from a copy": sum(proxy.starts_from_copy for proxy in proxies),
             "starts": sum(process.starts for process in self.processes),
+            "restored backups": len(self.operator.replaced),
             "takeovers": sum(master.takeovers for master in self.masters),
             "disk errors": sum(process.disk_errors for process in self.processes),
         }
+
+
+def _log(template: Template, records: list[Any], epochs: list[Epoch], earlier: Sequence[MasterLog] = ()) -> MasterLog:
+    return MasterLog(template.objects, template.folders, list(map(_change, records)), epochs, earlier=earlier)
 
 
 def _change(record) -> Change:  # type: ignore[no-untyped-def]

@@ -52,7 +52,7 @@ class MasterConnection(NamedTuple):
 
 
 class Partner(NamedTuple):
-    """The other proxy of a warm-standby pair.
+    """The other server of a warm-standby pair, two proxies or two masters.
 
     ``is_backup_of_own``: it is the configured backup, so the own one is the configured primary. ``endpoints``: where
     its port for HA synchronisation is, or else ``default``; empty where the objects do not say it.
@@ -65,7 +65,7 @@ class Partner(NamedTuple):
 
 
 def partner(cache: ConfigurationCache, application: str) -> Partner | None:
-    """The other one of the pair to which the proxy ``application`` (its name) belongs; None if it stands alone."""
+    """The other one of the pair to which the server ``application`` (its name) belongs; None if it stands alone."""
     own = _stored(cache, cache.find(_APPLICATION, name=application) or 0)
     if not own:
         return None

@@ -22,6 +22,7 @@ from csproxy.auth.proxies import ProxyAuthenticator
 from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.admission import AdmissionSettings
 from csproxy.core.collation import collation
+from csproxy.core.connections import partner
 from csproxy.core.failover import Endpoint
 from csproxy.core.history import history_settings
 from csproxy.core.lease import Holder
@@ -46,6 +47,7 @@ from csproxy.transport.administration import ReplicaAdministration, UpstreamAdmi
 from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.database_check import DatabaseVerifier
+from csproxy.transport.database_peer import is_primary
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener, ListenPort
@@ -150,6 +152,9 @@ class Daemon:
                 server.standby = self._standby
                 server.primary = lambda: database.primary
                 database.on_role = self._role_changed
+                database.is_replaced = lambda: is_primary(
+                    connect_tcp, partner(server.cache, settings.application), settings.application
+                )
                 ports = [ListeningPort("default", settings.address, settings.port)]
                 await self._serve(server, ports, lambda: f"master {settings.application} on {where.shown}")
 
@@ -160,7 +165,7 @@ class Daemon:
             return None
         return (
             f"{server.name!r} is a backup at UEN {server.position.uen} and serves no clients: "
-            f"{database.primary or 'nobody'} has the database"
+            f"{database.primary or 'another master'} has the database"
         )
 
     def _role_changed(self) -> None:

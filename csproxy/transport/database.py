@@ -153,6 +153,8 @@ class DatabaseMaster:
         self._transactions = self._changes = self._repeated = 0
         self.on_takeover: list[Callable[[], Awaitable[None]]] = []
         self.on_role: Callable[[], None] = lambda: None
+        self.is_replaced: Callable[[], Awaitable[bool]] = _not_known
+        """Asked while the database is away and the lease has run out: whether the other one is primary now."""
         self.on_passwords: Callable[[Collection[int]], None] = lambda dbids: None
         """Called with the Persons whose password has been set or is gone, before that is published."""
         self.admit: Callable[[Author], Authority | None] = lambda author: None
@@ -248,7 +250,9 @@ class DatabaseMaster:
         """Accept writes."""
         self._counters = await store.call(Store.counters)
         await load_book(store, self.book)
-        self._keeper = LeaseKeeper(store, lease_s=self._lease_s, reconnect_s=self._reconnect_s)
+        self._keeper = LeaseKeeper(
+            store, lease_s=self._lease_s, reconnect_s=self._reconnect_s, is_replaced=lambda: self.is_replaced()
+        )
         log.info("database taken: %s, epoch %d", store, self._epoch)
 
     async def _step_down(self, store: OpenStore) -> None:
@@ -506,6 +510,10 @@ class DatabaseMaster:
             with anyio.CancelScope(shield=True):
                 async with self._lock:  # a write that is under way ends as it would
                     await store.close(reachable=keeper is None or keeper.is_well)
+
+
+async def _not_known() -> bool:
+    return False
 
 
 def _parts_of(request: WriteRequest | ApplyTransaction) -> Sequence[WriteRequest | RequestedChange]:

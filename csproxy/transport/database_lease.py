@@ -7,7 +7,7 @@ at once. The attempt to renew is also the attempt to reconnect.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -41,7 +41,11 @@ class RetryDelay:
 
 
 class LeaseKeeper:
-    """Keeps one lease, from the epoch that began it to its loss. ``clock`` gives monotonic seconds."""
+    """Keeps one lease, from the epoch that began it to its loss. ``clock`` gives monotonic seconds.
+
+    ``is_replaced`` is asked while the lease has run out and the database is away: whether another server is
+    known to have taken it.
+    """
 
     def __init__(
         self,
@@ -49,11 +53,13 @@ class LeaseKeeper:
         *,
         lease_s: float,
         reconnect_s: float,
+        is_replaced: Callable[[], Awaitable[bool]],
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self._store = store
         self._lease_s = lease_s
         self._reconnect_s = reconnect_s
+        self._is_replaced = is_replaced
         self._clock = clock
         self._renewed_s = clock()
         self._trouble: StoreError | None = None
@@ -74,7 +80,7 @@ class LeaseKeeper:
             raise FencedError("another master has the database now", code=ErrorCode.NO_DB_ACCESS)
         if self._trouble is not None:
             raise StoreError(f"nothing can be written now: {self._trouble}", code=self._trouble.code)
-        if self._clock() - self._renewed_s > self._lease_s:
+        if self._has_run_out():
             raise StoreError(
                 f"nothing can be written now: the lease on the database was not renewed for {self._lease_s:g} s",
                 code=ErrorCode.NO_DB_ACCESS,
@@ -101,6 +107,9 @@ class LeaseKeeper:
                 held = await self._store.call(Store.renew)
             except StoreError as e:
                 self._lose(e)
+                if self._has_run_out() and await self._is_replaced():
+                    self._is_superseded = True
+                    return
                 wait_s = delay.next_s()
                 # a write that waits for the lock meets the same and must not shorten the delay
                 await anyio.sleep(wait_s)
@@ -111,6 +120,9 @@ class LeaseKeeper:
             self._renewed_s = asked_s
             delay, wait_s = RetryDelay(self._reconnect_s), self._lease_s / _RENEWALS
             self._regain()
+
+    def _has_run_out(self) -> bool:
+        return self._clock() - self._renewed_s > self._lease_s
 
     def _lose(self, error: StoreError) -> None:
         if self._trouble is None:

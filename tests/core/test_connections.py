@@ -8,7 +8,8 @@ import pytest
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Position
-from csproxy.core.connections import MasterConnection, master_connection, master_keep_alive
+from csproxy.core.connections import MasterConnection, Partner, master_connection, master_keep_alive, partner
+from csproxy.core.failover import Endpoint
 from csproxy.core.keepalive import KeepAlive
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA
@@ -89,6 +90,26 @@ def test_a_master_that_does_not_say_where_it_is_is_left_out(site: Site) -> None:
     assert site.endpoints() == ["10.0.0.1:2020"]
     site[CONFSERV]["serverInfo"]["backupServerDBID"] = 0
     assert site.endpoints() == ["10.0.0.1:2020"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("confserv", Partner(CONFSERV, "backup", True, (Endpoint("10.0.0.1", 2021),))),
+        ("backup", Partner(BACKUP, "confserv", False, (Endpoint("10.0.0.1", 2020),))),
+        ("proxy", None),
+        ("nobody", None),
+    ],
+)
+def test_each_of_a_pair_finds_the_other(site: Site, name: str, expected: Partner | None) -> None:
+    assert partner(site.cache(), name) == expected
+
+
+def test_a_partner_is_reached_at_its_port_for_ha_synchronisation_if_it_says_where_it_is(site: Site) -> None:
+    site.has_ports(BACKUP, OTHER_DEFAULT, SYNC)
+    assert partner(site.cache(), "confserv") == Partner(CONFSERV, "backup", True, (Endpoint("10.0.0.1", 4021),))
+    site[BACKUP]["serverInfo"]["hostDBID"] = 4711
+    assert partner(site.cache(), "confserv") == Partner(CONFSERV, "backup", True, ())
 
 
 # --- at which port ------------------------------------------------------------------------------------

@@ -141,7 +141,8 @@ async def test_the_database_is_stopped_and_the_primary_alone_loses_it(tmp_path: 
             door.refuse()
             door.cut()
             await servers.told(BACKUP, "ready on")
-            door.restore()
             await servers.told(PRIMARY, "standing by on")
+            await crowd.more_writes()
+            door.restore()
 
         await nobody_notices(servers, trouble)

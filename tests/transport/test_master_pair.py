@@ -12,6 +12,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Epoch
+from csproxy.core.connections import partner
 from csproxy.core.failover import Endpoint
 from csproxy.core.lease import Holder
 from csproxy.core.model import SCHEMA, CfgSkill
@@ -26,8 +27,10 @@ from csproxy.errors import ErrorCode, FencedError, ServerError, StoreError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.blocking import carrier
+from csproxy.transport.channel import Channel
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.database_peer import is_primary
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
 from csproxy.transport.upstream import UpstreamSource
 from csproxy.transport.wire.writes import CreateObject
@@ -100,6 +103,9 @@ class Node:
                 self.server.standby = self._standby
                 self.server.primary = lambda: self.database.primary
                 self.database.on_role = self._role_changed
+                self.database.is_replaced = lambda: is_primary(
+                    self.world.network.connector(self.name), partner(self.server.cache, self.name), self.name
+                )
                 listener = self.world.network.listen("127.0.0.1", PORTS.get(self.name, 2029), self.server.connect)
                 self._ready.set()
                 await self._stopping.wait()
@@ -142,6 +148,24 @@ class Node:
     def skills(self) -> list[str]:
         cache = self.server.cache
         return [str((cache.stored(13, dbid) or {})["name"]) for dbid in cache.dbids(13)]
+
+
+class Stranger:
+    """Something else at the port of a master, which says ``words`` to whoever connects."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def accept(self, channel: Channel) -> None:
+        channel.start(self)
+        if self._words:
+            channel.write(self._words)
+
+    def receive(self, data: bytes) -> None: ...
+
+    def writable(self) -> None: ...
+
+    def closed(self, error: Exception | None) -> None: ...
 
 
 class World:
@@ -379,6 +403,46 @@ def test_a_primary_that_cannot_renew_refuses_writes_before_another_takes_over(
             assert world.simulation.now() == began, "refused at once"
             primary.cut = False
             assert await world.until(lambda: primary.database._keeper.is_well) <= 10.0  # type: ignore[union-attr]
+            assert await primary.write("english") == 1
+
+    simulate(scenario)
+
+
+def test_a_primary_that_alone_is_cut_off_gives_way_and_follows_when_it_is_back(
+    simulate: Callable[[Scenario], None],
+) -> None:
+    async def scenario(world: World) -> None:
+        async with world.node(PRIMARY) as primary, world.node(BACKUP) as backup, world.client() as client:
+            await client.create(CfgSkill(name="before", tenantDBID=1))
+            primary.cut = True
+            await world.until(lambda: backup.database.is_primary)
+            assert await world.until(lambda: primary.roles == [False]) <= 11.0
+            await world.simulation.sleep(1.0)  # the client hears of it
+            await client.create(CfgSkill(name="after", tenantDBID=1))
+            assert backup.skills() == ["before", "after"]
+            primary.cut = False
+            await world.until(lambda: primary.server.position.uen == 2)
+            assert_same(primary, backup)
+            assert (primary.roles, backup.roles) == ([False], [True])
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize(
+    "words", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["nobody", "silent", "stranger"]
+)
+def test_a_primary_whose_database_is_away_stays_if_the_other_one_does_not_say_that_it_has_it(
+    simulate: Callable[[Scenario], None], words: bytes | None
+) -> None:
+    async def scenario(world: World) -> None:
+        async with world.node(PRIMARY) as primary:
+            if words is not None:
+                world.network.listen("127.0.0.1", PORTS[BACKUP], Stranger(words).accept)
+            primary.cut = True
+            await world.simulation.sleep(60)
+            assert primary.roles == []
+            primary.cut = False
+            await world.until(lambda: primary.database._keeper.is_well)  # type: ignore[union-attr]
             assert await primary.write("english") == 1
 
     simulate(scenario)

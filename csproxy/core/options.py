@@ -66,7 +66,7 @@ _RUNNING = (
         parse=integer(0, 86400),
         effect=Effect.RECONNECT,
         origin="D",
-        meaning="The same for a proxy that is the backup of a pair at that moment.",
+        meaning="The same for a proxy that is the backup of a pair at that moment, and for a backup master.",
     ),
     Option(
         section="csproxy",

@@ -145,6 +145,7 @@ class Daemon:
                 )
                 server.writer = SerializedWriter(database, server.load_control)
                 self._apply_load_control()
+                self._apply_following()
                 server.verifier = DatabaseVerifier(database, server)
                 server.authenticator = _EmptyPasswordRule(
                     InternalAuthenticator(lambda: server.cache, database.credentials), self._options
@@ -432,7 +433,9 @@ class Daemon:
         )
 
     def _apply_following(self) -> None:
-        """How a proxy follows its master."""
+        """How a proxy follows its master, or a backup master its primary."""
+        if self._database is not None:
+            self._database.delay_reload_s = float(self._number("delay-reload-backup"))
         if self._source is not None:
             is_backup = self._server is not None and self._server.role == "backup"
             self._source.delay_reload_s = float(self._number("delay-reload-backup" if is_backup else "delay-reload"))

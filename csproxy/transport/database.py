@@ -143,6 +143,8 @@ class DatabaseMaster:
         self._lease_s = lease_s
         self._reconnect_s = reconnect_s
         self.history_settings = HistorySettings()
+        self.delay_reload_s = 0.0
+        """Option delay-reload-backup: how long a backup waits before it reads everything anew."""
         self._store: OpenStore | None = None
         self._keeper: LeaseKeeper | None = None
         self._follower: Follower | None = None
@@ -265,7 +267,14 @@ class DatabaseMaster:
         self.on_role()
 
     def _new_follower(self, store: OpenStore) -> Follower:
-        return Follower(store, self._sink, self._holder, lease_s=self._lease_s, reconnect_s=self._reconnect_s)
+        return Follower(
+            store,
+            self._sink,
+            self._holder,
+            lease_s=self._lease_s,
+            reconnect_s=self._reconnect_s,
+            delay_reload_s=lambda: self.delay_reload_s,
+        )
 
     @property
     def credentials(self) -> Mapping[ObjectId, str]:

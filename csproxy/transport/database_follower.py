@@ -1,7 +1,8 @@
 """A backup master: follows the database that another master writes, until it may be taken.
 
 It reads the rows of new changes and publishes them as the primary did: whole transactions, in order. What
-was trimmed before it was read is made up for by reading everything again, in parts.
+was trimmed before it was read is made up for by reading everything again, in parts; that waits for option
+delay-reload-backup, unless the database is to be taken over.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ POLL_S: Final = 0.5
 
 
 class Follower:
-    """Follows into ``sink``. ``holder`` is this server, as it would stand in the lease."""
+    """Follows into ``sink``. ``holder`` is this server, as it would stand in the lease.
+
+    ``delay_reload_s()`` is option delay-reload-backup.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Follower:
         *,
         lease_s: float,
         reconnect_s: float,
+        delay_reload_s: Callable[[], float],
         poll_s: float = POLL_S,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
@@ -47,6 +52,8 @@ class Follower:
         self._holder = holder
         self._watch = LeaseWatch(lease_s)
         self._reconnect_s = reconnect_s
+        self._delay_reload_s = delay_reload_s
+        self._gone_since_s: float | None = None
         self._poll_s = poll_s
         self._clock = clock
         self._is_lost = False
@@ -63,7 +70,7 @@ class Follower:
         while True:
             try:
                 beat = await self._store.call(Store.beat)
-                await self.catch_up(beat)
+                await self.catch_up(beat, at_once=False)
                 if await self._is_free(beat.lease):
                     return beat.lease
             except StoreError as e:
@@ -76,8 +83,11 @@ class Follower:
             delay = RetryDelay(self._reconnect_s)
             await anyio.sleep(self._poll_s)
 
-    async def catch_up(self, beat: Beat) -> None:
-        """Publish everything up to the head that ``beat`` names. Raises `StoreError`."""
+    async def catch_up(self, beat: Beat, *, at_once: bool = True) -> None:
+        """Publish everything up to the head that ``beat`` names; unless ``at_once``, what is gone is waited for first.
+
+        Raises `StoreError`.
+        """
         sink = self._sink
         if sink.position == (0, 0):
             await load(self._store, sink)
@@ -85,10 +95,21 @@ class Follower:
             sink.set_epochs(await self._store.call(Store.epochs))
         self.lease = beat.lease
         while sink.position.uen < beat.head:
-            if not await self._publish_some(beat.head):
-                self.reloads += 1
-                log.warning("changes after UEN %d are gone: everything is read again", sink.position.uen)
-                await load(self._store, sink)
+            if self._gone_since_s is None and await self._publish_some(beat.head):
+                continue
+            if not at_once and self._must_wait():
+                return
+            self.reloads += 1
+            log.warning("changes after UEN %d are gone: everything is read again", sink.position.uen)
+            await load(self._store, sink)
+            self._gone_since_s = None
+
+    def _must_wait(self) -> bool:
+        """Whether what is gone may not be read again yet."""
+        now_s = self._clock()
+        if self._gone_since_s is None:
+            self._gone_since_s = now_s
+        return now_s - self._gone_since_s < self._delay_reload_s()
 
     async def _publish_some(self, head: int) -> bool:
         """Publish the next transactions; False when the next change is not there, or does not fit."""

@@ -316,6 +316,31 @@ def test_transactions_arrive_whole_and_what_was_trimmed_is_read_again(simulate: 
 # --- taking over ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_backup_reads_everything_again_after_the_delay_or_when_it_takes_over(
+    simulate: Callable[[Scenario], None], dies: bool
+) -> None:
+    async def scenario(world: World) -> None:
+        short = KeepPolicy(min_changes=2, min_age_ms=0, max_bytes=1)
+        async with world.node(PRIMARY, keep=short) as primary, world.node(BACKUP) as backup:
+            backup.database.delay_reload_s = 60.0
+            backup.cut = True
+            for n in range(50):
+                await primary.write(f"skill {n}")
+            backup.cut = False
+            await world.simulation.sleep(20)
+            assert backup.skills() == [], "it waits"
+            if dies:
+                primary.cut = True
+                await world.until(lambda: backup.database.is_primary)
+            else:
+                took_s = await world.until(lambda: backup.server.position == primary.server.position)
+                assert 30.0 < took_s < 50.0
+            assert len(backup.skills()) == 50
+
+    simulate(scenario)
+
+
 def test_an_orderly_stop_hands_over_at_once_and_numbers_go_on(simulate: Callable[[Scenario], None]) -> None:
     async def scenario(world: World) -> None:
         async with world.node(PRIMARY) as primary, world.node(BACKUP) as backup:

@@ -13,9 +13,12 @@ from msgspec import Raw
 
 from csproxy.core import codec
 from csproxy.core.changes import ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.core.credentials import PersonEntry
+from csproxy.core.log_in_state import LogIn, LogInState
 from csproxy.core.standby import Role
 from csproxy.core.transactions import RequestedChange
 from csproxy.transport.wire import (
+    credentials,
     history,
     keepalive,
     pairs,
@@ -57,6 +60,9 @@ AGENT: Final[dict[str, Any]] = {
     "userProperties": {"desk": {"badge": b"\x00\xff", "city": "Zürich", "floor": 3}},
 }
 DELTA: Final[dict[str, Any]] = {"firstName": "Dieter"}
+PERSON_ENTRY: Final = PersonEntry(
+    100, "$scrypt$ln=14,r=8,p=1$c2FsdA$aGFzaA", NOW_MS, LogInState(NOW_MS, "WDE", "192.0.2.7:50123", 1, NOW_MS, 1, 0)
+)
 HISTORY_UPDATE: Final[dict[str, Any]] = {
     "action": 75,
     "time_ms": NOW_MS,
@@ -351,6 +357,24 @@ MESSAGES: Final[dict[str, Example]] = {
             dropped=["00000000000000000000000000000000"],
         ),
     ),
+    "ReadCredentials": ask(MessageId.READ_CREDENTIALS, credentials.ReadCredentials(digests=bytes(4096))),
+    "CredentialsRead": answer(
+        MessageId.CREDENTIALS_READ,
+        credentials.CredentialsRead(buckets={100: [PERSON_ENTRY], 101: []}, more=True),
+    ),
+    "CredentialsChanged": Example(
+        "server",
+        MessageId.CREDENTIALS_CHANGED,
+        credentials.CredentialsChanged(entries=[PERSON_ENTRY], removed=[101]),
+    ),
+    "LogInRecords": ask(
+        MessageId.LOG_IN_RECORDS,
+        credentials.LogInRecords(
+            log_ins=[LogIn(100, NOW_MS, False), LogIn(100, NOW_MS + 1, True, True, "WDE", "192.0.2.7:50123")],
+            batch="c4ca4238a0b923820dcc509a6f75849b",
+        ),
+    ),
+    "LogInRecordsStored": answer(MessageId.LOG_IN_RECORDS_STORED),
     "Ping": ask(MessageId.PING),
     "Pong": answer(MessageId.PONG),
     "SetKeepAlive": ask(MessageId.SET_KEEP_ALIVE, keepalive.SetKeepAlive(timeout_ms=30_000, trace=True)),

@@ -1,10 +1,13 @@
-"""Log-ins checked against the configuration itself: Persons and their password hashes.
+"""Log-ins checked against the configuration itself: Persons, their password hashes, and the rules for both.
 
 Hashing is slow on purpose (50 ms), so it runs in worker threads, few at a time; and a log-in that
 was right a moment ago is recognised without hashing, because thousands of clients come back at
 once after a switchover. What is remembered is a keyed digest under a random key of this process,
 together with the stored hash it was checked against: it counts only while that hash is the
 present one.
+
+Unknown users, wrong passwords, disabled Persons, locked and expired accounts get the same answer after the same
+work: a locked account's password is hashed like any other. What differs is the log.
 """
 
 from __future__ import annotations
@@ -13,18 +16,19 @@ import hashlib
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import anyio
 
-from csproxy.auth.passwords import DUMMY_HASH, verify_password
+from csproxy.auth.passwords import DUMMY_HASH, needs_rehash, verify_password
 from csproxy.auth.texts import WRONG_PASSWORD
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
 from csproxy.core.sessions import Account
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.blocking import run_blocking
+from csproxy.transport.log_ins import LogIns
 
 __all__ = ["REFUSAL", "InternalAuthenticator"]
 
@@ -44,25 +48,28 @@ class _Remembered(NamedTuple):
 class InternalAuthenticator:
     """An Authenticator (`csproxy.transport.server.Authenticator`) over a configuration.
 
-    ``cache()`` gives the present data set; ``credentials`` the present password hashes by type
-    number and DBID. ``allow_empty_password`` False refuses empty passwords with error 39; it may be
+    ``cache()`` gives the present data set; ``log_ins`` knows the present password hashes, and hears of wrong
+    passwords. ``allow_empty_password`` False refuses empty passwords with error 39; it may be
     changed at any time. ``max_waiting`` log-ins may wait for a thread, further ones get error 28
-    with a hint when to come back; ``max_remembered`` right log-ins are remembered.
+    with a hint when to come back; ``max_remembered`` right log-ins are remembered. ``rehash(dbid, hash, password)``
+    is called with a right password whose hash was made with parameters of the past; it must not wait.
     """
 
     def __init__(
         self,
         cache: Callable[[], ConfigurationCache],
-        credentials: Mapping[tuple[int, int], str],
+        log_ins: LogIns,
         *,
         allow_empty_password: bool = True,
         threads: int = 2,
         max_waiting: int = 1_000,
         max_remembered: int = 10_000,
+        rehash: Callable[[int, str, str], None] = lambda dbid, hash, password: None,
     ) -> None:
         self.allow_empty_password = allow_empty_password
         self._cache = cache
-        self._credentials = credentials
+        self._log_ins = log_ins
+        self._rehash = rehash
         self._threads = threads
         self._max_waiting = max_waiting
         self._max_remembered = max_remembered
@@ -83,23 +90,27 @@ class InternalAuthenticator:
         if not password and not self.allow_empty_password:
             raise ServerError.from_code(ErrorCode.EMPTY_PASSWORD_DENIED, "empty passwords are not accepted here")
         digest = self._digest(user, password)
-        stored = self._stored_hash(user)
+        dbid = self._dbid(user)
+        stored = self._hash(dbid)
         known = self._remembered.get(digest)
-        if known is not None:
-            if stored == known.hash:
+        if known is not None and dbid is not None:
+            if (dbid, stored) == known and not self._log_ins.is_locked(dbid, self._log_ins.rules(dbid)):
                 self._remembered.move_to_end(digest)
-                return self._account(user, known.person_dbid)
+                return self._account(user, dbid)
             del self._remembered[digest]
         right = await self._verify(password, stored or DUMMY_HASH)
-        dbid = self._cache().find(_PERSON, userName=user)
         # asked again: the password may have been changed, or the Person deleted, during the check
-        if not right or stored is None or dbid is None or self._credentials.get((_PERSON, dbid)) != stored:
-            log.info("log-in of %r refused: unknown user or wrong password", user)
-            raise ServerError.from_code(ErrorCode.LOGIN_INCORRECT, REFUSAL)
+        if dbid is None or stored is None or self._dbid(user) != dbid or self._hash(dbid) != stored:
+            raise _refusal(user, "unknown user, or one without a password")
+        if not right:
+            self._log_ins.wrong_password(dbid, self._log_ins.rules(dbid))
+            raise _refusal(user, "wrong password")
         account = self._account(user, dbid)
         self._remembered[digest] = _Remembered(dbid, stored)
         if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
+        if needs_rehash(stored):
+            self._rehash(dbid, stored, password)
         return account
 
     async def _verify(self, password: str, stored: str) -> bool:
@@ -117,17 +128,31 @@ class InternalAuthenticator:
         finally:
             self._waiting -= 1
 
-    def _stored_hash(self, user: str) -> str | None:
-        dbid = self._cache().find(_PERSON, userName=user) if user else None
-        return None if dbid is None else self._credentials.get((_PERSON, dbid))
+    def _dbid(self, user: str) -> int | None:
+        return self._cache().find(_PERSON, userName=user) if user else None
+
+    def _hash(self, dbid: int | None) -> str | None:
+        return None if dbid is None else self._log_ins.book.hashes.get((_PERSON, dbid))
 
     def _account(self, user: str, dbid: int) -> Account:
+        """The account of a right password, if it may log in."""
+        log_ins = self._log_ins
         person = self._cache().stored(_PERSON, dbid)
-        if person is None or person.get("userName") != user or person.get("state") != CfgObjectState.CFGEnabled:
-            log.info("log-in of %r refused: person %d is disabled", user, dbid)
-            raise ServerError.from_code(ErrorCode.LOGIN_INCORRECT, REFUSAL)
-        return Account(dbid, user)
+        if person is None or person.get("state") != CfgObjectState.CFGEnabled:
+            raise _refusal(user, f"person {dbid} is disabled")
+        rules = log_ins.rules(dbid)
+        if log_ins.is_locked(dbid, rules):
+            raise _refusal(user, f"person {dbid} is locked out")
+        if log_ins.is_account_old(dbid, rules):
+            raise _refusal(user, f"person {dbid} has expired: account-expiration is {rules.account_expiration} days")
+        return Account(dbid, user, log_ins.is_password_old(dbid, rules))
 
     def _digest(self, user: str, password: str) -> bytes:
         text = f"{len(user)}:{user}{password}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
+
+
+def _refusal(user: str, why: str) -> ServerError:
+    """The same words for every reason; the log says which."""
+    log.info("log-in of %r refused: %s", user, why)
+    return ServerError.from_code(ErrorCode.LOGIN_INCORRECT, REFUSAL)

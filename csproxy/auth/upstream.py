@@ -77,9 +77,9 @@ class UpstreamAuthenticator:
         except (LoginIncorrectError, AccessDeniedError):
             self._accepted.pop(user, None)
             raise
-        person_dbid = decode_payload(Authenticated, frame.payload).person_dbid
-        self._remember(user, password, person_dbid)
-        return Account(person_dbid, user)
+        answer = decode_payload(Authenticated, frame.payload)
+        self._remember(user, password, answer.person_dbid)
+        return Account(answer.person_dbid, user, answer.must_change)
 
     def _remember(self, user: str, password: str, person_dbid: int) -> None:
         person = self._sink.cache.get(CfgObjectType.CFGPerson, person_dbid)

@@ -21,10 +21,15 @@ SESSION_ID_BYTES = 16
 
 
 class Account(NamedTuple):
-    """Whose permissions apply: a Person, or SYSTEM (``person_dbid`` 0) for a daemon without a user."""
+    """Whose permissions apply: a Person, or SYSTEM (``person_dbid`` 0) for a daemon without a user.
+
+    ``must_change``: the password that has just been checked is too old and serves to set a new one only; never true
+    in a session.
+    """
 
     person_dbid: int
     user: str
+    must_change: bool = False
 
 
 SYSTEM_ACCOUNT = Account(0, "")

@@ -16,13 +16,12 @@ import anyio
 import msgspec
 
 from csproxy.auth.chain import AuthenticationChain, build_authenticator
-from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password, verify_password
 from csproxy.auth.proxies import ProxyAuthenticator
-from csproxy.auth.upstream import UpstreamAuthenticator
 from csproxy.core.admission import AdmissionSettings
 from csproxy.core.collation import collation
 from csproxy.core.connections import partner
+from csproxy.core.credentials import CredentialBook
 from csproxy.core.failover import Endpoint
 from csproxy.core.history import history_settings
 from csproxy.core.lease import Holder
@@ -30,19 +29,19 @@ from csproxy.core.options import LOG_OUTPUT_LEVELS
 from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.core.persistence.processes import own_process
 from csproxy.core.replication import State
-from csproxy.core.sessions import Account
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
 from csproxy.daemon.pairing import pair_member, pair_status
-from csproxy.daemon.persistent import PersistentAuthenticator, PersistentMode, master_answers, read_database
+from csproxy.daemon.passwords import Passwords
+from csproxy.daemon.persistent import PersistentMode, master_answers, read_database
 from csproxy.daemon.ports import ALL_ADDRESSES, ListeningPort, application_ports
 from csproxy.daemon.process import freeze_heap
 from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
 from csproxy.daemon.writing import ProxyWriting
-from csproxy.errors import ConfigurationError, ErrorCode, RetryableError, ServerError
+from csproxy.errors import ConfigurationError, ErrorCode, RetryableError
 from csproxy.transport.administration import ReplicaAdministration, UpstreamAdministration
 from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.database import DatabaseMaster
@@ -55,7 +54,7 @@ from csproxy.transport.load_control import SerializedWriter
 from csproxy.transport.local_copy import LocalCopy
 from csproxy.transport.master_administration import MasterAdministration
 from csproxy.transport.pair import PairMember
-from csproxy.transport.server import Authenticator, ConfigurationServer, ReadOnlyWriter, ServerSettings
+from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
 
 __all__ = ["Daemon"]
@@ -87,6 +86,8 @@ class Daemon:
         self._persistent: PersistentMode | None = None
         self._announce_role: Callable[[], None] = lambda: None
         self._chain: AuthenticationChain | None = None
+        self._book = CredentialBook()
+        self._passwords: Passwords | None = None
         self._writing: ProxyWriting | None = None
         self._member: PairMember | None = None
         self._application_options: dict[str, Any] = {}
@@ -133,6 +134,7 @@ class Daemon:
                     reconnect_s=where.reconnect_s,
                 ) as database,
                 MasterHistory(database, settings.application) as history,
+                self._check_passwords(server, database.book).serve(database),
             ):
                 self._database = database
                 self._keep_history(server, history)
@@ -147,9 +149,6 @@ class Daemon:
                 self._apply_load_control()
                 self._apply_following()
                 server.verifier = DatabaseVerifier(database, server)
-                server.authenticator = _EmptyPasswordRule(
-                    InternalAuthenticator(lambda: server.cache, database.credentials), self._options
-                )
                 server.standby = self._standby
                 server.primary = lambda: database.primary
                 database.on_role = self._role_changed
@@ -204,20 +203,19 @@ class Daemon:
             if await master_answers(source, timeout_s=settings.master_s):
                 return
             reason = source.statistics().last_error
-        credentials = await read_database(settings.database, copy, timeout_s=settings.database_s)
-        if credentials is None and not (copy.is_enabled and await copy.load()):
+        is_read = await read_database(settings.database, copy, self._book, timeout_s=settings.database_s)
+        if not is_read and not (copy.is_enabled and await copy.load()):
             raise ConfigurationError(
                 f"there is nothing to serve: no master ({reason}), no database {settings.database.shown}, no local copy"
             )
-        origin = "copy" if credentials is None else "database"
-        self._persistent = PersistentMode(settings, origin, lambda: server.cache, credentials or {})
+        self._persistent = PersistentMode(settings, "database" if is_read else "copy", lambda: server.cache)
 
     async def _serve_persistently(self, server: ConfigurationServer, sink: ApplicationWatch) -> None:
         """Persistent mode without an end."""
         mode = self._persistent
         assert mode is not None
         server.writer = ReadOnlyWriter(lambda: mode.refusal)
-        server.authenticator = _EmptyPasswordRule(mode.internal, self._options)
+        self._check_passwords(server, self._book)
         await self._serve_as_proxy(server, sink.application)
 
     async def _follow(
@@ -228,6 +226,7 @@ class Daemon:
             copy,
             self._make_source(copy, from_copy=from_copy) as source,
             ProxyHistory(source) as history,
+            self._check_passwords(server, self._book).follow(source),
         ):
             self._source = source
             self._keep_history(server, history)
@@ -235,14 +234,11 @@ class Daemon:
             server.administration = ReplicaAdministration(lambda: server.cache, UpstreamAdministration(source))
             server.upstream_position = SharedQuestion(source.master_position)
             server.verifier = source.digests
-            authenticator: Authenticator = UpstreamAuthenticator(source, server)
             mode = self._persistent
             self._writing = writing = ProxyWriting(source, server, self._options, master=self._master, mode=mode)
             server.writer = server.forwarder = writing.writer
             if mode is not None:
                 mode.source = source
-                authenticator = PersistentAuthenticator(mode, authenticator)
-            server.authenticator = _EmptyPasswordRule(authenticator, self._options)
             # nothing listens before there is a complete state to serve
             if not await self._shutdown.unless_requested(source.wait_data):
                 return
@@ -299,12 +295,12 @@ class Daemon:
         self._is_serving = True
         server.collation = collation(str(self._options.get("csproxy", "locale")))
         wanted = [ListenPort(port.id, port.address, port.port) for port in ports]
-        passwords = server.authenticator
+        assert self._passwords is not None
         chain = build_authenticator(
             self._application_options,
             cache=lambda: server.cache,
-            internal=passwords,
-            upstream=passwords if server.role == "proxy" else None,
+            internal=self._passwords,
+            upstream=self._passwords.upstream,
         )
         self._chain = server.authenticator = server.tickets = chain
         async with chain, Listener(wanted, server.connect) as listener:
@@ -324,6 +320,10 @@ class Daemon:
                 await self._member.leave()
         await server.stop(grace_s=STOP_GRACE_S)
         _log.info("stopped")
+
+    def _check_passwords(self, server: ConfigurationServer, book: CredentialBook) -> Passwords:
+        self._passwords = Passwords(server, self._options, book, is_filled=len(book) > 0)
+        return self._passwords
 
     def _make_server(self, role: str, more_status: Callable[[], dict[str, Any]]) -> ConfigurationServer:
         starting = _Starting()
@@ -401,6 +401,8 @@ class Daemon:
                 self._copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
         if "system" in changed:
             self._apply_load_control()
+        if "security" in changed and self._passwords is not None:
+            self._passwords.apply_options()
             self._apply_following()
         if "security" in changed:
             self._apply_peer_limits()
@@ -492,20 +494,6 @@ def _age_s(time_s: float | None) -> float | None:
 def _random_epoch() -> int:
     # below 2^53: a reader of JSON whose numbers are doubles (JavaScript, jq) still gets it exactly
     return 1 + secrets.randbelow(2**53 - 1)
-
-
-class _EmptyPasswordRule:
-    """An authenticator behind the option allow-empty-password."""
-
-    def __init__(self, inner: Authenticator, options: RuntimeOptions) -> None:
-        self._inner = inner
-        self._options = options
-
-    async def authenticate(self, user: str, password: str) -> Account:
-        """Refuse an empty password with error 39 if the option says so, else ask the authenticator."""
-        if not password and not self._options.get("csproxy", "allow-empty-password"):
-            raise ServerError.from_code(ErrorCode.EMPTY_PASSWORD_DENIED, "empty passwords are not accepted here")
-        return await self._inner.authenticate(user, password)
 
 
 class _Starting:

@@ -16,28 +16,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 import anyio
 
-from csproxy.auth.internal import InternalAuthenticator
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.credentials import CredentialBook
-from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import State
-from csproxy.core.sessions import Account
 from csproxy.daemon.settings import DatabaseSettings, PersistentSettings
 from csproxy.errors import StoreError
 from csproxy.transport.database_store import OpenStore, load, load_book
-from csproxy.transport.server import Authenticator
 from csproxy.transport.upstream import UpstreamSource
 
-__all__ = ["PersistentAuthenticator", "PersistentMode", "master_answers", "read_database"]
+__all__ = ["PersistentMode", "master_answers", "read_database"]
 
 _log = logging.getLogger("csproxy.persistent")
 
@@ -63,33 +59,32 @@ async def master_answers(source: UpstreamSource, *, timeout_s: float) -> bool:
 
 
 async def read_database(
-    database: DatabaseSettings, sink: ReplicaSink, *, timeout_s: float
-) -> Mapping[ObjectId, str] | None:
-    """Bring the database's content into ``sink``, without writing anything.
+    database: DatabaseSettings, sink: ReplicaSink, book: CredentialBook, *, timeout_s: float
+) -> bool:
+    """Bring the database's content into ``sink``, passwords and log-ins into ``book``, without writing anything.
 
-    Returns the password hashes by object, None if the database could not be read within ``timeout_s``.
+    False if the database could not be read within ``timeout_s``.
     """
     give_up_s = anyio.current_time() + timeout_s
     while True:
         try:
-            return await _read_once(database.url, sink)
+            await _read_once(database.url, sink, book)
+            return True
         except StoreError as e:
             _log.warning("the Configuration Database %s cannot be read: %s", database.shown, e)
         wait_s = min(_RETRY_S, database.reconnect_s)
         if anyio.current_time() + wait_s >= give_up_s:
-            return None
+            return False
         await anyio.sleep(wait_s)
 
 
-async def _read_once(url: str, sink: ReplicaSink) -> Mapping[ObjectId, str]:
+async def _read_once(url: str, sink: ReplicaSink, book: CredentialBook) -> None:
     store = await OpenStore.open(partial(Store.open, url, reading=True))
     try:
         if not await store.call(Store.epochs):
             raise StoreError("no master has ever served it")
-        book = CredentialBook()
         await load_book(store, book)
         await load(store, sink)
-        return book.hashes
     finally:
         await store.close(reachable=False)
 
@@ -105,11 +100,9 @@ class PersistentMode:
         settings: PersistentSettings,
         origin: str,
         cache: Callable[[], ConfigurationCache],
-        credentials: Mapping[ObjectId, str],
     ) -> None:
         self.origin = origin
         self.source: UpstreamSource | None = None
-        self.internal = InternalAuthenticator(cache, credentials)
         self._shown = settings.database.shown if origin == "database" else "the local copy"
         self._cache = cache
         self._since_s = time.time()
@@ -160,16 +153,3 @@ class PersistentMode:
                 await anyio.sleep_forever()
             else:
                 await self.source.wait_live()
-
-
-class PersistentAuthenticator:
-    """Checks log-ins with the database's hashes while the mode is on, then as an ordinary proxy."""
-
-    def __init__(self, mode: PersistentMode, usual: Authenticator) -> None:
-        self._mode = mode
-        self._usual = usual
-
-    async def authenticate(self, user: str, password: str) -> Account:
-        """As the authenticator in charge."""
-        inner = self._mode.internal if self._mode.is_on else self._usual
-        return await inner.authenticate(user, password)

@@ -35,6 +35,7 @@ from csproxy.transport.exchange import EpochOrder, Exchange
 from csproxy.transport.keepalive import TRACE
 from csproxy.transport.turns import now
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
+from csproxy.transport.wire.credentials import CredentialsChanged
 from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, FLAG_HISTORY, HEADER_SIZE, Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
@@ -62,6 +63,7 @@ class Connection:
     receive call and must not wait.
 
     - ``on_change(change)``: a notification; `from_history` is true meanwhile if it was replayed.
+    - ``on_credentials(changed)``: to a trusted proxy, other passwords and log-ins.
     - ``on_mark(position)``: every matching change up to here has been delivered (ProgressMark,
       HistoryLogSent at the end of a replay, a disconnect notice that names a position).
     - ``on_closed(error)``: the connection ended, and not through `close`. Called once.
@@ -86,6 +88,7 @@ class Connection:
         "last_received_s",
         "on_change",
         "on_closed",
+        "on_credentials",
         "on_mark",
         "on_peer_news",
         "order",
@@ -118,6 +121,7 @@ class Connection:
         """When the last bytes arrived, in seconds of ``clock``."""
         self.on_change: Callable[[Change], object] = _ignore
         self.on_mark: Callable[[Position], object] = _ignore
+        self.on_credentials: Callable[[CredentialsChanged], object] = _ignore
         self.on_closed: Callable[[CsproxyError], object] = _ignore
         self.on_peer_news: Callable[[PeerNews], object] = _ignore
 
@@ -439,6 +443,8 @@ class Connection:
                 self.from_history = False
         elif frame.message == MessageId.PROGRESS_MARK:
             self._mark(frame)
+        elif frame.message == MessageId.CREDENTIALS_CHANGED:
+            self.on_credentials(decode_payload(CredentialsChanged, frame.payload))
         elif frame.message == MessageId.POLL:
             self._answer_poll()
         elif frame.message == MessageId.PEER_NEWS:
@@ -491,7 +497,7 @@ class Connection:
         for exchange in exchanges.values():
             exchange.fail(self._lost_error())
         on_closed, self.on_closed = self.on_closed, _ignore
-        self.on_change = self.on_mark = self.on_peer_news = _ignore
+        self.on_change = self.on_mark = self.on_peer_news = self.on_credentials = _ignore
         on_closed(error)
 
 

@@ -14,10 +14,9 @@ import logging
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self
 
 import anyio
 import msgspec
@@ -27,6 +26,7 @@ from csproxy.core import codec
 from csproxy.core.history import HistoryAction, HistorySettings, SessionRecord, session_entry
 from csproxy.core.sessions import Session
 from csproxy.errors import ConnectionLostError, ErrorCode, RetryableError, ServerError, StoreError, TimedOutError
+from csproxy.transport.batches import Batch, Batches
 from csproxy.transport.wire.history import HistoryRecords, ReadHistory, SessionRecords
 from csproxy.transport.wire.messages import MessageId, decode_payload
 
@@ -43,8 +43,6 @@ FLUSH_S: Final = 1.0
 """How long a session's record waits for others to be written with."""
 CLEAN_UP_S: Final = 1800.0
 """The vendor's documents: clean-up every 30 minutes, and at the start."""
-BATCH: Final = 500
-MAX_WAITING: Final = 20_000
 _LAST_FLUSH_S: Final = 2.0
 _LONGEST_ID: Final = 64
 
@@ -90,22 +88,12 @@ class NoHistory:
         raise ServerError.from_code(ErrorCode.UNKNOWN_MESSAGE, "this server keeps no history log")
 
 
-class _Batch(NamedTuple):
-    """Records on their way; ``id`` is a random text by which they are known when they are handed on again."""
-
-    id: str
-    records: Sequence[SessionRecord]
-
-
 class _SessionRecorder(ABC):
     """Collects records of sessions and hands them on in batches, one after the other; owns the task that does it."""
 
     def __init__(self, *, wall_clock: Callable[[], float], batch_id: Callable[[], str]) -> None:
         self._wall_clock = wall_clock
-        self._batch_id = batch_id
-        self._batch: _Batch | None = None
-        self._waiting: deque[SessionRecord] = deque()
-        self._lost = 0
+        self._records: Batches[SessionRecord] = Batches(batch_id)
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -119,10 +107,8 @@ class _SessionRecorder(ABC):
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)
         with anyio.move_on_after(_LAST_FLUSH_S, shield=True):
-            await self._flush()
-        self._lost += self._count()
-        self._batch = None
-        self._waiting.clear()
+            await self._records.flush(self._hand_on)
+        self._records.give_up()
         self._tell_lost()
 
     def session_opened(self, session: Session, *, peer: str, uen: int) -> None:
@@ -136,10 +122,7 @@ class _SessionRecorder(ABC):
     def _note(self, action: HistoryAction, session: Session, peer: str, uen: int) -> None:
         if not self._is_active():
             return
-        if len(self._waiting) >= MAX_WAITING:
-            self._waiting.popleft()
-            self._lost += 1
-        self._waiting.append(
+        self._records.add(
             SessionRecord(
                 action=action,
                 time_ms=self._now_ms(),
@@ -153,30 +136,17 @@ class _SessionRecorder(ABC):
     async def _flush_for_ever(self) -> None:
         while True:
             await anyio.sleep(FLUSH_S)
-            await self._flush()
+            await self._records.flush(self._hand_on)
             self._tell_lost()
 
-    async def _flush(self) -> None:
-        """Hand on what waits. A batch of which it is unknown whether it arrived stays what it is, to be repeated."""
-        while self._batch is not None or self._waiting:
-            if self._batch is None:
-                count = min(BATCH, len(self._waiting))
-                self._batch = _Batch(self._batch_id(), [self._waiting.popleft() for _ in range(count)])
-            if not await self._hand_on(self._batch):
-                return
-            self._batch = None
-
-    def _count(self) -> int:
-        return len(self._waiting) + (0 if self._batch is None else len(self._batch.records))
-
     def _tell_lost(self) -> None:
-        if self._lost:
+        if self._records.lost:
             log.error(
                 "the history log lacks %d records of client sessions: they could not be handed on in time",
-                self._lost,
+                self._records.lost,
                 extra={"event": 22138},
             )
-            self._lost = 0
+            self._records.lost = 0
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)
@@ -185,7 +155,7 @@ class _SessionRecorder(ABC):
     def _is_active(self) -> bool: ...
 
     @abstractmethod
-    async def _hand_on(self, batch: _Batch) -> bool:
+    async def _hand_on(self, batch: Batch[SessionRecord]) -> bool:
         """Write or send; False to try again later."""
 
 
@@ -209,7 +179,7 @@ class MasterHistory(_SessionRecorder):
         self._name = name
 
     def __repr__(self) -> str:
-        return f"<MasterHistory {self.settings}, {self._count()} sessions waiting>"
+        return f"<MasterHistory {self.settings}, {len(self._records)} sessions waiting>"
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -254,7 +224,7 @@ class MasterHistory(_SessionRecorder):
                 property_name="batch",
             )
         records = [_session_record(raw) for raw in request.records]
-        if self.settings.active and records and not await self._store(_Batch(request.batch, records), server):
+        if self.settings.active and records and not await self._store(Batch(request.batch, records), server):
             log.info("a batch of %d session records of %r was sent again; it is stored already", len(records), server)
 
     async def clean_up(self) -> int:
@@ -271,14 +241,14 @@ class MasterHistory(_SessionRecorder):
     def _is_active(self) -> bool:
         return self.settings.active
 
-    async def _hand_on(self, batch: _Batch) -> bool:
+    async def _hand_on(self, batch: Batch[SessionRecord]) -> bool:
         try:
             await self._store(batch, self._name)
         except StoreError as e:
             _report(e, lost=len(batch.records))
         return True
 
-    async def _store(self, batch: _Batch, server: str) -> bool:
+    async def _store(self, batch: Batch[SessionRecord], server: str) -> bool:
         now_ms, max_records = self._now_ms(), self.settings.audit_max_records
         records = [session_entry(record, server=server, now_ms=now_ms) for record in batch.records]
         return await self._database.use_store(
@@ -315,7 +285,7 @@ class ProxyHistory(_SessionRecorder):
         self.settings = HistorySettings()
 
     def __repr__(self) -> str:
-        return f"<ProxyHistory {self._count()} sessions waiting>"
+        return f"<ProxyHistory {len(self._records)} sessions waiting>"
 
     async def read(self, request: ReadHistory) -> HistoryRecords:
         """What the master answers. Raises its refusals, and `RetryableError` when it is away."""
@@ -338,7 +308,7 @@ class ProxyHistory(_SessionRecorder):
     def _is_active(self) -> bool:
         return self.settings.active
 
-    async def _hand_on(self, batch: _Batch) -> bool:
+    async def _hand_on(self, batch: Batch[SessionRecord]) -> bool:
         records = [msgspec.Raw(codec.encode(record)) for record in batch.records]
         request = SessionRecords(records=records, batch=batch.id)
         try:

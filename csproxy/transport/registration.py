@@ -9,7 +9,9 @@ whether it is trusted (`csproxy.transport.trust`).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -121,6 +123,7 @@ async def _log_in(
     except REFUSALS as e:
         if isinstance(e, LoginIncorrectError):
             connection.server.peers.failed(connection)
+            connection.server.log_ins.refused()
         log.warning(
             "client %r of application %r, user %r from %s failed authorisation: %s",
             CfgAppType(request.type).name,
@@ -148,7 +151,7 @@ async def _settle_password(
     if frame.message == MessageId.REGISTER_CLIENT_2:
         author = Author(account.user, request.name, account.person_dbid)
         await set_password(server, account, request.new_password, old_password=request.password, author=author)
-    elif must_change_password(server, account):
+    elif account.must_change or must_change_password(server, account):
         raise ServerError.from_code(
             ErrorCode.USER_MUST_CHANGE_PASSWORD,
             f"user {request.user!r} must set a new password: register with RegisterClient2 and a new password",
@@ -190,8 +193,15 @@ async def _check(connection: ServerConnection, frame: Frame, request: Authentica
     except LoginIncorrectError:
         if not is_proxy:
             peers.failed(connection)
+        connection.server.log_ins.refused()
         raise
-    connection.answer(frame, MessageId.AUTHENTICATED, Authenticated(person_dbid=account.person_dbid))
+    if session is not None:
+        is_kept = is_proxy and not session.trusted  # a trusted proxy reports its users' log-ins itself
+        connection.server.log_ins.logged_in(
+            account, application=session.application, address=connection.channel.peer, is_kept=is_kept
+        )
+    checked = Authenticated(person_dbid=account.person_dbid, must_change=account.must_change)
+    connection.answer(frame, MessageId.AUTHENTICATED, checked)
 
 
 def _application(connection: ServerConnection, request: RegisterClient) -> CfgApplication:
@@ -257,7 +267,7 @@ def _open(
                 retry_after_s=server.retry_after_s(),
             )
     session = server.sessions.open(
-        account=account,
+        account=account._replace(must_change=False),
         application=request.name,
         application_type=int(application.type),
         application_dbid=application.DBID,
@@ -266,10 +276,13 @@ def _open(
         now_s=server.clock(),
     )
     session.trusted_by = trusted_by or _trust_channel(connection, application)
-    _welcome(connection, frame, session)
+    log_ins = server.log_ins.logged_in(account, application=request.name, address=connection.channel.peer)
+    _welcome(connection, frame, session, log_ins)
 
 
-def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> None:
+def _welcome(
+    connection: ServerConnection, frame: Frame, session: Session, log_ins: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     server = connection.server
     connection.session = session
     connection.protocol.registered()
@@ -295,7 +308,7 @@ def _welcome(connection: ServerConnection, frame: Frame, session: Session) -> No
             release=server.release,
             role=server.role,
             epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.told_epochs],
-            parameters={} if server.collation is CODE_POINTS else {"locale": server.collation.name},
+            parameters={**({} if server.collation is CODE_POINTS else {"locale": server.collation.name}), **log_ins},
         ),
         position=Position(*server.position),
     )

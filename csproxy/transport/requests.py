@@ -19,6 +19,7 @@ from csproxy.core.security_records import STORED_TYPES
 from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import EVERY_RECORD, EVERYTHING, Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, ServerError
+from csproxy.transport.credential_requests import CREDENTIAL_HANDLERS
 from csproxy.transport.information_requests import INFORMATION_HANDLERS
 from csproxy.transport.keepalive import KEEP_ALIVE_HANDLERS
 from csproxy.transport.permission_requests import PERMISSION_HANDLERS
@@ -238,6 +239,7 @@ HANDLERS: Final[dict[int, Handler]] = {
     MessageId.PEER_UPDATE: peer_update,
     MessageId.READ_HISTORY: read_history,
     MessageId.SESSION_RECORDS: session_records,
+    **CREDENTIAL_HANDLERS,
     **KEEP_ALIVE_HANDLERS,
     **PERMISSION_HANDLERS,
     **INFORMATION_HANDLERS,

@@ -31,11 +31,13 @@ from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.administration import Administration, NoAdministration
 from csproxy.transport.channel import Channel
 from csproxy.transport.consistent_reads import SharedQuestion
+from csproxy.transport.credential_source import CredentialSource, NoCredentials
 from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.history import HistoryLog, NoHistory
 from csproxy.transport.keepalive import ClientWatch
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.load_control import BulkReaders, LoadControl
+from csproxy.transport.log_ins import LogInKeeper, NoLogIns
 from csproxy.transport.peer_link import PairPeer
 from csproxy.transport.peers import Peers
 from csproxy.transport.replay import progress_mark
@@ -148,6 +150,10 @@ class ConfigurationServer:
         self.tickets: TicketAuthenticator = NoTickets()
         self.pair: PairPeer | None = None
         """The other of a warm-standby pair; None: this server is none of a pair."""
+        self.credentials: CredentialSource = NoCredentials()
+        """What the proxies of a master are given to check passwords; whoever composes a master sets it."""
+        self.log_ins: LogInKeeper = NoLogIns()
+        """Notes log-ins; whoever composes the server sets it."""
         self.trust: ProxyTrust = NoTrust()
         """Which proxies may speak for their clients; whoever composes a master sets it."""
         self.administration: Administration = NoAdministration()

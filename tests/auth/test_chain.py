@@ -13,10 +13,12 @@ from csproxy.auth.passwords import Cost, hash_password
 from csproxy.auth.tokens import TokenSettings, make_token
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action, Change, Position
+from csproxy.core.credentials import CredentialBook
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
 from csproxy.core.sessions import Account
 from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.log_ins import LogIns
 from tests.auth.directory import APP_PASSWORD, APP_USER, Directory
 from tests.auth.radius_server import RadiusPorts
 
@@ -32,9 +34,10 @@ class Site:
 
     def __init__(self) -> None:
         self.cache = ConfigurationCache()
-        self.passwords: dict[str, dict[tuple[int, int], str]] = {"internal": {}, "master": {}}
+        self.passwords = {"internal": CredentialBook(), "master": CredentialBook()}
         self.internal, self.master = (
-            InternalAuthenticator(lambda: self.cache, credentials) for credentials in self.passwords.values()
+            InternalAuthenticator(lambda: self.cache, LogIns(book, lambda: self.cache))
+            for book in self.passwords.values()
         )
         self.tenant(1, "Environment")
         self.person(100, "default")
@@ -55,8 +58,8 @@ class Site:
         obj = {"DBID": dbid, "userName": name, "employeeID": name, "tenantDBID": tenant, "state": 1}
         obj |= {"externalID": external_id, "userProperties": annex or {}}
         self.change(Action.CREATED, 3, dbid, object=encode_object(SCHEMA.types[3], obj))
-        for password, credentials in self.passwords.items():
-            credentials[3, dbid] = hash_password(password, cost=CHEAP)
+        for password, book in self.passwords.items():
+            book.set_hash((3, dbid), hash_password(password, cost=CHEAP))
 
     def chain(self, options: dict[str, Any], *, proxy: bool = False) -> AuthenticationChain:
         return build_authenticator(

@@ -14,10 +14,15 @@ from csproxy.auth.internal import REFUSAL, InternalAuthenticator
 from csproxy.auth.passwords import Cost, hash_password
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action, Change, Position
+from csproxy.core.credentials import CredentialBook
+from csproxy.core.failure_alarm import AlarmSettings
+from csproxy.core.log_in_state import LogIn
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
+from csproxy.core.security_options import RULES
 from csproxy.core.sessions import Account
 from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.log_ins import ALARM_EVENT, LogIns, LogInSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -29,9 +34,11 @@ class Site:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.cache = ConfigurationCache()
-        self.credentials: dict[tuple[int, int], str] = {}
+        self.book = CredentialBook()
+        self.now_s = 1_000_000.0
+        self.log_ins = LogIns(self.book, lambda: self.cache, wall_clock=lambda: self.now_s)
         self.verified: list[str] = []
-        self.authenticator = InternalAuthenticator(lambda: self.cache, self.credentials, **options)
+        self.authenticator = InternalAuthenticator(lambda: self.cache, self.log_ins, **options)
         verify = internal.verify_password
 
         def counting(password: str, stored: str) -> bool:
@@ -54,7 +61,7 @@ class Site:
         self.change(Action.UPDATED, dbid, delta=dict(delta))
 
     def password(self, dbid: int, password: str) -> None:
-        self.credentials[3, dbid] = hash_password(password, cost=CHEAP)
+        self.book.set_hash((3, dbid), hash_password(password, cost=CHEAP), changed_ms=self.log_ins.now_ms())
 
     async def refusal(self, user: str, password: str) -> ServerError:
         with pytest.raises(ServerError) as caught:
@@ -206,3 +213,147 @@ async def test_a_cancelled_log_in_frees_its_place(monkeypatch: pytest.MonkeyPatc
         scope.cancel()
         await site.authenticator.authenticate("jane", "secret")
     assert await site.authenticator.authenticate("jane", "secret") == Account(101, "jane")
+
+
+# --- rules -----------------------------------------------------------------------------------------
+
+MINUTE_S = 60.0
+DAY_S = 86_400.0
+
+
+def rule(site: Site, dbid: int, **rules: object) -> None:
+    section = {name.replace("_", "-"): str(value) for name, value in rules.items()}
+    site.update(dbid, {"userProperties": {"added": {RULES: section}}})
+
+
+async def test_a_locked_account_is_refused_in_the_same_words_after_the_same_work_until_time_has_passed(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule(site, 101, account_lockout_threshold=3, account_lockout_duration=5)
+    await site.authenticator.authenticate("jane", "secret")
+    site.verified.clear()
+    for _ in range(3):
+        assert str(await site.refusal("jane", "guess")) == REFUSAL
+    assert "person 101 is locked out after 3 wrong passwords" in caplog.text
+    assert str(await site.refusal("jane", "secret")) == REFUSAL, "also what is remembered"
+    assert str(await site.refusal("jane", "guess")) == REFUSAL
+    assert len(site.verified) == 5
+    site.now_s += 5 * MINUTE_S
+    assert await site.authenticator.authenticate("jane", "secret") == Account(101, "jane")
+    assert "guess" not in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_new_password_opens_a_locked_account(site: Site) -> None:
+    rule(site, 101, account_lockout_threshold=1, account_lockout_duration=0)
+    await site.refusal("jane", "guess")
+    site.now_s += 1000 * DAY_S
+    await site.refusal("jane", "secret")
+    site.password(101, "new")
+    await site.authenticator.authenticate("jane", "new")
+
+
+async def test_wrong_passwords_for_others_count_for_others(site: Site) -> None:
+    rule(site, 101, account_lockout_threshold=2)
+    for user in ("blank", "joe", "nobody", "blank"):
+        await site.refusal(user, "guess")
+    await site.authenticator.authenticate("jane", "secret")
+
+
+async def test_an_old_password_is_right_but_must_be_changed(site: Site) -> None:
+    rule(site, 101, password_expiration=30)
+    site.now_s += 30 * DAY_S
+    assert not (await site.authenticator.authenticate("jane", "secret")).must_change
+    site.now_s += 1
+    for _ in range(2):
+        assert (await site.authenticator.authenticate("jane", "secret")).must_change
+    assert str(await site.refusal("jane", "guess")) == REFUSAL
+
+
+async def test_an_account_that_is_not_used_expires_where_log_ins_are_kept(site: Site) -> None:
+    rule(site, 101, account_expiration=30)
+    site.now_s += 31 * DAY_S
+    await site.authenticator.authenticate("jane", "secret")
+    site.log_ins.settings = LogInSettings(last_login=True)
+    assert str(await site.refusal("jane", "secret")) == REFUSAL
+    site.password(101, "new")
+    account = await site.authenticator.authenticate("jane", "new")
+    assert site.log_ins.logged_in(account, application="wde", address="10.0.0.1:5") == {"failed_log_ins": 0}
+    site.now_s += 29 * DAY_S
+    await site.authenticator.authenticate("jane", "new")
+    site.now_s += 2 * DAY_S
+    await site.refusal("jane", "new")
+
+
+async def test_the_default_user_does_not_expire(site: Site) -> None:
+    site.person(100, "default", "x")
+    rule(site, 100, account_expiration=1)
+    site.log_ins.settings = LogInSettings(last_login=True)
+    site.now_s += 99 * DAY_S
+    await site.authenticator.authenticate("default", "x")
+
+
+async def test_a_log_in_tells_of_the_one_before_and_of_wrong_passwords_since(site: Site) -> None:
+    site.log_ins.settings = LogInSettings(last_login=True, synchronised=True)
+    account = await site.authenticator.authenticate("jane", "secret")
+    site.log_ins.logged_in(account, application="wde", address="10.0.0.1:5")
+    for _ in range(2):
+        await site.refusal("jane", "guess")
+    told = site.log_ins.logged_in(account, application="sce", address="10.0.0.2:6")
+    assert told == {
+        "failed_log_ins": 2,
+        "last_login_time": 1_000_000,
+        "last_login_application": "wde",
+        "last_login_address": "10.0.0.1:5",
+    }
+    assert site.book.state(101).failed == 0
+    site.log_ins.settings = LogInSettings()
+    assert site.log_ins.logged_in(account, application="", address="") == {}
+    assert site.log_ins.logged_in(Account(0, ""), application="", address="") == {}
+
+
+async def test_what_is_reported_to_the_master_follows_the_options(site: Site) -> None:
+    reported: list[LogIn] = []
+    log_ins = LogIns(site.book, lambda: site.cache, wall_clock=lambda: 7.0, report=reported.append)
+    jane = Account(101, "jane")
+    log_ins.logged_in(jane, application="wde", address="a")
+    assert reported == []
+    log_ins.settings = LogInSettings(last_login=True)
+    log_ins.logged_in(jane, application="wde", address="a")
+    assert reported == []
+    log_ins.wrong_password(101, log_ins.rules(101))
+    log_ins.logged_in(jane, application="wde", address="a")
+    assert reported == [LogIn(101, 7000, False), LogIn(101, 7000, True)], "wrong ones always, and that they are over"
+    log_ins.settings = LogInSettings(last_login=True, synchronised=True)
+    log_ins.logged_in(jane, application="wde", address="a")
+    assert reported[2:] == [LogIn(101, 7000, True, True, "wde", "a")]
+    assert not log_ins.knows(999)
+
+
+async def test_a_rule_that_cannot_be_read_is_told_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    rule(site, 101, password_expiration="soon")
+    for _ in range(3):
+        site.log_ins.rules(101)
+    assert caplog.text.count("'soon' is not valid") == 1
+
+
+async def test_a_hash_of_the_past_is_handed_on_after_a_right_password_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str, str]] = []
+    site = Site(monkeypatch, rehash=lambda *what: asked.append(what))
+    site.person(101, "jane", "secret")
+    await site.refusal("jane", "guess")
+    assert asked == []
+    await site.authenticator.authenticate("jane", "secret")
+    assert asked == [(101, site.book.hashes[3, 101], "secret")]
+    site.book.set_hash((3, 101), hash_password("secret"))
+    await site.authenticator.authenticate("jane", "secret")
+    assert len(asked) == 1
+
+
+async def test_many_refusals_raise_an_alarm(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.log_ins.alarm.settings = AlarmSettings(600.0, 3, 0)
+    site.log_ins.logged_in(Account(101, "jane"), application="wde", address="a")
+    for _ in range(3):
+        site.log_ins.refused()
+    (record,) = (record for record in caplog.records if getattr(record, "event", 0) == ALARM_EVENT)
+    assert (record.levelname, record.message) == ("CRITICAL", "3 of 4 log-ins have failed within 10 minutes")

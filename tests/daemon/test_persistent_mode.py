@@ -10,9 +10,8 @@ import anyio
 import pytest
 
 from csproxy.core.model import CfgPerson, CfgSkill
-from csproxy.core.sessions import Account
 from csproxy.daemon import persistent
-from csproxy.daemon.persistent import PersistentAuthenticator, PersistentMode
+from csproxy.daemon.persistent import PersistentMode
 from csproxy.daemon.settings import DatabaseSettings, PersistentSettings, load_settings
 from csproxy.errors import ConfigurationError
 from csproxy.transport.client import ConfigClient
@@ -180,7 +179,7 @@ async def test_the_event_is_repeated(caplog: pytest.LogCaptureFixture, monkeypat
     settings = PersistentSettings(
         database=DatabaseSettings(url="", shown="the file", reconnect_s=1.0), master_s=0, database_s=0
     )
-    mode = PersistentMode(settings, "database", lambda: cache, {})
+    mode = PersistentMode(settings, "database", lambda: cache)
     assert repr(mode) == "<PersistentMode on, from the database>"
     with anyio.move_on_after(2.0):
         async with anyio.create_task_group() as tasks:
@@ -191,23 +190,3 @@ async def test_the_event_is_repeated(caplog: pytest.LogCaptureFixture, monkeypat
     assert len(caplog.records) >= 3
     assert {record.message for record in caplog.records} == {caplog.records[0].message}
     assert "the file at UEN 0" in caplog.records[0].message
-
-
-@pytest.mark.anyio
-async def test_log_ins_are_checked_by_the_database_then_as_usual() -> None:
-    class Fixed:
-        def __init__(self, dbid: int) -> None:
-            self.dbid = dbid
-
-        async def authenticate(self, user: str, password: str) -> Account:
-            return Account(self.dbid, user)
-
-    class Mode:
-        is_on = True
-        internal = Fixed(1)
-
-    mode: Any = Mode()
-    authenticator = PersistentAuthenticator(mode, Fixed(2))
-    assert (await authenticator.authenticate("a", "b")).person_dbid == 1
-    mode.is_on = False
-    assert (await authenticator.authenticate("a", "b")).person_dbid == 2

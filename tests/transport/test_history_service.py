@@ -38,7 +38,7 @@ from csproxy.errors import (
 )
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
-from csproxy.transport import history as history_module
+from csproxy.transport import batches
 from csproxy.transport.connection import Connection
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.history import MasterHistory, NoHistory, ProxyHistory
@@ -473,7 +473,7 @@ def test_a_batch_of_another_proxy_or_without_identity_is_a_new_one(simulate: Any
 def test_records_that_wait_too_long_are_given_up_oldest_first_and_counted(
     simulate: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_module, "MAX_WAITING", 10)
+    monkeypatch.setattr(batches, "MAX_WAITING", 10)
 
     async def scenario(world: World) -> None:
         source: Any = Source(None)

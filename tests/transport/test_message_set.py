@@ -35,6 +35,7 @@ from csproxy.transport.channel import Channel, Receiver
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_writes import CreateWrite
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.log_ins import LogIns
 from csproxy.transport.master_administration import MasterAdministration
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
 from csproxy.transport.upstream import UpstreamSource
@@ -116,7 +117,7 @@ async def master_site(url: str, **options: Any) -> AsyncIterator[Site]:
     ):
         server.administration = await MasterAdministration.open(database, lambda: server.cache)
         server.writer = database
-        server.authenticator = InternalAuthenticator(lambda: server.cache, database.credentials)
+        server.authenticator = InternalAuthenticator(lambda: server.cache, LogIns(database.book, lambda: server.cache))
         network.listen("master", 2020, server.connect)
         yield Site(network, server, database)
 

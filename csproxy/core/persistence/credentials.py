@@ -63,10 +63,10 @@ def replace_credentials(connection: Connection, rows: Sequence[CredentialRow]) -
     delete_rows(connection, tables.log_ins, gone)
 
 
-def replace_hash(connection: Connection, id: ObjectId, *, old: str, new: str) -> bool:
-    """Put another hash of the same password in place; False if ``old`` is not there any more."""
+def replace_hash(connection: Connection, id: ObjectId, *, old: str, new: str) -> None:
+    """Put another hash of the same password in place, unless ``old`` is not there any more."""
     change = update(tables.credentials).where(_c.type == id[0], _c.dbid == id[1], _c.hash == old).values(hash=new)
-    return connection.execute(change).rowcount == 1
+    connection.execute(change)
 
 
 def write_log_ins(connection: Connection, states: Mapping[int, LogInState | None]) -> None:

@@ -58,6 +58,7 @@ ANSWERS: Final[Mapping[int, frozenset[int]]] = {
     _M.SESSION_RECORDS: frozenset({_M.SESSION_RECORDS_STORED}),
     _M.PING: frozenset({_M.PONG}),
     _M.READ_CREDENTIALS: frozenset({_M.CREDENTIALS_READ}),
+    _M.LOG_IN_RECORDS: frozenset({_M.LOG_IN_RECORDS_STORED}),
     _M.READ_HISTORY: frozenset({_M.HISTORY_RECORDS}),
     _M.SET_KEEP_ALIVE: frozenset({_M.KEEP_ALIVE_SET}),
 }

@@ -21,6 +21,7 @@ from csproxy.core.model.misencoded import text_error
 from csproxy.errors import ErrorCode, RemoteProtocolError
 from csproxy.transport.wire import (
     administration,
+    credentials,
     history,
     keepalive,
     pairs,
@@ -130,6 +131,8 @@ class MessageId(IntEnum):
     CREDENTIALS_CHANGED = 1032
     READ_HISTORY = 1033
     HISTORY_RECORDS = 1034
+    LOG_IN_RECORDS = 1035
+    LOG_IN_RECORDS_STORED = 1036
     SET_KEEP_ALIVE = 1037
     KEEP_ALIVE_SET = 1038
     POLL = 1039
@@ -218,6 +221,11 @@ PAYLOADS: Final[dict[int, type[msgspec.Struct]]] = {
     MessageId.PEER_UPDATE: pairs.PeerUpdate,
     MessageId.PEER_UPDATE_TAKEN: Empty,
     MessageId.PEER_NEWS: pairs.PeerNews,
+    MessageId.READ_CREDENTIALS: credentials.ReadCredentials,
+    MessageId.CREDENTIALS_READ: credentials.CredentialsRead,
+    MessageId.CREDENTIALS_CHANGED: credentials.CredentialsChanged,
+    MessageId.LOG_IN_RECORDS: credentials.LogInRecords,
+    MessageId.LOG_IN_RECORDS_STORED: Empty,
     MessageId.SESSION_RECORDS: history.SessionRecords,
     MessageId.SESSION_RECORDS_STORED: Empty,
     MessageId.PING: Empty,

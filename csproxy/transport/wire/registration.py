@@ -105,6 +105,10 @@ class Authenticate(Payload, kw_only=True):
 
 
 class Authenticated(Payload, kw_only=True):
-    """70: the log-in is right; ``person_dbid`` is the user's Person."""
+    """70: the log-in is right; ``person_dbid`` is the user's Person.
+
+    ``must_change``: the password is too old, and registers only together with a new one (error 40).
+    """
 
     person_dbid: int = 0
+    must_change: bool = False

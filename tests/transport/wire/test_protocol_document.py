@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from wire_vectors import ROOT, load
 
+from csproxy.core.credentials import PersonEntry
+from csproxy.core.log_in_state import LogIn
 from csproxy.core.standby import Role
 from csproxy.core.transactions import RequestedChange
 from csproxy.errors import ErrorCode
@@ -42,6 +44,9 @@ TYPES = {
     "list of PeerSession": list[PeerSession],
     "Role": Role,
     "list of text": list[str],
+    "list of PersonEntry": list[PersonEntry],
+    "list of LogIn": list[LogIn],
+    "map int → list of PersonEntry": dict[int, list[PersonEntry]],
     "OnBehalfOf": OnBehalfOf | None,
     "map text → text": dict[str, str],
     "map int → int": dict[int, int],

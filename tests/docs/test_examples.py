@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 class Example:
     """A running example and what it prints."""
 
-    def __init__(self, name: str, port: int) -> None:
-        words = [str(EXAMPLES / name), "--port", str(port), "--password", PASSWORD]
+    def __init__(self, name: str, port: int = 0, *, words: Sequence[str] = ()) -> None:
+        words = words or ("--port", str(port))
         self.process = subprocess.Popen(
-            [sys.executable, "-u", *words],
+            [sys.executable, "-u", str(EXAMPLES / name), *words, "--password", PASSWORD],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(EXAMPLES.parent)},
@@ -88,6 +89,29 @@ def test_a_client_lives_through_a_faulty_network(site: Site) -> None:
             "deaf",
         ]
         assert "-- suspended" in seen
+
+
+def test_a_program_survives_the_loss_of_a_site_and_returns(tmp_path: Path) -> None:
+    site = Site(tmp_path, proxies=("CSProxy_1", "CSProxy_2"))
+    here, there = (f"127.0.0.1:{port}" for port in site.proxy_ports.values())
+
+    def create(name: str) -> str:
+        done = tool("create", "skill", port=site.port, stdin=json.dumps({"tenantDBID": 1, "name": name, "state": 1}))
+        assert done.returncode == 0, done.stderr
+        return "skill "
+
+    words = ("--preferred", here, "--backup", there, "--return-after", "1")
+    with site.master(), site.proxy("CSProxy_2"), site.proxy("CSProxy_1") as preferred:
+        example = Example("site_loss.py", words=words)
+        with example:
+            example.until(f"connected to {here}")
+            example.until(create("first"))
+            preferred.kill()
+            assert "1 skills stay readable" in example.until(f"connected to {there}")
+            example.until(create("second"))
+            with site.proxy("CSProxy_1"):
+                assert "suspended" not in example.until(f"connected to {here}")
+                example.until(create("third"))
 
 
 def test_examples_are_short() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from csproxy.core import standby
 from csproxy.core.replication import diagram
+from csproxy.transport import client_states
 from tests.own_ports import free_ports
 
 README = Path(__file__).parents[2] / "README.md"
@@ -106,3 +107,8 @@ def test_the_picture_of_a_proxys_states_is_that_of_the_table() -> None:
     assert f"```mermaid\n{diagram()}```" in architecture
     pair = (README.parent / "docs" / "topics" / "proxy-pair.md").read_text("utf-8")
     assert f"```mermaid\n{standby.diagram()}```" in pair
+
+
+def test_the_picture_of_a_clients_states_is_that_of_the_table() -> None:
+    topic = (README.parent / "docs" / "topics" / "client-failover.md").read_text("utf-8")
+    assert f"```mermaid\n{client_states.diagram()}```" in topic

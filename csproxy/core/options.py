@@ -70,6 +70,27 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="proxy-cluster-name",
+        default="",
+        valid="the name of an Application of type ConfigurationServer; empty: this proxy is no member of a pool",
+        parse=str.strip,
+        effect=Effect.RESTART,
+        origin="D",
+        meaning="The Application that stands for the load balancer of the pool to which this proxy belongs. Then it "
+        "has no backup, and keeps no session of a client that is gone.",
+    ),
+    Option(
+        section="csproxy",
+        name="balancer-addresses",
+        default=(),
+        valid="addresses and networks (10.0.0.7, 10.1.0.0/16), comma-separated",
+        parse=networks,
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="Load balancers whose connections may begin with a PROXY header, which tells the client's address.",
+    ),
+    Option(
+        section="csproxy",
         name="allow-empty-password",
         default=True,
         valid="true, false",

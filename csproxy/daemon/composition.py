@@ -32,7 +32,7 @@ from csproxy.core.replication import State
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
-from csproxy.daemon.pairing import pair_member, pair_status
+from csproxy.daemon.pairing import check_pool_member, pair_member, pair_status
 from csproxy.daemon.passwords import Passwords
 from csproxy.daemon.persistent import PersistentMode, master_answers, read_database
 from csproxy.daemon.ports import ALL_ADDRESSES, ListeningPort, application_ports
@@ -90,6 +90,7 @@ class Daemon:
         self._passwords: Passwords | None = None
         self._writing: ProxyWriting | None = None
         self._member: PairMember | None = None
+        self._listener: Listener | None = None
         self._application_options: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -261,7 +262,12 @@ class Daemon:
 
     def _pair_member(self, server: ConfigurationServer) -> PairMember | None:
         assert self._settings.upstream is not None
-        server.trust = ProxyAuthenticator({}, loopback_is_trusted=self._trusts_loopback)
+        pool = str(self._options.get("csproxy", "proxy-cluster-name"))
+        if pool:
+            check_pool_member(server, pool)
+            server.sessions.keep_s = 0.0
+            return None
+        server.trust = ProxyAuthenticator(self._book.hashes, loopback_is_trusted=self._trusts_loopback)
         return pair_member(
             server, app_password=self._settings.upstream.app_password, on_role=lambda role: self._role_in_pair_changed()
         )
@@ -303,7 +309,9 @@ class Daemon:
             upstream=self._passwords.upstream,
         )
         self._chain = server.authenticator = server.tickets = chain
-        async with chain, Listener(wanted, server.connect) as listener:
+        self._listener = Listener(wanted, server.connect)
+        self._apply_balancers()
+        async with chain, self._listener as listener:
             freeze_heap()
             where = ", ".join(f"{host}:{port}" for host, port in listener.addresses().values())
 
@@ -394,6 +402,7 @@ class Daemon:
                 _log.warning("%s; logging goes on as before", e)
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
+            self._apply_balancers()
             self._apply_following()
             if self._writing is not None:
                 self._writing.apply_options()
@@ -442,6 +451,12 @@ class Daemon:
             is_backup = self._server is not None and self._server.role == "backup"
             self._source.delay_reload_s = float(self._number("delay-reload-backup" if is_backup else "delay-reload"))
             self._source.has_consistent_ports = bool(self._options.get("system", "consistent-port-selection"))
+
+    def _apply_balancers(self) -> None:
+        if self._listener is not None:
+            found = self._options.get("csproxy", "balancer-addresses")
+            assert isinstance(found, tuple)
+            self._listener.balancers = parse_networks(",".join(found))
 
     def _apply_load_control(self) -> None:
         """[system], at a master."""

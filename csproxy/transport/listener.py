@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -20,6 +21,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import SocketStream, TaskGroup
 
+from csproxy.core.peer_limits import Network
 from csproxy.core.transport_parameters import ListeningMode
 from csproxy.errors import ConfigurationError
 from csproxy.transport.channel import Channel
@@ -41,6 +43,7 @@ _PAUSE_S: Final = 0.1
 """Pause in accepting when the system is out of something other than this process's descriptors."""
 _SHORTAGE_LOG_S: Final = 10.0
 _SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_UNSECURED: Final = PortSecurity(ListeningMode.UNSECURED, None)
 _ABSENT_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -90,7 +93,10 @@ class Listener:
         backlog: int = BACKLOG,
         close_timeout_s: float = CLOSE_TIMEOUT_S,
         door_limits: DoorLimits = DOOR_LIMITS,
+        balancers: Sequence[Network] = (),
     ) -> None:
+        self.balancers: Sequence[Network] = balancers
+        """Where load balancers are: their connections may begin with a PROXY header. May be changed at any time."""
         self._ports = ports
         self._on_connection = on_connection
         self._backlog = backlog
@@ -192,18 +198,40 @@ class Listener:
     def _accept_some(self, listening: socket.socket, port: ListenPort) -> bool:
         """Accept what waits, a bounded number; False when the system has no resources for more."""
         accepted: list[socket.socket] = []
-        has_resources = self._collect(listening, port.port_id, accepted)
-        if port.security is not None and port.security.mode is not ListeningMode.UNSECURED:
+        from_balancers: list[socket.socket] = []
+        has_resources = self._collect(listening, port.port_id, accepted, from_balancers)
+        security = port.security or _UNSECURED
+        for sock in from_balancers:
+            self._receive(sock, port.port_id, security, from_balancer=True)
+        if security.mode is not ListeningMode.UNSECURED:
             for sock in accepted:
-                self._group.start_soon(self._doorkeeper.receive, sock, port.port_id, port.security)
+                self._receive(sock, port.port_id, security)
         elif accepted:
             self._group.start_soon(self._adopt_all, accepted, port.port_id)
         return has_resources
 
-    def _collect(self, listening: socket.socket, port_id: str, accepted: list[socket.socket]) -> bool:
+    def _receive(
+        self, sock: socket.socket, port_id: str, security: PortSecurity, *, from_balancer: bool = False
+    ) -> None:
+        receive = partial(self._doorkeeper.receive, from_balancer=from_balancer)
+        self._group.start_soon(receive, sock, port_id, security)
+
+    def _is_balancer(self, address: Any) -> bool:
+        if not self.balancers or not isinstance(address, tuple):
+            return False
+        host = ip_address(address[0].partition("%")[0])
+        return any(host in network for network in self.balancers)
+
+    def _collect(
+        self,
+        listening: socket.socket,
+        port_id: str,
+        accepted: list[socket.socket],
+        from_balancers: list[socket.socket],
+    ) -> bool:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
-                sock, _address = listening.accept()
+                sock, address = listening.accept()
             except BlockingIOError:
                 break
             except OSError as error:
@@ -214,7 +242,7 @@ class Listener:
                     return False
             else:
                 sock.setblocking(False)
-                accepted.append(sock)
+                (from_balancers if self._is_balancer(address) else accepted).append(sock)
         return True
 
     def _turn_away(self, listening: socket.socket) -> bool:
@@ -268,13 +296,13 @@ class Listener:
         except OSError as error:
             _log.debug("port %s: a connection was lost while it was accepted: %s", port_id, error)
 
-    async def _open_channel(self, sock: socket.socket) -> Channel:
+    async def _open_channel(self, sock: socket.socket, peer: str) -> Channel:
         """The channel of a socket that the doorkeeper has looked at."""
         if (loop := asyncio._get_running_loop()) is not None:
-            factory = partial(ProtocolChannel, close_timeout_s=self._close_timeout_s)
+            factory = partial(ProtocolChannel, peer=peer, close_timeout_s=self._close_timeout_s)
             return (await loop.connect_accepted_socket(factory, sock))[1]
         stream = await SocketStream.from_socket(sock)
-        return StreamChannel(stream, RunTasks(), close_timeout_s=self._close_timeout_s)
+        return StreamChannel(stream, RunTasks(), peer=peer, close_timeout_s=self._close_timeout_s)
 
     def _hand_over(self, channel: Channel, port_id: str) -> None:
         self._accepted += 1

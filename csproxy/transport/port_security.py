@@ -1,7 +1,8 @@
 """What a secure or auto-detect port demands of a new connection, before anybody serves it.
 
 The first byte tells TLS (0x16) from the plain protocol; it is looked at and left in the socket, so that whoever
-takes the connection finds all bytes. A plain client at a secure port is told so by error 38.
+takes the connection finds all bytes. A plain client at a secure port is told so by error 38. A connection of a load
+balancer may begin with a PROXY header, which is taken off first (`csproxy.transport.proxy_header`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Final, NamedTuple
 import anyio
 
 from csproxy.core.transport_parameters import ListeningMode
-from csproxy.errors import ErrorCode, TlsError
+from csproxy.errors import ErrorCode, RemoteProtocolError, TlsError
 from csproxy.transport.channel import Channel
 from csproxy.transport.handshakes import MAX_HANDSHAKES, PATIENCE_S, Handshakes
+from csproxy.transport.proxy_header import begins_header, receive_header
 from csproxy.transport.sockets import peer_name
 from csproxy.transport.tls_channel import HANDSHAKE_TIMEOUT_S, secure
 from csproxy.transport.tls_context import TlsContext
@@ -65,12 +67,13 @@ DOOR_LIMITS: Final = DoorLimits()
 class Doorkeeper:
     """Lets connections in: ``hand_over(channel, port_id)`` gets those that fulfil what their port demands.
 
-    ``open_channel`` makes the channel of an accepted socket and owns the socket from then on.
+    ``open_channel(sock, peer)`` makes the channel of an accepted socket and owns the socket from then on; ``peer`` is
+    the client's address where a load balancer told it, else empty.
     """
 
     def __init__(
         self,
-        open_channel: Callable[[socket.socket], Awaitable[Channel]],
+        open_channel: Callable[[socket.socket, str], Awaitable[Channel]],
         hand_over: Callable[[Channel, str], object],
         limits: DoorLimits = DOOR_LIMITS,
     ) -> None:
@@ -85,18 +88,27 @@ class Doorkeeper:
     def __repr__(self) -> str:
         return f"<Doorkeeper {self.handshakes!r}, {self.refused} refused>"
 
-    async def receive(self, sock: socket.socket, port_id: str, security: PortSecurity) -> None:
-        """See what the connection of ``sock`` begins with, and do the handshake if that is TLS; closes what fails."""
-        opened = False
+    async def receive(
+        self, sock: socket.socket, port_id: str, security: PortSecurity, *, from_balancer: bool = False
+    ) -> None:
+        """See what the connection of ``sock`` begins with, and do the handshake if that is TLS; closes what fails.
+
+        ``from_balancer``: it may begin with a PROXY header.
+        """
+        opened, peer = False, ""
 
         async def open_channel() -> Channel:
             nonlocal opened
-            channel = await self._open_channel(sock)
+            channel = await self._open_channel(sock, peer)
             opened = True
             return channel
 
         try:
             first = await self._first_byte(sock)
+            if from_balancer and first is not None and begins_header(first):
+                with anyio.fail_after(self._limits.first_byte_s):
+                    peer = await receive_header(sock) or ""
+                first = await self._first_byte(sock)
             if first == _TLS_HANDSHAKE and security.tls is not None:
                 self._hand_over(await self._secure(open_channel, security.tls), port_id)
             elif first is not None and security.mode is ListeningMode.SECURE:
@@ -105,6 +117,10 @@ class Doorkeeper:
                 self._hand_over(await open_channel(), port_id)
         except TlsError as e:
             self._failures.warning("port %s: %s", port_id, e)
+        except RemoteProtocolError as e:
+            self._failures.warning("port %s: %s: %s", port_id, _address(sock), e)
+        except TimeoutError:
+            self._failures.warning("port %s: %s did not finish its PROXY header", port_id, _address(sock))
         except OSError as e:
             _log.debug("port %s: a connection was lost before its first bytes: %s", port_id, e)
         finally:
@@ -121,7 +137,7 @@ class Doorkeeper:
                 except BlockingIOError:
                     continue
                 return found[0] if found else None
-        self._failures.info("%s said nothing within %g s", peer_name(sock.getpeername()), self._limits.first_byte_s)
+        self._failures.info("%s said nothing within %g s", _address(sock), self._limits.first_byte_s)
         return None
 
     async def _secure(self, open_channel: Callable[[], Awaitable[Channel]], tls: TlsContext) -> Channel:
@@ -143,6 +159,13 @@ class Doorkeeper:
             notice = "this port takes secure connections only: connect with TLS, or to another port"
             channel.write(ServerProtocol().disconnect(ErrorCode.UNSECURE_CONNECTION_DENIED, notice))
         channel.close()
+
+
+def _address(sock: socket.socket) -> str:
+    try:
+        return peer_name(sock.getpeername())
+    except OSError:  # it has gone
+        return peer_name(None)
 
 
 class _Deaf:

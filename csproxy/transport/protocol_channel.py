@@ -22,7 +22,8 @@ class ProtocolChannel(asyncio.Protocol, Channel):
     """A channel that is its transport's protocol; made by a protocol factory.
 
     ``on_connected`` is called with the channel as soon as it is connected; bytes that arrive before
-    `start` are kept, and reading pauses. ``close_timeout_s`` limits a graceful close. An exception
+    `start` are kept, and reading pauses. ``peer`` is the peer's address if it is not that of the transport.
+    ``close_timeout_s`` limits a graceful close. An exception
     of the receiver is logged and ends the connection.
     """
 
@@ -46,6 +47,7 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         self,
         on_connected: Callable[[ProtocolChannel], object] | None = None,
         *,
+        peer: str = "",
         close_timeout_s: float = CLOSE_TIMEOUT_S,
     ) -> None:
         self._on_connected = on_connected
@@ -57,11 +59,11 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         self._is_paused = False
         self._loss: Exception | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._peer = "unconnected"
+        self._peer = peer
 
     def __repr__(self) -> str:
         state = "closed" if self._is_lost else "closing" if self._is_closing else "open"
-        return f"<ProtocolChannel {self._peer} {state}>"
+        return f"<ProtocolChannel {self._peer or 'unconnected'} {state}>"
 
     # called by the owner
 
@@ -126,7 +128,7 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         """Take the transport and hand the channel over to ``on_connected``."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
-        self._peer = peer_name(transport.get_extra_info("peername"))
+        self._peer = self._peer or peer_name(transport.get_extra_info("peername"))
         if self._on_connected is not None:
             on_connected, self._on_connected = self._on_connected, None
             on_connected(self)

@@ -43,7 +43,7 @@ class Balancer:
 
     def start(self) -> None:
         """Start, or take over from the one that runs, which goes on with the connections that it has."""
-        words = ("lb-config", "haproxy", "--clients", str(CLIENTS + 500), "--check-interval", "1")
+        words = ("lb-config", "haproxy", "--clients", str(CLIENTS + 500), "--check-interval", "1", "--proxy-protocol")
         made = tool(*words, port=self.site.port)
         assert made.returncode == 0, made.stderr
         self.path.write_text(made.stdout)
@@ -97,8 +97,9 @@ class Pool:
 
     def join(self, name: str) -> None:
         (member,) = answer("read", "application", f"name={name}", port=self.site.port)
-        assignment = f"options.csproxy.proxy-cluster-name={POOL}"
-        done = tool("update", "application", str(member["DBID"]), assignment, port=self.site.port)
+        options = (f"proxy-cluster-name={POOL}", "balancer-addresses=127.0.0.1")
+        assignments = [f"options.csproxy.{option}" for option in options]
+        done = tool("update", "application", str(member["DBID"]), *assignments, port=self.site.port)
         assert done.returncode == 0, done.stderr
 
     def start_member(self, name: str) -> None:

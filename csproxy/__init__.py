@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from csproxy.core.changes import Action, Position
     from csproxy.core.keepalive import KeepAlive
     from csproxy.core.routes import Pools
+    from csproxy.core.tls_settings import TlsSettings
     from csproxy.errors import CsproxyError
     from csproxy.transport.client import ClientState, ConfigClient, ReadResult
     from csproxy.transport.client_changes import ObjectChange
@@ -38,6 +39,7 @@ __all__ = [
     "Pools",
     "Position",
     "ReadResult",
+    "TlsSettings",
 ]
 
 _HOMES = {
@@ -54,6 +56,7 @@ _HOMES = {
     "Pools": "csproxy.core.routes",
     "Position": "csproxy.core.changes",
     "ReadResult": "csproxy.transport.client",
+    "TlsSettings": "csproxy.core.tls_settings",
 }
 
 

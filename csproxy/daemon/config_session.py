@@ -30,6 +30,7 @@ def open_client(flags: ConnectionFlags) -> ConfigClient:
         application=flags.application,
         user=flags.user,
         password=flags.password,
+        tls=flags.tls,
         request_timeout_s=flags.timeout_s,
     )
 

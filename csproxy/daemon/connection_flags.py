@@ -15,12 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from csproxy.core.tls_settings import TlsSettings
+from csproxy.core.transport_parameters import switch
 from csproxy.daemon.private_files import loose_permissions
 from csproxy.daemon.usage import UsageError
+from csproxy.errors import ConfigurationError
 
 __all__ = ["ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
 
 _DEFAULT_TIMEOUT_S = 30.0
+_TLS_FLAGS = {
+    "ca": ("FILE", "certificate authorities of the server, PEM (those of the system)"),
+    "cert": ("FILE", "own certificate with its chain, PEM, for a server that demands one"),
+    "key": ("FILE", "its private key, PEM (in the certificate's file)"),
+    "name": ("NAME", "the name that the server's certificate must have (that of --host)"),
+}
+"""By the rest of their names; the environment has them as CSPROXY_TLS_CA and so on."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -33,6 +43,7 @@ class ConnectionFlags:
     password: str
     application: str
     timeout_s: float
+    tls: TlsSettings | None = None
 
     def __repr__(self) -> str:
         return f"<ConnectionFlags {self.user!r} at {self.host}:{self.port} as {self.application!r}>"
@@ -57,7 +68,9 @@ def _seconds(text: str) -> float:
 
 def add_connection_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags; absent ones leave no trace, so that a subcommand's parser overrides nothing."""
-    group = parser.add_argument_group("connection (also as CSPROXY_HOST, _PORT, _USER, _PASSWORD, _APP)")
+    group = parser.add_argument_group(
+        "connection (also as CSPROXY_HOST, _PORT, _USER, _PASSWORD, _APP, _TLS, _TLS_CA, ...)"
+    )
     group.add_argument("--host", default=argparse.SUPPRESS, help="host of the master or proxy (127.0.0.1)")
     group.add_argument("--port", type=port_number, default=argparse.SUPPRESS, help="its port (2020)")
     group.add_argument("--user", default=argparse.SUPPRESS, help="user name (default)")
@@ -71,6 +84,11 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="the password is the first line of standard input",
     )
+    group.add_argument(
+        "--tls", action="store_true", default=argparse.SUPPRESS, help="connect with TLS; the flags below imply it"
+    )
+    for name, (metavar, what) in _TLS_FLAGS.items():
+        group.add_argument(f"--tls-{name}", metavar=metavar, default=argparse.SUPPRESS, help=what)
     group.add_argument("--app", default=argparse.SUPPRESS, help="Application object of type CFGSCE (default)")
     group.add_argument(
         "--timeout", metavar="SECONDS", type=_seconds, default=argparse.SUPPRESS, help="for each request (30)"
@@ -100,7 +118,27 @@ def connection_flags(
         password=_password(given, environment, stdin or sys.stdin, f"{user}@{host}:{port}"),
         application=str(given.get("app") or environment.get("CSPROXY_APP") or "default"),
         timeout_s=float(given.get("timeout", _DEFAULT_TIMEOUT_S)),
+        tls=_tls(given, environment),
     )
+
+
+def _tls(given: Mapping[str, object], environment: Mapping[str, str]) -> TlsSettings | None:
+    values = {
+        name: str(given.get(f"tls_{name}") or environment.get(f"CSPROXY_TLS_{name.upper()}") or "")
+        for name in _TLS_FLAGS
+    }
+    try:
+        wanted = bool(given.get("tls")) or switch({"tls": environment.get("CSPROXY_TLS", "")}, "tls", "CSPROXY_TLS")
+        if not wanted and not any(values.values()):
+            return None
+        return TlsSettings(
+            certificate=(values["cert"],) if values["cert"] else (),
+            certificate_key=values["key"],
+            trusted_ca=(values["ca"],) if values["ca"] else (),
+            server_name=values["name"],
+        )
+    except ConfigurationError as e:
+        raise UsageError(str(e)) from e
 
 
 def _password(given: Mapping[str, object], environment: Mapping[str, str], stdin: TextIO, who: str) -> str:

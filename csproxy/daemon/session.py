@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -17,6 +18,7 @@ from csproxy.daemon.usage import UsageError
 from csproxy.errors import ModelError
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
+from csproxy.transport.tls_dial import TlsConnector
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ObjectsRead, ReadObjects
@@ -50,7 +52,9 @@ async def open_session(flags: ConnectionFlags) -> AsyncIterator[tuple[Connection
 
     Raises `ConnectionLostError`, `TimedOutError`, `RemoteProtocolError` or `ServerError`.
     """
-    channel = await connect_tcp(flags.host, flags.port, timeout_s=flags.timeout_s)
+    connect = partial(connect_tcp, timeout_s=flags.timeout_s)
+    connector = connect if flags.tls is None else TlsConnector(flags.tls, connect, timeout_s=flags.timeout_s)
+    channel = await connector(flags.host, flags.port)
     connection = await Connection.open(channel, flags.application, timeout_s=flags.timeout_s)
     try:
         request = RegisterClient(

@@ -48,6 +48,7 @@ async def _watch(flags: ConnectionFlags, number: int | None, *, from_uen: int | 
         application=flags.application,
         user=flags.user,
         password=flags.password,
+        tls=flags.tls,
         request_timeout_s=flags.timeout_s,
     ) as client:
         client.observe(_tell)

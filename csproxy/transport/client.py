@@ -29,6 +29,7 @@ from csproxy.core.model import SCHEMA, CfgAppType, CfgObject, ObjectType
 from csproxy.core.model.delta import compute_delta
 from csproxy.core.model.typed import decode_object, to_plain
 from csproxy.core.routes import Pools, PoolsRoute, ServersRoute
+from csproxy.core.tls_settings import TlsSettings
 from csproxy.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -49,6 +50,7 @@ from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
 from csproxy.transport.client_writes import Write, requested_change
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
+from csproxy.transport.tls_dial import TlsConnector
 from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
@@ -105,7 +107,7 @@ class ConfigClient:
     client registers as Application ``application`` of type ``application_type`` and as ``user``. Entering
     makes the first connection; each endpoint is tried once, and on until ``connect_wait_s`` have passed.
     Then the connection is kept: after a loss the session is restored or, if it is gone, made anew and
-    the change streams are resumed.
+    the change streams are resumed. With ``tls`` every connection is secure; ``connector`` makes those beneath.
 
     ``request_timeout_s`` limits every call, waiting for a lost connection included;
     ``attempt_timeout_s`` each step of a connection attempt: more than the 3 s for which a server waits before it
@@ -133,6 +135,7 @@ class ConfigClient:
         password: str = "",
         new_password: str = "",
         app_password: str = "",
+        tls: TlsSettings | None = None,
         connector: Connector = connect_tcp,
         connect_wait_s: float = 0.0,
         attempt_timeout_s: float = 10.0,
@@ -161,7 +164,7 @@ class ConfigClient:
                 app_password=app_password,
                 release=csproxy.__version__,
             ),
-            connector=connector,
+            connector=connector if tls is None else TlsConnector(tls, connector),
             route=PoolsRoute(pools, random) if pools else ServersRoute(servers, random, attempts=attempts),
             wait_s=connect_wait_s,
             attempt_timeout_s=attempt_timeout_s,

@@ -43,7 +43,9 @@ _FINAL: Final = frozenset(
 
 
 def is_final(error: Exception) -> bool:
-    """Whether a refused registration will be refused again, however often and wherever it is tried."""
+    """Whether a refused connection or registration will be refused again, however often and wherever it is tried."""
+    if isinstance(error, ConnectionLostError):
+        return error.code is ErrorCode.UNSECURE_CONNECTION_DENIED  # said before anything can be asked
     return isinstance(error, ServerError) and error.code in _FINAL and not error.retry_after_s
 
 

@@ -46,7 +46,7 @@ from csproxy.transport.upstream_checks import (
     check_redundancy,
     check_release,
     check_role,
-    encoding_refusal,
+    lasting_refusal,
     read_application,
     register,
 )
@@ -348,7 +348,7 @@ class UpstreamSource:
         except ServerError as e:
             raise ConfigurationError(f"{endpoint} refused the protocol: {e.description} (error {int(e.code)})") from e
         except ConnectionLostError as e:
-            raise (encoding_refusal(e) or e) from e
+            raise (lasting_refusal(e) or e) from e
 
     async def _use(self, connection: Connection) -> CsproxyError:
         """Everything on one connection; returns why it ended. Only cancellation is raised."""

@@ -30,7 +30,7 @@ __all__ = [
     "check_redundancy",
     "check_release",
     "check_role",
-    "encoding_refusal",
+    "lasting_refusal",
     "read_application",
     "register",
 ]
@@ -88,12 +88,12 @@ async def register(
             ) from e
         raise RetryableError(e.code, e.description, retry_after_s=e.retry_after_s) from e
     except (RemoteProtocolError, ConnectionLostError) as e:
-        raise (encoding_refusal(e) or e) from e
+        raise (lasting_refusal(e) or e) from e
 
 
-def encoding_refusal(error: RemoteProtocolError | ConnectionLostError) -> ConfigurationError | None:
-    """Two sides that do not agree on UTF-8 will not do so at the next attempt; None for any other error."""
-    if error.code is not ErrorCode.UNSUPPORTED_ENCODING:
+def lasting_refusal(error: RemoteProtocolError | ConnectionLostError) -> ConfigurationError | None:
+    """Two sides that do not agree on UTF-8, or on TLS, will not do so at the next attempt; None for any other error."""
+    if error.code not in (ErrorCode.UNSUPPORTED_ENCODING, ErrorCode.UNSECURE_CONNECTION_DENIED):
         return None
     return ConfigurationError(f"{error} (error {int(error.code)})")
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from csproxy.core.tls_settings import TlsSettings
 from csproxy.daemon.connection_flags import ConnectionFlags, add_connection_flags, connection_flags
+from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
 
 
@@ -98,3 +100,26 @@ def test_bad_flags_are_wrong_usage(argv: tuple[str, str]) -> None:
 def test_a_bad_port_of_the_environment_is_named() -> None:
     with pytest.raises(ConfigurationError, match="CSPROXY_PORT: 'x' is no port"):
         parse(environment={"CSPROXY_PORT": "x", "CSPROXY_PASSWORD": ""})
+
+
+def test_without_a_word_of_tls_there_is_none() -> None:
+    assert parse().tls is None
+    assert parse(environment={"CSPROXY_PASSWORD": "p", "CSPROXY_TLS": "0"}).tls is None
+
+
+def test_any_flag_or_variable_of_tls_means_tls() -> None:
+    assert parse("--tls").tls == TlsSettings()
+    assert parse("--tls-ca", "ca.pem").tls == TlsSettings(trusted_ca=("ca.pem",))
+    assert parse("--tls-cert", "c", "read", "--tls-key", "k", "--tls-name", "n").tls == TlsSettings(
+        certificate=("c",), certificate_key="k", server_name="n"
+    )
+    environment = {"CSPROXY_PASSWORD": "p", "CSPROXY_TLS_CA": "env", "CSPROXY_TLS_NAME": "n"}
+    assert parse("--tls-ca", "flag", environment=environment).tls == TlsSettings(trusted_ca=("flag",), server_name="n")
+    assert parse(environment={"CSPROXY_PASSWORD": "p", "CSPROXY_TLS": "yes"}).tls == TlsSettings()
+
+
+def test_wrong_flags_of_tls_are_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="certificate-key k is given without a certificate"):
+        parse("--tls-key", "k")
+    with pytest.raises(UsageError, match="CSPROXY_TLS: tls is 'perhaps'"):
+        parse(environment={"CSPROXY_PASSWORD": "p", "CSPROXY_TLS": "perhaps"})

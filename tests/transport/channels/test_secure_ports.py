@@ -168,8 +168,7 @@ async def test_those_that_stop_in_the_middle_give_their_places_to_others() -> No
                 await settle()
         channel = await servers.secure(ListeningMode.SECURE)
         await echoes(channel)
-        for end in ends[:3]:
-            await end.ended()
+        assert sum(len(end.ends) for end in ends) >= 3  # in any order: trio takes what is ready at random
         channel.close(flush=False)
         for each in stopped:
             each.close(flush=False)

@@ -15,7 +15,7 @@ from csproxy.core.failover import Endpoint
 from csproxy.core.keepalive import KeepAlive, connection_keep_alive
 from csproxy.core.model.enumerations import CfgAppType, CfgObjectType
 from csproxy.core.pairs import backup_of
-from csproxy.core.transport_parameters import transport_parameters
+from csproxy.core.transport_parameters import look_up, object_parameters, transport_parameters
 
 __all__ = [
     "ATTEMPTS",
@@ -24,6 +24,7 @@ __all__ = [
     "Partner",
     "master_connection",
     "master_keep_alive",
+    "master_transport",
     "partner",
 ]
 
@@ -114,6 +115,29 @@ def master_keep_alive(cache: ConfigurationCache, application: str) -> KeepAlive 
     """
     return connection_keep_alive(
         _connection_to_master(cache, _stored(cache, cache.find(_APPLICATION, name=application) or 0))
+    )
+
+
+def master_transport(cache: ConfigurationCache, application: str, *, port: int) -> dict[str, str]:
+    """The transport parameters of the Connection of Application ``application`` (its name) to its master, by ``cache``.
+
+    Each is looked up in the Connection, the own Application and its Host; ``tls`` also in the Port that the
+    connection goes to: the one with number ``port``, else the one that the Connection names.
+    """
+    own = _stored(cache, cache.find(_APPLICATION, name=application) or 0)
+    connection = _connection_to_master(cache, own)
+    serving = _stored(cache, connection.get("appServerDBID", 0))
+    other = _stored(cache, backup_of(serving) or _primary_of(cache, serving.get("DBID", 0)))
+    ports = [*_ports(serving), *_ports(other)]
+    wishes: Sequence[_Wish] = (lambda each: each["port"] == str(port), _with_id(connection.get("id", "")))
+    target = next((each for wish in wishes for each in ports if wish(each)), {})
+    host = cache.stored(_HOST, own.get("serverInfo", {}).get("hostDBID", 0))
+    offered = transport_parameters(target.get("transportParams", ""))
+    return look_up(
+        transport_parameters(connection.get("transportParams", "")),
+        object_parameters(own),
+        object_parameters(host),
+        {"tls": offered["tls"]} if "tls" in offered else {},
     )
 
 

@@ -135,6 +135,18 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="master-transport",
+        default="",
+        valid="name=value;name=value",
+        parse=str,
+        effect=Effect.RESTART,
+        origin="O",
+        meaning="Transport parameters of a proxy's connection to its master, before those of its Connection, "
+        "Application and Host: the first connection is made before these are known. Also as -transport-NAME VALUE.",
+        from_application=False,
+    ),
+    Option(
+        section="csproxy",
         name="proxy-snapshot",
         default=True,
         valid="on, off",

@@ -35,6 +35,18 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="confserv",
+        name="transport",
+        default="",
+        valid="name=value;name=value",
+        parse=str,
+        effect=Effect.RESTART,
+        origin="D",
+        meaning="Transport parameters of the port on which a master listens, before those of its Application object "
+        "and its Host.",
+        from_application=False,
+    ),
+    Option(
+        section="confserv",
         name="server",
         default="dbserver",
         valid="the name of a section of this file",

@@ -130,7 +130,6 @@ TRANSPORT_PARAMETERS: Final = tuple(
             "the port `default`.",
             "O",
         ),
-        ("ha-sync", "port", "0", _SWITCH, "The port that the two servers of a pair use between them.", "O"),
     )
 )
 

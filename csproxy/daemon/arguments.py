@@ -11,11 +11,12 @@ Source of the names: the reference chapter, "Starting Configuration Server Proxy
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from csproxy import __version__
+from csproxy.core.transport_parameters import unknown_parameters
 from csproxy.daemon.usage import UsageError
 
 __all__ = ["Arguments", "normalise", "parse_arguments"]
@@ -23,8 +24,6 @@ __all__ = ["Arguments", "normalise", "parse_arguments"]
 _NOT_AVAILABLE: dict[str, bool] = {
     "nco": True,
     "lmspath": True,
-    "transport-address": True,
-    "transport-port": True,
 }
 """Documented parameters without their function in this release; the value says whether they take one."""
 
@@ -33,6 +32,8 @@ _TAKES_VALUE = frozenset(
     | {"db-persistent-failover-tmout", "cs-persistent-failover-tmout"}
     | {name for name, takes in _NOT_AVAILABLE.items() if takes}
 )
+_FAMILIES = ("log-", "transport-")
+"""Parameters whose names argparse cannot know: ``-log-OPTION VALUE``, ``-transport-NAME VALUE``."""
 _SHORT = frozenset({"c", "l", "s", "V", "h"})
 
 
@@ -42,7 +43,8 @@ class Arguments:
 
     ``host`` and ``port`` name the master that a proxy follows; without ``host`` the process is a
     master. With ``audit_file`` it only exports the history log, of the last ``audit_days`` days.
-    ``log`` holds the bootstrap log options by name (``-log-verbose debug``), ``csproxy`` those of [csproxy].
+    ``log`` holds the bootstrap log options by name (``-log-verbose debug``), ``csproxy`` those of [csproxy],
+    ``transport`` the transport parameters of a proxy's connection to its master (``-transport-tls 1``).
     """
 
     host: str | None = None
@@ -55,6 +57,7 @@ class Arguments:
     persistent: bool = False
     log: dict[str, str] = field(default_factory=dict)
     csproxy: dict[str, str] = field(default_factory=dict)
+    transport: dict[str, str] = field(default_factory=dict)
 
 
 def normalise(argv: Sequence[str]) -> list[str]:
@@ -74,7 +77,7 @@ def normalise(argv: Sequence[str]) -> list[str]:
             continue
         name, separator, value = word.lstrip("-").partition("=")
         result.append(("-" if name in _SHORT else "--") + name + separator + value)
-        if not separator and (name in _TAKES_VALUE or name.startswith("log-")):
+        if not separator and (name in _TAKES_VALUE or name.startswith(_FAMILIES)):
             following = next(rest, None)
             if following is not None:
                 result.append(following)
@@ -141,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         help="log option until the Application object is read: -log-verbose debug, -log-all FILE",
     )
     parser.add_argument(
+        "--transport-NAME",
+        metavar="VALUE",
+        dest="_transport",
+        help="proxy: transport parameter of the connection to the master: -transport-tls 1, -transport-trusted-ca FILE",
+    )
+    parser.add_argument(
         "--dumpauditxml",
         metavar="FILE",
         dest="audit_file",
@@ -160,7 +169,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     ``-V`` and ``-help`` print and raise SystemExit(0). Raises `UsageError` with one
     sentence for anything that is unknown, incomplete, or not available in this release.
     """
-    words, log = _split_log_options(normalise(argv))
+    words, log, transport = _split_families(normalise(argv))
     _refuse_unavailable(words)
     parser = _parser()
     found = parser.parse_args(words)
@@ -177,6 +186,11 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     if found.audit_file is not None and found.host is not None:
         raise UsageError(
             "-dumpauditxml reads the master's database: leave out -host, and name its confserv.conf with -c"
+        )
+    if transport and found.host is None:
+        raise UsageError(
+            "-transport-NAME describes a proxy's connection to its master and needs -host; a master has the option "
+            "transport in its confserv.conf"
         )
     persistent = {
         name.replace("_", "-"): value
@@ -205,32 +219,44 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         persistent=found.persistent,
         log=log,
         csproxy=persistent,
+        transport=transport,
     )
 
 
-def _split_log_options(words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Take the ``--log-NAME VALUE`` pairs out: argparse cannot know their names."""
+def _split_families(words: list[str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Take the ``--log-NAME VALUE`` and ``--transport-NAME VALUE`` pairs out."""
     others: list[str] = []
     log: dict[str, str] = {}
+    transport: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
         if word == "--":
             others.extend((word, *rest))
         elif word.startswith("--log-"):
-            name, separator, value = word[6:].partition("=")
-            if not separator:
-                following = next(rest, None)
-                if following is None:
-                    raise UsageError(f"-log-{name} needs a value")
-                value = following
+            name, value = _pair(word, "log", rest)
             if not name:
                 raise UsageError(f"{word} names no log option: -log-verbose debug is an example")
             log[name] = value
+        elif word.startswith("--transport-"):
+            name, value = _pair(word, "transport", rest)
+            if unknown_parameters({name: value}):
+                raise UsageError(f"-transport-{name} is no transport parameter: -transport-tls 1 is an example")
+            transport[name] = value
         else:
             others.append(word)
             if word.lstrip("-") in _TAKES_VALUE:
                 others.extend(value for value in (next(rest, None),) if value is not None)
-    return others, log
+    return others, log, transport
+
+
+def _pair(word: str, family: str, rest: Iterator[str]) -> tuple[str, str]:
+    name, separator, value = word.removeprefix(f"--{family}-").partition("=")
+    if separator:
+        return name, value
+    following = next(rest, None)
+    if following is None:
+        raise UsageError(f"-{family}-{name} needs a value")
+    return name, following
 
 
 def _refuse_unavailable(words: Sequence[str]) -> None:

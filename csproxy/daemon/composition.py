@@ -6,7 +6,7 @@ import logging
 import platform
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -32,12 +32,14 @@ from csproxy.core.replication import State
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
+from csproxy.daemon.master_connector import MasterConnector
 from csproxy.daemon.pairing import check_pool_member, pair_member, pair_status
 from csproxy.daemon.passwords import Passwords
 from csproxy.daemon.persistent import PersistentMode, master_answers, read_database
-from csproxy.daemon.ports import ALL_ADDRESSES, ListeningPort, application_ports
+from csproxy.daemon.ports import ALL_ADDRESSES, ListeningPort, OwnPort, application_ports
 from csproxy.daemon.process import freeze_heap
 from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
+from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
 from csproxy.daemon.writing import ProxyWriting
@@ -49,7 +51,7 @@ from csproxy.transport.database_check import DatabaseVerifier
 from csproxy.transport.database_peer import is_primary
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.history import MasterHistory, ProxyHistory
-from csproxy.transport.listener import Listener, ListenPort
+from csproxy.transport.listener import Listener
 from csproxy.transport.load_control import SerializedWriter
 from csproxy.transport.local_copy import LocalCopy
 from csproxy.transport.master_administration import MasterAdministration
@@ -61,6 +63,7 @@ __all__ = ["Daemon"]
 
 _log = logging.getLogger("csproxy.daemon")
 
+_HOST: Final = 10
 STOP_GRACE_S: Final = 5.0
 """How long clients may take to go when the server stops."""
 
@@ -90,6 +93,7 @@ class Daemon:
         self._passwords: Passwords | None = None
         self._writing: ProxyWriting | None = None
         self._member: PairMember | None = None
+        self._ports: SecurePorts | None = None
         self._listener: Listener | None = None
         self._application_options: dict[str, Any] = {}
 
@@ -156,7 +160,8 @@ class Daemon:
                 database.is_replaced = lambda: is_primary(
                     connect_tcp, partner(server.cache, settings.application), settings.application
                 )
-                ports = [ListeningPort("default", settings.address, settings.port)]
+                own = OwnPort(settings.address, settings.port, settings.transport)
+                ports = SecurePorts(partial(self._wanted_ports, sink, own))
                 await self._serve(server, ports, lambda: f"master {settings.application} on {where.shown}")
 
     def _standby(self) -> str | None:
@@ -217,7 +222,7 @@ class Daemon:
         assert mode is not None
         server.writer = ReadOnlyWriter(lambda: mode.refusal)
         self._check_passwords(server, self._book)
-        await self._serve_as_proxy(server, sink.application)
+        await self._serve_as_proxy(server, sink)
 
     async def _follow(
         self, server: ConfigurationServer, sink: ApplicationWatch, copy: LocalCopy, *, from_copy: bool
@@ -245,12 +250,10 @@ class Daemon:
                 return
             if source.serves_copy and mode is None:
                 announce_copy(copy, source, server.statistics().objects)
-            await self._serve_as_proxy(server, source.application_object or sink.application)
+            await self._serve_as_proxy(server, sink)
 
-    async def _serve_as_proxy(self, server: ConfigurationServer, application: dict[str, Any]) -> None:
-        ports, warnings = application_ports(application)
-        for warning in warnings:
-            _log.warning("%s", warning)
+    async def _serve_as_proxy(self, server: ConfigurationServer, sink: ApplicationWatch) -> None:
+        ports = SecurePorts(partial(self._wanted_ports, sink, None))
         async with AsyncExitStack() as stack:
             if self._persistent is not None:  # it serves alone
                 tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -281,9 +284,12 @@ class Daemon:
 
     def _make_source(self, sink: LocalCopy, *, from_copy: bool = False) -> UpstreamSource:
         assert self._settings.upstream is not None
+        connector = MasterConnector(
+            self._settings.upstream.transport, lambda: sink.cache, self._settings.application, self._master
+        )
         return UpstreamSource(
             sink,
-            connect_tcp,
+            connector,
             [self._master],
             self._settings.application,
             app_password=self._settings.upstream.app_password,
@@ -295,12 +301,11 @@ class Daemon:
         assert self._settings.upstream is not None
         return Endpoint(self._settings.upstream.host, self._settings.upstream.port)
 
-    async def _serve(
-        self, server: ConfigurationServer, ports: Sequence[ListeningPort], what: Callable[[], str]
-    ) -> None:
+    async def _serve(self, server: ConfigurationServer, ports: SecurePorts, what: Callable[[], str]) -> None:
         self._is_serving = True
+        self._ports = ports
+        server.is_for_users = ports.restricted
         server.collation = collation(str(self._options.get("csproxy", "locale")))
-        wanted = [ListenPort(port.id, port.address, port.port) for port in ports]
         assert self._passwords is not None
         chain = build_authenticator(
             self._application_options,
@@ -309,9 +314,10 @@ class Daemon:
             upstream=self._passwords.upstream,
         )
         self._chain = server.authenticator = server.tickets = chain
-        self._listener = Listener(wanted, server.connect)
+        self._listener = Listener(await ports.open(), server.connect)
         self._apply_balancers()
-        async with chain, self._listener as listener:
+        async with chain, self._listener as listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(ports.keep)
             freeze_heap()
             where = ", ".join(f"{host}:{port}" for host, port in listener.addresses().values())
 
@@ -326,6 +332,7 @@ class Daemon:
             await self._shutdown.wait()
             if self._member is not None:
                 await self._member.leave()
+            tasks.cancel_scope.cancel()
         await server.stop(grace_s=STOP_GRACE_S)
         _log.info("stopped")
 
@@ -343,10 +350,30 @@ class Daemon:
             random=random.random,
             random_bytes=secrets.token_bytes,
             settings=self._server_settings(ServerSettings()),
-            more_status=more_status,
+            more_status=lambda: {**self._port_status(), **more_status()},
         )
         self._apply_peer_limits()
         return self._server
+
+    def _wanted_ports(self, sink: ApplicationWatch, own: OwnPort | None) -> tuple[list[ListeningPort], list[str]]:
+        """The ports as the own Application object and its Host have them now."""
+        application = sink.application or {"name": self._settings.application}
+        host = sink.cache.stored(_HOST, (application.get("serverInfo") or {}).get("hostDBID", 0))
+        return application_ports(application, host, own=own)
+
+    def _port_status(self) -> dict[str, Any]:
+        if self._ports is None or self._listener is None:
+            return {}
+        handshakes = self._listener.statistics().handshakes
+        return {
+            "ports": self._ports.status(),
+            "handshakes": {
+                "running": handshakes.running,
+                "waiting": handshakes.waiting,
+                "finished": handshakes.finished,
+                "failed": handshakes.failed,
+            },
+        }
 
     def _make_copy(self, sink: ApplicationWatch, server: ConfigurationServer) -> LocalCopy:
         copy = LocalCopy(

@@ -104,7 +104,7 @@ def _server(application: _Object, hosts: Mapping[int, _Object]) -> PoolServer:
             f"Host {host.get('name', '')!r} of Application {name!r} has the IPaddress {address!r}: a balancer needs an "
             "IPv4 or IPv6 address"
         ) from None
-    ports, _ = application_ports(application)
+    ports, _ = application_ports(application, host)
     return PoolServer(name, address, {port.id: port.port for port in ports})
 
 

@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from csproxy.core.history import HISTORY_PAIRS
 from csproxy.core.options import APPLICATION_OPTIONS, OptionValue, close_options, find_option
+from csproxy.core.transport_parameters import look_up, transport_parameters
 from csproxy.daemon.arguments import Arguments, parse_arguments
 from csproxy.daemon.conf_file import ConfFile, read_conf
 from csproxy.daemon.private_files import loose_permissions
@@ -54,11 +55,15 @@ _RUNTIME_SECTIONS = tuple(dict.fromkeys(option.section for option in APPLICATION
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamSettings:
-    """The master that a proxy follows, and the password of the proxy's Application (empty: none is sent)."""
+    """The master that a proxy follows, and the password of the proxy's Application (empty: none is sent).
+
+    ``transport`` has the parameters of the connection that come before those of the objects.
+    """
 
     host: str
     port: int
     app_password: str = field(default="", repr=False)
+    transport: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +100,7 @@ class RuntimeLayers:
 class DaemonSettings:
     """Everything that a daemon needs to start; with ``upstream`` it is a proxy, else a master.
 
-    ``warnings`` are sentences to log once logging works.
+    ``transport`` has the parameters of a master's own port. ``warnings`` are sentences to log once logging works.
     """
 
     application: str
@@ -104,6 +109,7 @@ class DaemonSettings:
     persistent: PersistentSettings | None
     address: str
     port: int
+    transport: Mapping[str, str]
     lease_s: float
     licence: str | None
     conf_path: Path | None
@@ -238,6 +244,7 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         for name, text in merged.texts(section).items()
     }
     app_password = str(options.pop(("csproxy", "app-password"), ""))
+    to_master = transport_parameters(str(options.pop(("csproxy", "master-transport"), "")))
     layers = RuntimeLayers(
         fixed={key: value for key, value in options.items() if key in fixed},
         file={key: value for key, value in options.items() if key not in fixed},
@@ -247,13 +254,19 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
     database = None if conf is None or section is None else _database(merged.database, conf)
     return DaemonSettings(
         application=application,
-        upstream=UpstreamSettings(host=arguments.host, port=arguments.port or 0, app_password=app_password)
+        upstream=UpstreamSettings(
+            host=arguments.host,
+            port=arguments.port or 0,
+            app_password=app_password,
+            transport=look_up(arguments.transport, to_master),
+        )
         if arguments.host
         else None,
         database=None if is_proxy else database,
         persistent=_persistent(database, options) if arguments.persistent else None,
         address=str(own.get("address", _default("confserv", "address"))),
         port=int(own.get("port", _default("confserv", "port"))),  # type: ignore[arg-type]
+        transport=transport_parameters(str(own.get("transport", ""))),
         lease_s=float(str(own.get("lease-time", _default("confserv", "lease-time")))),
         licence=arguments.licence,
         conf_path=path,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+import errno
+import os
+import socket
+from typing import Final
 
 import anyio
-from anyio.abc import SocketAttribute
+from anyio.abc import SocketAttribute, SocketStream
 
 from csproxy.errors import ConnectionLostError, ErrorCode, NothingListensError
 from csproxy.transport.channel import Channel
@@ -50,17 +53,47 @@ def _not_found(
 
 async def _connect_protocol(host: str, port: int, local: tuple[str, int] | None) -> Channel:
     loop = asyncio.get_running_loop()
-    transport, channel = await loop.create_connection(ProtocolChannel, host, port, local_addr=local)
+    if local is not None and local[1]:
+        made = await loop.create_connection(ProtocolChannel, sock=await _connect_from(host, port, local))
+    else:
+        made = await loop.create_connection(ProtocolChannel, host, port, local_addr=local)
+    transport, channel = made
     bound_kernel_queue(transport.get_extra_info("socket"))
     notice_dead_peers(transport.get_extra_info("socket"))
     return channel
 
 
 async def _connect_stream(host: str, port: int, local: tuple[str, int] | None) -> Channel:
-    options: dict[str, Any] = {}
-    if local is not None:
-        options = {"local_host": local[0]} | ({"local_port": local[1]} if local[1] else {})
-    stream = await anyio.connect_tcp(host, port, **options)
+    if local is not None and local[1]:
+        stream = await SocketStream.from_socket(await _connect_from(host, port, local))
+    else:
+        stream = await anyio.connect_tcp(host, port, local_host=None if local is None else local[0])
     bound_kernel_queue(stream.extra(SocketAttribute.raw_socket))
     notice_dead_peers(stream.extra(SocketAttribute.raw_socket))
     return StreamChannel(stream, RunTasks())
+
+
+async def _connect_from(host: str, port: int, local: tuple[str, int]) -> socket.socket:
+    """Connect from a fixed port, which the connection before may still hold: asyncio and anyio cannot reuse it."""
+    failure = OSError("the name has no address")
+    for family, _, _, _, address in await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(local)
+            error = sock.connect_ex(address)
+            if error == errno.EINPROGRESS:
+                await anyio.wait_writable(sock)
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, f"from {local[0]}:{local[1]}: {os.strerror(error)}")
+        except OSError as e:
+            sock.close()
+            failure = e
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure

@@ -18,7 +18,7 @@ import msgspec
 from csproxy.core.changes import Position
 from csproxy.core.collation import CODE_POINTS
 from csproxy.core.model import SCHEMA, CfgApplication, CfgAppType
-from csproxy.core.model.applications import is_daemon
+from csproxy.core.model.applications import INTERACTIVE_TYPES, is_daemon
 from csproxy.core.model.typed import decode_object
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, LoginIncorrectError, ServerError
@@ -235,6 +235,12 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
             ErrorCode.APP_SECURITY_VIOLATION,
             f"application {request.name!r} is of type {application.type.name} ({int(application.type)}), "
             f"not {CfgAppType(request.type).name} ({request.type})",
+        )
+    if server.is_for_users(connection.port_id) and application.type not in INTERACTIVE_TYPES:
+        raise _refused(
+            ErrorCode.APP_SECURITY_VIOLATION,
+            f"port {connection.port_id!r} of {server.name!r} takes applications with a user interface only: "
+            f"{request.name!r} is of type {application.type.name}, connect it to another port",
         )
     if _is_proxy(application) and server.role != "master" and not is_other:
         raise _refused(

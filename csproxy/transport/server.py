@@ -140,6 +140,8 @@ class ConfigurationServer:
         """Why this server serves no clients now although it listens, as the backup of a pair; None: it does."""
         self.primary: Callable[[], Holder | None] = lambda: None
         """The master that serves then, as far as it is known."""
+        self.is_for_users: Callable[[str], bool] = lambda port_id: False
+        """Whether only applications with a user interface may register at a port."""
         self.release = release
         self.schema_version = SCHEMA_VERSION
         self.settings = settings or ServerSettings()

@@ -17,16 +17,15 @@ class TlsConnector:
 
         ConfigClient("master", 2020, connector=TlsConnector(TlsSettings(trusted_ca=("ca.pem",))))
 
-    (which ``tls=`` of the client does for you). ``inner`` makes the connections. The files of ``settings`` are read at
-    the first connection, and again at a later one if they have changed.
+    (which ``tls=`` of the client does for you). ``inner`` makes the connections. The files of ``tls`` are read at
+    the first connection, and again at a later one if they have changed; `TlsFiles` may be given to share them.
     """
 
     def __init__(
-        self, settings: TlsSettings, inner: Connector = connect_tcp, *, timeout_s: float = HANDSHAKE_TIMEOUT_S
+        self, tls: TlsSettings | TlsFiles, inner: Connector = connect_tcp, *, timeout_s: float = HANDSHAKE_TIMEOUT_S
     ) -> None:
-        settings.check_client("TLS of a client")
-        self._settings = settings
-        self._files = TlsFiles(settings, server_side=False)
+        self._files = tls if isinstance(tls, TlsFiles) else TlsFiles(tls, server_side=False)
+        self._files.settings.check_client("TLS of a client")
         self._inner = inner
         self._timeout_s = timeout_s
 
@@ -41,5 +40,5 @@ class TlsConnector:
         """
         tls = await self._files.latest()
         channel = await self._inner(host, port)
-        name = self._settings.server_name or host
+        name = self._files.settings.server_name or host
         return await secure(channel, TlsEngine(tls.context, name=name, own=tls.own), timeout_s=self._timeout_s)

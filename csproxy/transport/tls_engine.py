@@ -203,4 +203,5 @@ _SHORT: Final = {
 
 
 def _distinguished_name(name: Any) -> str:
-    return ",".join(f"{_SHORT.get(key, key)}={value}" for part in name for key, value in part)
+    """The most particular part first, as RFC 4514 writes it."""
+    return ",".join(f"{_SHORT.get(key, key)}={value}" for part in reversed(name) for key, value in part)

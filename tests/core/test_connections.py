@@ -8,7 +8,14 @@ import pytest
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Position
-from csproxy.core.connections import MasterConnection, Partner, master_connection, master_keep_alive, partner
+from csproxy.core.connections import (
+    MasterConnection,
+    Partner,
+    master_connection,
+    master_keep_alive,
+    master_transport,
+    partner,
+)
 from csproxy.core.failover import Endpoint
 from csproxy.core.keepalive import KeepAlive
 from csproxy.core.loading import CacheBuilder
@@ -189,3 +196,40 @@ def test_the_keep_alive_is_that_of_the_connection_to_the_master(site: Site) -> N
     other = {"appServerDBID": 100, "connProtocol": "addp", "timoutLocal": 1}
     site[PROXY]["appServerDBIDs"] = [other, link]
     assert master_keep_alive(site.cache(), "proxy") == KeepAlive(timeout_s=9, remote_timeout_s=11)
+
+
+# --- transport parameters ---------------------------------------------------------------------------
+
+
+def test_transport_parameters_are_looked_up_in_connection_application_and_host(site: Site) -> None:
+    site[PROXY]["appServerDBIDs"] = [
+        {"appServerDBID": CONFSERV, "id": "default", "transportParams": "tls=1;certificate=connection"}
+    ]
+    site[PROXY]["options"] = {"security": {"certificate": "application", "certificate-key": "application"}}
+    site.host["userProperties"] = {"security": {"transport": "certificate-key=host;trusted-ca=host"}}
+    assert master_transport(site.cache(), "proxy", port=2020) == {
+        "tls": "1",
+        "certificate": "connection",
+        "certificate-key": "application",
+        "trusted-ca": "host",
+    }
+
+
+def test_tls_alone_comes_from_the_port_that_the_connection_goes_to(site: Site) -> None:
+    site.has_ports(
+        CONFSERV,
+        {"id": "default", "port": "2020"},
+        {"id": "secure", "port": "2443", "transportParams": "tls=1;certificate=of the master"},
+    )
+    site.has_ports(BACKUP, {"id": "secure", "port": "3443", "transportParams": "tls=yes"})
+    assert master_transport(site.cache(), "proxy", port=2020) == {}
+    assert master_transport(site.cache(), "proxy", port=2443) == {"tls": "1"}
+    assert master_transport(site.cache(), "proxy", port=3443) == {"tls": "yes"}
+    site[PROXY]["appServerDBIDs"] = [{"appServerDBID": CONFSERV, "id": "secure"}]
+    assert master_transport(site.cache(), "proxy", port=9) == {"tls": "1"}  # behind a balancer, say
+    site[PROXY]["appServerDBIDs"] = [{"appServerDBID": CONFSERV, "id": "secure", "transportParams": "tls=0"}]
+    assert master_transport(site.cache(), "proxy", port=2443) == {"tls": "0"}
+
+
+def test_without_data_there_are_no_parameters(site: Site) -> None:
+    assert master_transport(ConfigurationCache(), "proxy", port=2020) == {}

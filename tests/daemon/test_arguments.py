@@ -55,11 +55,10 @@ def test_s_is_another_name_of_app_at_a_master() -> None:
         ["-nco"],
         ["--nco"],
         ["-lmspath", "x"],
-        ["-transport-port=30"],
     ],
 )
 def test_functions_of_later_releases_are_refused_by_name(argv: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"^-(nco|lmspath|transport-port) is not available in this release"):
+    with pytest.raises(UsageError, match=r"^-(nco|lmspath) is not available in this release"):
         parse_arguments(argv)
 
 
@@ -124,3 +123,31 @@ def test_help_names_every_parameter(argv: list[str], capsys: pytest.CaptureFixtu
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert all(name in text for name in ("-host", "-port", "-app", "-c FILE", "-l LICENCE", "-V", "-log-"))
+
+
+_PROXY = ["-host", "h", "-port", "1", "-app", "p"]
+
+
+def test_transport_parameters_of_the_connection_to_the_master() -> None:
+    found = parse_arguments(
+        [*_PROXY, "-transport-tls", "1", "--transport-trusted-ca=ca.pem", "-transport-cipher-list", "-ALL"]
+    )
+    assert found.transport == {"tls": "1", "trusted-ca": "ca.pem", "cipher-list": "-ALL"}
+    assert (found.host, found.port) == ("h", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-transport-tsl", "1"], "-transport-tsl is no transport parameter"),
+        (["-transport-tls"], "-transport-tls needs a value"),
+    ],
+)
+def test_wrong_transport_parameters_are_wrong_usage(words: list[str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        parse_arguments([*_PROXY, *words])
+
+
+def test_a_master_has_no_connection_to_a_master() -> None:
+    with pytest.raises(UsageError, match=r"needs -host; a master has the option transport"):
+        parse_arguments(["-transport-tls", "1"])

@@ -242,7 +242,7 @@ class Daemon:
             server.verifier = source.digests
             mode = self._persistent
             self._writing = writing = ProxyWriting(source, server, self._options, master=self._master, mode=mode)
-            server.writer = server.forwarder = writing.writer
+            server.forwarder = writing.forwarder
             if mode is not None:
                 mode.source = source
             # nothing listens before there is a complete state to serve

@@ -16,7 +16,7 @@ __all__ = ["ProxyWriting"]
 
 
 class ProxyWriting:
-    """The writer of a proxy of ``master``; ``mode`` if it was started in persistent mode.
+    """The forwarder of a proxy of ``master``; ``mode`` if it was started in persistent mode.
 
     proxy-writable is looked at for each change, proxy-write-rate when `apply_options` is called.
     """
@@ -33,7 +33,7 @@ class ProxyWriting:
         self._options = options
         self._master = master
         self._mode = mode
-        self.writer = ForwardingWriter(source, server, refusal=self.refusal, budgets=WriteBudgets())
+        self.forwarder = ForwardingWriter(source, server, refusal=self.refusal, budgets=WriteBudgets())
         self.apply_options()
 
     def __repr__(self) -> str:
@@ -41,7 +41,7 @@ class ProxyWriting:
 
     def apply_options(self) -> None:
         """Take the option that may have changed."""
-        self.writer.budgets.rate = float(str(self._options.get("csproxy", "proxy-write-rate")))
+        self.forwarder.budgets.rate = float(str(self._options.get("csproxy", "proxy-write-rate")))
 
     def refusal(self) -> str | None:
         """Why no changes are taken now; None if they are."""
@@ -53,6 +53,6 @@ class ProxyWriting:
 
     def status(self) -> dict[str, Any]:
         """The keys of the Status answer."""
-        now = self.writer.statistics()
+        now = self.forwarder.statistics()
         forwarding = {"forwarded": now.forwarded, "unknown": now.unknown, "under_way": now.under_way}
         return {"writable": self.refusal() is None, "writes": forwarding}

@@ -1,4 +1,4 @@
-"""A proxy's writer: its clients' changes go to the master, under the clients' own names, and come back.
+"""A proxy's way of writing: its clients' changes go to the master, under the clients' own names, and come back.
 
 What becomes of a change, by the moment at which the upstream connection ends:
 
@@ -7,10 +7,10 @@ What becomes of a change, by the moment at which the upstream connection ends:
     after the answer, before the change  success at the UEN of the answer; the session is not shown an older state
                                          afterwards (`csproxy.transport.server_connection.ServerConnection.has_written`)
 
-In ordinary times a change is answered when this proxy's own data show it. Changes of many clients are under way
-on the one connection at a time; those of one client follow one another, because the server asks for the next only
-when it has answered the last. What does not fit waits (`MAX_UNDER_WAY`), and with it the client, whose further
-requests are not read from a point on.
+In ordinary times a change is answered when this proxy's own data show it. Many changes are under way on the one
+connection at a time, and the master carries them out in the order in which they were sent: those of one client in the
+order in which the client sent them (`csproxy.transport.requests`). What does not fit waits (`MAX_UNDER_WAY`), and
+with it the client, whose further requests are not read from a point on.
 
 Nothing is queued for a master that is away.
 """
@@ -19,15 +19,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import anyio
 import msgspec
 
-from csproxy.core.changes import Change, Position
+from csproxy.core.changes import Position
 from csproxy.core.replication import State
 from csproxy.core.sessions import Author
 from csproxy.core.write_budgets import WriteBudgets
@@ -36,7 +35,6 @@ from csproxy.errors import (
     ErrorCode,
     LocalProtocolError,
     OutcomeUnknownError,
-    RemoteProtocolError,
     RetryableError,
     ServerError,
     TimedOutError,
@@ -46,30 +44,14 @@ from csproxy.transport.exchange import Exchange
 from csproxy.transport.server import ConfigurationServer
 from csproxy.transport.upstream import UpstreamSource
 from csproxy.transport.wire.frames import Frame
-from csproxy.transport.wire.messages import MessageId, decode_payload
-from csproxy.transport.wire.notifications import decode_change
+from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Forwardable, OnBehalfOf
-from csproxy.transport.wire.writes import (
-    ApplyTransaction,
-    CreateObject,
-    DeleteObject,
-    TransactionApplied,
-    UpdateObject,
-    WriteOutcome,
-    WriteOutcomeRead,
-    WriteRequest,
-)
 
-__all__ = ["MAX_UNDER_WAY", "ForwardingLimits", "ForwardingStatistics", "ForwardingWriter"]
+__all__ = ["MAX_UNDER_WAY", "Forwarded", "ForwardingLimits", "ForwardingStatistics", "ForwardingWriter"]
 
 MAX_UNDER_WAY: Final = 100
 """Changes that may be under way to the master. With as many that it has left unanswered, it has at most 200 of this
 proxy: fewer than it takes from one connection before it reads no more from it, pings and log-ins included."""
-_MESSAGES: Final[dict[type, MessageId]] = {
-    CreateObject: MessageId.CREATE_OBJECT,
-    UpdateObject: MessageId.UPDATE_OBJECT,
-    DeleteObject: MessageId.DELETE_OBJECT,
-}
 
 
 class ForwardingLimits(NamedTuple):
@@ -96,7 +78,7 @@ class ForwardingWriter:
     """Forwards every change of ``server``'s clients to the master that ``source`` follows.
 
     ``refusal()`` says why changes are not taken now, None if they are. ``budgets`` bound how much each client changes.
-    It is the server's `Writer`, and takes what is no change of an object with `forward`.
+    It is the server's `csproxy.transport.writers.Forwarder`.
     """
 
     def __init__(
@@ -113,7 +95,7 @@ class ForwardingWriter:
         self._refusal = refusal
         self.budgets = budgets or WriteBudgets()
         self._limits = limits or ForwardingLimits()
-        self._slots = anyio.CapacityLimiter(MAX_UNDER_WAY)
+        self._slots = anyio.Semaphore(MAX_UNDER_WAY)
         self._overdue: list[Exchange] = []
         self._unshown: deque[tuple[Position, anyio.Event]] = deque()
         self._forwarded = self._unknown = 0
@@ -121,61 +103,48 @@ class ForwardingWriter:
         source.on_state.append(self._advance)
 
     def __repr__(self) -> str:
-        return f"<ForwardingWriter to {self._source!r}, {self._slots.borrowed_tokens} under way>"
+        return f"<ForwardingWriter to {self._source!r}, {MAX_UNDER_WAY - self._slots.value} under way>"
 
     def statistics(self) -> ForwardingStatistics:
         """A snapshot of the counters."""
         return ForwardingStatistics(
-            forwarded=self._forwarded, unknown=self._unknown, under_way=self._slots.borrowed_tokens
+            forwarded=self._forwarded, unknown=self._unknown, under_way=MAX_UNDER_WAY - self._slots.value
         )
 
-    # Writer
-
-    async def write(self, request: WriteRequest, author: Author) -> Sequence[Change]:
-        """Forward a change of one object. Errors as for `forward`."""
-        frame = await self.forward(_MESSAGES[type(request)], request, author)
-        with _readable():
-            return [decode_change(frame)]
-
-    async def apply(self, request: ApplyTransaction, author: Author) -> tuple[Position, TransactionApplied]:
-        """Forward a transaction. Errors as for `forward`."""
-        frame = await self.forward(MessageId.APPLY_TRANSACTION, request, author, changes=len(request.changes))
-        with _readable():
-            return Position(frame.epoch, frame.uen), decode_payload(TransactionApplied, frame.payload)
-
-    async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
-        """Ask the master; also at a proxy that takes no changes (any more).
-
-        Raises a retryable `ServerError` if it cannot be asked, and its refusals.
-        """
-        try:
-            frame = await self._send(MessageId.WRITE_OUTCOME, request, author)
-        except OutcomeUnknownError as e:
-            raise self._retryable(f"the question for the outcome was not answered: {e}") from e
-        await self._until_shown(frame)
-        with _readable():
-            return decode_payload(WriteOutcomeRead, frame.payload)
-
-    # every change
+    # requests
 
     async def forward(self, message: MessageId, request: Forwardable, author: Author, *, changes: int = 1) -> Frame:
-        """Have the master carry out a change, as ``author``; returns its answer, which this proxy's data show.
+        """Have the master carry out a request, as ``author``; returns its answer, which this proxy's data show.
 
-        Raises the master's refusals as they are, and `ServerError`: ACCESS_DENIED (this proxy takes no changes, or not
-        so many), a retryable one (the master is away, or the client has used up its budget; nothing was written), and
-        `OutcomeUnknownError`.
+        Raises as `start` and `Forwarded.answer`.
         """
-        self._check_refusal(request)
+        return await (await self.start(message, request, author, changes=changes)).answer()
+
+    async def start(self, message: MessageId, request: Forwardable, author: Author, *, changes: int = 1) -> Forwarded:
+        """Send a request; the caller must wait for its answer. What was started first is carried out first.
+
+        ``changes`` is how many it makes; 0 for a question, which is forwarded whether or not changes are taken now.
+
+        Raises `ServerError`, and then nothing was sent: ACCESS_DENIED (this proxy takes no changes, or not so many), or
+        a retryable one (the master is away, or the client has used up its budget).
+        """
+        if changes:
+            self._check_refusal(request)
         self._source.live_connection()
-        self._spend(author, max(changes, 1))
+        if changes:
+            self._spend(author, changes)
+        client = OnBehalfOf(application=author.application, user=author.user, person_dbid=author.person_dbid)
+        payload = msgspec.structs.replace(request, on_behalf_of=client)
+        await self._slots.acquire()
         try:
-            frame = await self._send(message, request, author, check=self._check_refusal)
-        except OutcomeUnknownError:
-            self._unknown += 1
+            if changes:
+                self._check_refusal(request)
+            self._check_overdue()
+            exchange = await self._begin(self._source.live_connection(), message, payload)
+        except BaseException:
+            self._slots.release()
             raise
-        self._forwarded += 1
-        await self._until_shown(frame)
-        return frame
+        return Forwarded(self, exchange, is_change=bool(changes))
 
     def _check_refusal(self, request: Forwardable) -> None:
         reason = self._refusal()
@@ -199,61 +168,57 @@ class ForwardingWriter:
             retry_after_s=wait_s + self._server.retry_after_s(),
         )
 
-    async def _send(
-        self,
-        message: MessageId,
-        request: Forwardable,
-        author: Author,
-        *,
-        check: Callable[[Forwardable], None] = lambda request: None,
-    ) -> Frame:
-        """Send a request, once, and wait for the answer."""
-        client = OnBehalfOf(application=author.application, user=author.user, person_dbid=author.person_dbid)
-        payload = msgspec.structs.replace(request, on_behalf_of=client)
-        async with self._slots:
-            check(request)
-            connection = self._source.live_connection()
-            self._check_overdue()
-            exchange = await self._begin(connection, message, payload)
-            with anyio.move_on_after(self._limits.answer_s):
-                await exchange.done.wait()
-        if not exchange.done.is_set():
-            self._overdue.append(exchange)
-            raise OutcomeUnknownError(
-                ErrorCode.DB_RESPONSE_TIMED_OUT,
-                f"the master has not answered within {self._limits.answer_s:g} s: it is unknown whether it has carried "
-                "the request out, or will",
-            )
-        try:
-            return exchange.result(self._limits.answer_s)
-        except ConnectionLostError as e:
-            raise OutcomeUnknownError(
-                ErrorCode.CONN_READ_ERROR, f"it is unknown whether the master has carried the request out: {e}"
-            ) from e
-
     async def _begin(self, connection: Connection, message: MessageId, payload: Forwardable) -> Exchange:
         """Send a request. What is raised here was not sent."""
         try:
             await connection.until_writable(self._limits.answer_s)
             return connection.begin(message, payload)
         except (ConnectionLostError, TimedOutError) as e:
-            raise self._retryable(f"nothing was sent to the master: {e}") from e
+            raise self.retryable(f"nothing was sent to the master: {e}") from e
         except LocalProtocolError as e:
             raise ServerError.from_code(e.code, str(e)) from e
 
     def _check_overdue(self) -> None:
         self._overdue = [exchange for exchange in self._overdue if not exchange.done.is_set()]
         if len(self._overdue) >= MAX_UNDER_WAY:
-            raise self._retryable(
+            raise self.retryable(
                 f"nothing was sent to the master, which owes this proxy the answers to {len(self._overdue)} requests"
             )
 
-    def _retryable(self, why: str) -> ServerError:
+    # what forwarded requests call
+
+    def retryable(self, why: str) -> ServerError:
+        """An error that says when to come again."""
         return RetryableError(ErrorCode.SERVER_NOT_FOUND, why, retry_after_s=self._server.retry_after_s())
 
-    # until the proxy shows it
+    async def wait(self, exchange: Exchange) -> Frame:
+        """Wait for the master's answer, and give the slot of the request back. Raises `OutcomeUnknownError`."""
+        answer_s = self._limits.answer_s
+        try:
+            with anyio.move_on_after(answer_s):
+                await exchange.done.wait()
+        finally:
+            self._slots.release()
+        if not exchange.done.is_set():
+            self._overdue.append(exchange)
+            raise OutcomeUnknownError(
+                ErrorCode.DB_RESPONSE_TIMED_OUT,
+                f"the master has not answered within {answer_s:g} s: it is unknown whether it has carried the request "
+                "out, or will",
+            )
+        try:
+            return exchange.result(answer_s)
+        except ConnectionLostError as e:
+            raise OutcomeUnknownError(
+                ErrorCode.CONN_READ_ERROR, f"it is unknown whether the master has carried the request out: {e}"
+            ) from e
 
-    async def _until_shown(self, answer: Frame) -> None:
+    def count(self, *, unknown: bool) -> None:
+        """A change has been forwarded, or its outcome stays unknown."""
+        self._unknown += unknown
+        self._forwarded += not unknown
+
+    async def until_shown(self, answer: Frame) -> None:
         """Wait until the data show what was answered, as long as they are on the way."""
         position = Position(answer.epoch, answer.uen)
         if self._is_over(position):
@@ -268,6 +233,8 @@ class ForwardingWriter:
                 self._unshown.remove(waiting)
                 self._advance()
 
+    # inside
+
     def _advance(self) -> None:
         """The data have moved on, or the source has. Answers come in the order of UENs: the first is due first."""
         while self._unshown and self._is_over(self._unshown[0][0]):
@@ -281,10 +248,32 @@ class ForwardingWriter:
             return True  # the master's history has changed since it answered: the stream does not lead there
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """An answer that says that a change was made, but not in words that can be read."""
-    try:
-        yield
-    except RemoteProtocolError as e:
-        raise OutcomeUnknownError(e.code, f"the master's answer cannot be read: {e}") from e
+class Forwarded:
+    """A request on its way to the master; made by `ForwardingWriter.start`."""
+
+    __slots__ = ("_exchange", "_is_change", "_writer")
+
+    def __init__(self, writer: ForwardingWriter, exchange: Exchange, *, is_change: bool) -> None:
+        self._writer = writer
+        self._exchange = exchange
+        self._is_change = is_change
+
+    def __repr__(self) -> str:
+        return f"<Forwarded {self._exchange!r}>"
+
+    async def answer(self) -> Frame:
+        """The master's answer, which this proxy's data show; called once.
+
+        Raises the master's refusals as they are, and `OutcomeUnknownError`; for a question a retryable `ServerError`.
+        """
+        try:
+            frame = await self._writer.wait(self._exchange)
+        except OutcomeUnknownError as e:
+            if not self._is_change:
+                raise self._writer.retryable(f"the question was not answered: {e}") from e
+            self._writer.count(unknown=True)
+            raise
+        if self._is_change:
+            self._writer.count(unknown=False)
+        await self._writer.until_shown(frame)
+        return frame

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import msgspec
 
 from csproxy.core.changes import Action, Change, Position
@@ -49,6 +50,7 @@ from csproxy.transport.wire.writes import (
     WriteOutcome,
     WriteRequest,
 )
+from csproxy.transport.writers import Forwarder
 
 if TYPE_CHECKING:
     from csproxy.core.cache import View
@@ -59,6 +61,8 @@ log = logging.getLogger("csproxy.server")
 
 MAX_SUBSCRIPTIONS: Final = 10_000
 """Subscriptions of one client; a client that needs more wants a whole type."""
+MAX_PIPELINED: Final = 16
+"""Writes of one client that a proxy has under way to its master; the client's further ones wait for them."""
 MAX_SNAPSHOTS: Final = 4
 """Snapshots that one client may hold open: each may keep replaced segments in memory."""
 
@@ -143,11 +147,16 @@ def resume_from(connection: ServerConnection, frame: Frame) -> None:
 def write(connection: ServerConnection, frame: Frame) -> None:
     """7, 8, 9, 1016, 1018: queue a write behind the client's earlier ones; it is answered when it is committed."""
     _session(connection)
-    connection.writes.append(frame)
-    if len(connection.writes) >= MAX_WRITES:
+    server, writes = connection.server, connection.writes
+    writes.append(frame)
+    if len(writes) >= MAX_WRITES:
         connection.block()
-    if len(connection.writes) == 1:
-        connection.server.spawn(_write_all, connection, name=f"writes of {connection!r}")
+    if server.forwarder is not None:
+        if connection.forwarding < MAX_PIPELINED:
+            connection.forwarding += 1
+            server.spawn(_forward_some, connection, server.forwarder, name=f"forwarded writes of {connection!r}")
+    elif len(writes) == 1:
+        server.spawn(_write_all, connection, name=f"writes of {connection!r}")
 
 
 def open_snapshot(connection: ServerConnection, frame: Frame) -> None:
@@ -306,6 +315,43 @@ async def _write_all(connection: ServerConnection) -> None:
         finally:
             connection.writes.pop(0)
         connection.unblock_if_free()
+
+
+async def _forward_some(connection: ServerConnection, forwarder: Forwarder) -> None:
+    """Take a client's writes to the master, beside others that do the same: sent in order, each answered by itself."""
+    try:
+        while connection.writes and not connection.is_closed:
+            await _forward_next(connection, forwarder)
+    finally:
+        connection.forwarding -= 1
+
+
+async def _forward_next(connection: ServerConnection, forwarder: Forwarder) -> None:
+    if connection.sending is None:
+        connection.sending = anyio.Lock()
+    async with connection.sending:
+        if not connection.writes:
+            return
+        frame = connection.writes.pop(0)
+        try:
+            request = _WRITE_REQUESTS[frame.message](frame.payload)
+            author = author_of(_session(connection), request.on_behalf_of)
+            pending = await forwarder.start(MessageId(frame.message), request, author, changes=_changes_of(request))
+        except REFUSALS as e:
+            connection.refuse(frame, e)
+            pending = None
+    connection.unblock_if_free()
+    if pending is not None:
+        try:
+            connection.relay(frame, await pending.answer())
+        except REFUSALS as e:
+            connection.refuse(frame, e)
+
+
+def _changes_of(request: WriteRequest | ApplyTransaction | WriteOutcome) -> int:
+    if isinstance(request, WriteOutcome):
+        return 0
+    return max(len(request.changes), 1) if isinstance(request, ApplyTransaction) else 1
 
 
 def _answer_write(connection: ServerConnection, frame: Frame, request: WriteRequest, changes: Any) -> None:

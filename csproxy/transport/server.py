@@ -148,7 +148,7 @@ class ConfigurationServer:
         self.authenticator = authenticator
         self.writer = writer
         self.forwarder: Forwarder | None = None
-        """Takes the other changes to the master; whoever composes a proxy sets it."""
+        """Takes changes to the master, and the writer is not asked; whoever composes a proxy sets it."""
         self.tickets: TicketAuthenticator = NoTickets()
         self.pair: PairPeer | None = None
         """The other of a warm-standby pair; None: this server is none of a pair."""

@@ -73,6 +73,7 @@ class ServerConnection:
         "channel",
         "cls",
         "congested_since_s",
+        "forwarding",
         "is_blocked",
         "is_closed",
         "live",
@@ -81,6 +82,7 @@ class ServerConnection:
         "peer",
         "port_id",
         "protocol",
+        "sending",
         "server",
         "session",
         "silence",
@@ -105,6 +107,10 @@ class ServerConnection:
         self.snapshots: dict[int, View] = {}
         self.told_epochs: Sequence[Epoch] = ()
         self.writes: list[Frame] = []
+        self.forwarding = 0
+        """Tasks that take this client's writes to the master of a proxy."""
+        self.sending: anyio.Lock | None = None
+        """Held by the one of them that sends."""
         self.is_closed = False
         self.is_blocked = False
         self.silence: Silence[ServerConnection] | None = None

@@ -1,7 +1,7 @@
 """What carries out the write requests of a server's clients, and the writer that refuses them all.
 
-A master writes (`csproxy.transport.database.DatabaseMaster`), a proxy forwards
-(`csproxy.transport.forwarding.ForwardingWriter`).
+A master writes (`csproxy.transport.database.DatabaseMaster`). A proxy has a forwarder instead
+(`csproxy.transport.forwarding.ForwardingWriter`), or refuses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from csproxy.transport.wire.writes import (
     WriteRequest,
 )
 
-__all__ = ["Forwarder", "ReadOnlyWriter", "Writer"]
+__all__ = ["Forwarder", "Pending", "ReadOnlyWriter", "Writer"]
 
 
 class Writer(Protocol):
@@ -48,11 +48,24 @@ class Writer(Protocol):
         """
 
 
+class Pending(Protocol):
+    """A request that has been sent to the master."""
+
+    async def answer(self) -> Frame:
+        """The master's answer. Raises `ServerError`."""
+
+
 class Forwarder(Protocol):
-    """At a proxy: takes changes to the master that are none of an object, such as permissions and passwords."""
+    """At a proxy: takes everything that changes something to the master."""
+
+    async def start(self, message: MessageId, request: Forwardable, author: Author, *, changes: int = 1) -> Pending:
+        """Send a request, made by ``author``, that makes so many changes; what is started first is carried out first.
+
+        Raises `ServerError`; then it was not sent.
+        """
 
     async def forward(self, message: MessageId, request: Forwardable, author: Author) -> Frame:
-        """Have the master carry out a request as ``author``; returns its answer. Raises `ServerError`."""
+        """Send a request and wait for its answer. Raises `ServerError`."""
 
 
 class ReadOnlyWriter:

@@ -17,7 +17,6 @@ from csproxy.core.persistence.initial import create_configuration
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode
 from csproxy.transport.history import MasterHistory
-from csproxy.transport.trust import PASSWORD
 from csproxy.transport.wire import administration as wire
 from csproxy.transport.wire.history import ReadHistory
 from csproxy.transport.wire.messages import MessageId, decode_payload
@@ -41,6 +40,7 @@ from tests.transport.test_message_set import (
     master_site,
     person,
 )
+from tests.transport.trusting import AllTrusted
 
 pytestmark = pytest.mark.anyio
 
@@ -71,16 +71,6 @@ def url(tmp_path: Path) -> str:
         password_hashes={(PERSON, dbid): secret for dbid in (100, 101)},
     )
     return url
-
-
-class AllTrusted:
-    """Trusts whoever registers as a proxy."""
-
-    def by_channel(self, channel: object) -> str:
-        return PASSWORD
-
-    async def by_password(self, application_dbid: int, password: str) -> str:
-        return PASSWORD
 
 
 @asynccontextmanager

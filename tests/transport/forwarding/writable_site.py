@@ -17,22 +17,12 @@ from csproxy.transport.client import ConfigClient
 from csproxy.transport.forwarding import ForwardingWriter
 from csproxy.transport.history import ProxyHistory
 from csproxy.transport.server import ConfigurationServer
-from csproxy.transport.trust import PASSWORD
 from csproxy.transport.upstream import UpstreamSource
 from csproxy.transport.wire.frames import Frame, FrameReader, encode_frame
 from tests.transport.test_message_set import Site, make_server
+from tests.transport.trusting import AllTrusted
 
 PATIENCE_S = 10.0
-
-
-class AllTrusted:
-    """Trusts whoever registers as a proxy."""
-
-    def by_channel(self, channel: object) -> str:
-        return PASSWORD
-
-    async def by_password(self, application_dbid: int, password: str) -> str:
-        return PASSWORD
 
 
 class Valve(Channel):
@@ -147,7 +137,7 @@ async def writable_proxy(
             await source.wait_live()
             server.history = history
             proxy.writer = ForwardingWriter(source, server, refusal=lambda: proxy.refusal, **options)
-            server.writer = server.forwarder = proxy.writer
+            server.forwarder = proxy.writer
             server.is_current = lambda: source.state is State.LIVE
             server.administration = UpstreamAdministration(source)
             server.authenticator = UpstreamAuthenticator(source, server)

@@ -3,7 +3,7 @@
     violations = check(history, log)
 
 Every property of a history is checked by one function, which names the property that is broken
-(P1 … P27, G11), where, and how. Connections are judged in `csproxy.testing.checker_wires`,
+(P1 … P27, G11), where, and how. Connections are judged in `csproxy.testing.checker_wires` and (P10) `checker_writes`,
 subscriptions in `csproxy.testing.checker_streams`; writes, reads of the client library, bounds and
 the state at the end here.
 """
@@ -18,6 +18,7 @@ from csproxy.core.subscriptions import EVERYTHING
 from csproxy.testing.checker_model import MasterLog
 from csproxy.testing.checker_streams import check_streams
 from csproxy.testing.checker_wires import Violation, check_wires, wrong_objects
+from csproxy.testing.checker_writes import check_own_writes
 from csproxy.testing.histories import Arrived, Expired, History, Outcome, Reached, Started, WriteRecord
 from csproxy.transport.wire.reads import ReadObjects
 
@@ -32,6 +33,7 @@ def check(history: History, log: MasterLog) -> list[Violation]:
     return [
         *check_log(log),
         *check_wires(history.wires, log, history.reloads),
+        *(violation for wire in history.wires for violation in check_own_writes(wire, log)),
         *check_streams(history.streams, log, history.reloads),
         *check_reads(history, log),
         *check_writes(history, log),

@@ -16,6 +16,7 @@ from csproxy.core.persistence.store import Store
 from csproxy.transport import database_follower, database_roles
 from csproxy.transport.database import DatabaseMaster
 from tests.simulation.processes import PORT, Process
+from tests.transport.trusting import AllTrusted
 
 KEEP_ALL = KeepPolicy(max_bytes=1 << 40)
 APPLICATIONS = {"master": "confserv", "backup": "confserv_backup"}
@@ -63,6 +64,7 @@ class Master(Process):
                 ) as self.database,
             ):
                 server.writer = self.database
+                server.trust = AllTrusted()
                 server.standby = self._standby
                 server.primary = lambda: self.database and self.database.primary
                 self.database.on_role = self._role_changed

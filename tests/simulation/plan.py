@@ -15,7 +15,8 @@ class RunPlan:
     ``step_s`` above 0: latency is constant and all waits are multiples of it, so that much happens
     in one turn of the event loop. ``pair``: the master has a backup; ``same_machine``: each of the two
     sees whether the other's process lives; ``is_database_rough``: disks and the ways to the database
-    fail, too; ``backups_are_restored``: the operator puts back older copies of the database.
+    fail, too; ``backups_are_restored``: the operator puts back older copies of the database. ``writable``: writers
+    write through the proxies, too.
     """
 
     duration_s: float
@@ -43,6 +44,7 @@ class RunPlan:
     lease_s: float
     is_database_rough: bool
     backups_are_restored: bool
+    writable: bool
 
     @staticmethod
     def draw(seed: int) -> RunPlan:
@@ -78,4 +80,5 @@ class RunPlan:
             lease_s=pairs.choice([1.5, 3.0, 5.0]),
             is_database_rough=pairs.random() < 0.6,
             backups_are_restored=pairs.random() < 0.15,
+            writable=random.Random(f"{seed} writable").random() < 0.5,
         )

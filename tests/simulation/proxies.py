@@ -18,6 +18,7 @@ from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import State
 from csproxy.testing.histories import Reload
 from csproxy.transport.channel import Connector
+from csproxy.transport.forwarding import ForwardingLimits, ForwardingWriter
 from csproxy.transport.local_copy import CopyLimits, LocalCopy
 from csproxy.transport.server import ConfigurationServer
 from csproxy.transport.upstream import UpstreamLimits, UpstreamSource
@@ -25,6 +26,7 @@ from tests.simulation.processes import PORT, Process
 
 LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, refused_retry_s=2.0, compare_s=3.0)
 KEEP_ALIVE = KeepAlive(timeout_s=6.0, remote_timeout_s=6.0)
+FORWARDING_LIMITS = ForwardingLimits(answer_s=5.0, shown_s=2.0)
 COPY_LIMITS = CopyLimits(block_bytes=2000, bytes_per_s=50_000, least_journal_changes=20, history_changes=30)
 
 
@@ -82,6 +84,8 @@ class Proxy(Process):
                 random=self.rng.random,
                 from_copy=from_copy,
             )
+            if self.plan.writable:
+                server.forwarder = ForwardingWriter(source, server, limits=FORWARDING_LIMITS)
             try:
                 async with copy or nullcontext(), source:
                     self.source = source

@@ -30,6 +30,7 @@ LEAST = {
     "restores": 2,
     "expired": 5,
     "overflows": 5,
+    "forwarded writes": 40,
     "unknown writes": 1,
     "loads": 20,
     "starts from a copy": 1,

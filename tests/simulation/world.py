@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.model import SCHEMA
 from csproxy.testing.checker import MasterLog, Violation, check
-from csproxy.testing.histories import Answered, Bound, Final, History, Notified, WireHistory
+from csproxy.testing.histories import Answered, Asked, Bound, Final, History, Notified, WireHistory
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.testing.wiretap import TappedChannel
@@ -176,7 +176,11 @@ class World:
         rng = self.rng
         for number in range(self.plan.clients + self.plan.writers):
             is_writer = number < self.plan.writers
-            hosts = ["master"] if is_writer else rng.sample(["master", *PROXIES, *PROXIES], rng.randint(1, 3))
+            hosts = (
+                self._writable_hosts(number)
+                if is_writer
+                else rng.sample(["master", *PROXIES, *PROXIES], rng.randint(1, 3))
+            )
             if self.plan.pair and "master" in hosts:
                 hosts.insert(hosts.index("master") + rng.randint(0, 1), "backup")
             endpoints = [(host, PORT) for host in dict.fromkeys(hosts)]
@@ -186,6 +190,13 @@ class World:
             self.clients.append(client)
             self.hosts.append(client.name)
             self.links += [(client.name, host) for host, _ in endpoints]
+
+    def _writable_hosts(self, number: int) -> list[str]:
+        """Where a writer writes, in the order in which it tries them."""
+        if not self.plan.writable:
+            return ["master"]
+        rng = random.Random(f"{self.sim.seed} writer {number}")
+        return rng.sample(["master", *PROXIES], rng.randint(1, 3))
 
     async def _make_trouble(self) -> None:
         async with anyio.create_task_group() as trouble:
@@ -213,7 +224,7 @@ class World:
 
     def _is_settled(self) -> bool:
         servers = [process.server for process in self.processes]
-        if any(server is None for server in servers):
+        if any(server is None or not server.replica.complete for server in servers):
             return False
         head = servers[0].position.uen  # type: ignore[union-attr]
         epochs = {epoch.epoch for epoch in servers[0].epochs}  # type: ignore[union-attr]
@@ -338,6 +349,9 @@ class World:
             "restores": sum(client.restores for client in self.clients),
             "expired": sum(client.counters.expired for client in subscribers),
             "overflows": sum(client.counters.overflows for client in subscribers),
+            "forwarded writes": sum(
+                1 for event in events if isinstance(event, Asked) and getattr(event.payload, "on_behalf_of", None)
+            ),
             "unknown writes": sum(client.counters.unknown for client in self.clients),
             "repeated writes": sum(client.counters.repeated for client in self.clients),
             "loads": sum(proxy.loads for proxy in proxies),

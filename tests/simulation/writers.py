@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -22,15 +23,17 @@ from csproxy.core.model import (
     CfgSkillLevel,
     CfgSwitch,
 )
-from csproxy.errors import ConnectionLostError, CsproxyError, ErrorCode, ServerError, TimedOutError
+from csproxy.errors import ConnectionLostError, CsproxyError, OutcomeUnknownError, ServerError, TimedOutError
 from csproxy.testing.histories import Outcome, WriteRecord
 from csproxy.transport.client import ConfigClient
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ReadObjects
 from tests.simulation.actors import SimulatedClient
 from tests.simulation.template import PERSON
 
 
 class WriterClient(SimulatedClient):
-    """Changes things at the master."""
+    """Changes things, at the master or through writable proxies."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -39,6 +42,7 @@ class WriterClient(SimulatedClient):
         self._persons = list(range(101, 107))
         self._skills = [known["skill"] + n for n in range(4)]
         self._tries = 0
+        self._looks = random.Random(f"{self.world.sim.seed} {self.name} looks")
 
     async def work(self, client: ConfigClient) -> None:
         while not self.world.is_quiet:
@@ -187,10 +191,7 @@ class WriterClient(SimulatedClient):
         try:
             dbid = await do(key)
             outcome = Outcome.ACKNOWLEDGED
-        except ServerError as e:
-            outcome = Outcome.UNKNOWN if _is_unknown(e) else Outcome.REFUSED
-            raise
-        except (ConnectionLostError, TimedOutError):
+        except (ConnectionLostError, TimedOutError, OutcomeUnknownError):
             self.counters.unknown += 1
             if self.rng.random() < 0.5:
                 try:
@@ -201,6 +202,9 @@ class WriterClient(SimulatedClient):
                     self.world.note(f"{self.name}: repeating failed: {e}")
                 else:
                     return
+            raise
+        except ServerError:
+            outcome = Outcome.REFUSED
             raise
         finally:
             self.world.history.writes.append(
@@ -215,10 +219,13 @@ class WriterClient(SimulatedClient):
                     self.world.acknowledged(self.name),
                 )
             )
+        if self.world.plan.writable and self._looks.random() < 0.7:
+            await self._look(client, kind)
 
-
-def _is_unknown(error: ServerError) -> bool:
-    return error.code is ErrorCode.DB_ERROR and "unknown" in error.description
+    async def _look(self, client: ConfigClient, kind: int) -> None:
+        """Read without saying what has been written: the server must know that by itself."""
+        connection = await client.connection()
+        await connection.request(MessageId.READ_OBJECTS, ReadObjects(type=kind), timeout_s=8.0)
 
 
 def _token_of(item: Any) -> str:

@@ -206,6 +206,11 @@ def read(kind: int, uen: int, *objects: bytes, since: int = -1, folders: Sequenc
     ]
 
 
+def own_write(uen: int) -> list[Any]:
+    """A write that is answered at a position."""
+    return [asks(MessageId.DELETE_OBJECT, b"", 8), answer(MessageId.OBJECT_DELETED, uen, b"", 8)]
+
+
 def skills_at(uen: int) -> list[bytes]:
     return list(LOG.of_type(SKILL, uen).values())
 
@@ -322,6 +327,19 @@ HOLDING: dict[str, Callable[[], History]] = {
         *read(FOLDER, 0, LOG.of_type(FOLDER, 0)[SKILL]),
         asks(MessageId.READ_OBJECTS, ReadObjects(type=SKILL), 10),
         answer(MessageId.ERROR, 6, LATER, 10),
+    ),
+    "reads before and after an own write, and of a snapshot": lambda: wire(
+        answer(MessageId.LOAD_GRANTED, 2, LoadGranted(snapshot=5)),
+        *read(SKILL, 2, *skills_at(2)),
+        *own_write(4),
+        *read(SKILL, 4, *skills_at(4)),
+        *read(SKILL, 2, *skills_at(2), snapshot=5),
+    ),
+    "a read that was under way when a write was answered": lambda: wire(
+        *read(SKILL, 2, *skills_at(2))[:1], *own_write(4), *read(SKILL, 2, *skills_at(2))[1:]
+    ),
+    "a write that was refused": lambda: wire(
+        asks(MessageId.DELETE_OBJECT, b"", 8), answer(MessageId.ERROR, 4, LATER, 8), *read(SKILL, 2, *skills_at(2))
     ),
     "a load": lambda: wire(
         answer(MessageId.LOAD_GRANTED, 4, LoadGranted(snapshot=5)),
@@ -537,6 +555,10 @@ BROKEN: dict[str, tuple[str, Callable[[], History]]] = {
         ),
     ),
     "a client of a server without data": ("P27", lambda: wire(registered(0)._replace(position=Position(0, 0)))),
+    "a read that does not show the client's own write": (
+        "P10",
+        lambda: wire(*own_write(4), *read(SKILL, 2, *skills_at(2))),
+    ),
     # the library's reads, writes, bounds, ends
     "a read of the library that is not true": ("P14", lambda: library_read(6, *skills_at(4))),
     "a read of the library that goes back": ("P9", lambda: library_read(4, *skills_at(4), seen=6)),

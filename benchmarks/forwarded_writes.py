@@ -1,0 +1,133 @@
+"""Changes through a writable proxy against changes at the master itself: how many a second, and how long each takes.
+
+    python benchmarks/forwarded_writes.py [SECONDS]
+
+Real processes on this machine: a master on SQLite (every commit is synced to the disk), a proxy, and the clients,
+which take the processors away from both. No budget: it prints a table.
+"""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from copy import deepcopy
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+
+from csproxy.core.model import CfgApplication, CfgSkill
+from csproxy.transport.client import ConfigClient
+
+PASSWORD = "benchmark"
+CLIENTS = 50
+_names = count()
+
+
+class Result(NamedTuple):
+    """Changes per second, and times of one of them in milliseconds."""
+
+    per_s: float
+    median_ms: float
+    p99_ms: float
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def program(*words: str, cwd: Path) -> Iterator[None]:
+    """A confserv that is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "csproxy.daemon.confserv", *words], cwd=cwd, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "ready on" in line:
+                break
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def client_at(port: int) -> ConfigClient:
+    return ConfigClient(port=port, user="default", password=PASSWORD)
+
+
+async def make_writable(master: int) -> None:
+    async with client_at(master) as client:
+        before = await client.get(CfgApplication, name="proxy")
+        after = deepcopy(before)
+        after.options = {"csproxy": {"proxy-writable": "true", "proxy-write-rate": "0"}}
+        await client.update(before, after)
+
+
+async def write_on(client: ConfigClient, until_s: float, times: list[float]) -> None:
+    """Change one object of its own, one change after the other."""
+    name = f"skill {next(_names)}"
+    before = await client.create(CfgSkill(tenantDBID=1, name=name))
+    number = 0
+    while time.perf_counter() < until_s:
+        after = deepcopy(before)
+        after.name = f"{name} {(number := number + 1)}"
+        began = time.perf_counter()
+        await client.update(before, after)
+        times.append(time.perf_counter() - began)
+        before = after
+
+
+async def measure(port: int, *, clients: int, each: int, seconds: float) -> Result:
+    """``clients`` connections, each with ``each`` changes under way."""
+    times: list[float] = []
+    async with AsyncExitStack() as stack:
+        connected = [await stack.enter_async_context(client_at(port)) for _ in range(clients)]
+        began = time.perf_counter()
+        async with anyio.create_task_group() as tasks:
+            for client in connected:
+                for _ in range(each):
+                    tasks.start_soon(write_on, client, began + seconds, times)
+        took = time.perf_counter() - began
+    ordered = sorted(times)
+    return Result(len(times) / took, statistics.median(times) * 1000, ordered[len(ordered) * 99 // 100] * 1000)
+
+
+async def compare(master: int, proxy: int, seconds: float) -> None:
+    print(f"{'':34}{'changes/s':>12}{'median ms':>12}{'p99 ms':>12}")
+    cases: Sequence[tuple[str, int, int]] = (
+        ("1 client, one at a time", 1, 1),
+        ("1 client, 50 under way", 1, CLIENTS),
+        ("50 clients, one at a time each", CLIENTS, 1),
+    )
+    for title, clients, each in cases:
+        for where, port in (("master", master), ("proxy", proxy)):
+            found = await measure(port, clients=clients, each=each, seconds=seconds)
+            print(f"{title + ', ' + where:42}{found.per_s:8.0f}{found.median_ms:12.2f}{found.p99_ms:12.2f}", flush=True)
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "site"
+        master, proxy = free_port(), free_port()
+        words = ["init", str(folder), "--password", PASSWORD, "--master-port", str(master), "--proxy", f"proxy={proxy}"]
+        subprocess.run([sys.executable, "-m", "csproxy.daemon.tool", *words], check=True, stdout=subprocess.DEVNULL)
+        upstream = ("-host", "127.0.0.1", "-port", str(master), "-app", "proxy")
+        with program("-c", str(folder / "confserv.conf"), cwd=folder), program(*upstream, cwd=folder):
+            anyio.run(make_writable, master)
+            anyio.run(compare, master, proxy, seconds)
+
+
+if __name__ == "__main__":
+    main()

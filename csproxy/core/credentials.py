@@ -68,6 +68,11 @@ class CredentialBook:
             return True
         return isinstance(id, tuple) and id[0] == _PERSON and id[1] in self._states
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is kept of any Person."""
+        return not any(self._buckets)
+
     def changed_ms(self, dbid: int) -> int:
         """When a Person's password was set; 0 if it is not known."""
         return self._changed_ms.get(dbid, 0)

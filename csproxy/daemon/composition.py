@@ -383,6 +383,7 @@ class Daemon:
             self._settings.application,
             is_current=server.is_current,
             random_bytes=secrets.token_bytes,
+            book=self._book,
         )
         copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
         return copy

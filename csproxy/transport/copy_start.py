@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from csproxy.core.changes import Change
-from csproxy.core.persistence.copy_format import Kind
+from csproxy.core.credentials import CredentialBook
+from csproxy.core.persistence.copy_format import Kind, unpack_credentials
 from csproxy.core.persistence.copy_reading import StoredCopy, decode_epochs
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import ChangeStream
@@ -13,7 +14,7 @@ from csproxy.errors import LocalCopyError, ModelError, RemoteProtocolError
 from csproxy.transport.wire.frames import Frame, FrameReader
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 
-__all__ = ["put_in_place"]
+__all__ = ["put_credentials", "put_in_place"]
 
 
 def put_in_place(copy: StoredCopy, sink: ReplicaSink) -> str:
@@ -42,6 +43,16 @@ def put_in_place(copy: StoredCopy, sink: ReplicaSink) -> str:
         except (RemoteProtocolError, ModelError, LocalCopyError) as e:
             return f"the journal is used up to its record {number}, at UEN {sink.position.uen}: {e}"
     return ""
+
+
+def put_credentials(copy: StoredCopy, book: CredentialBook) -> None:
+    """Fill an empty book with the passwords and log-ins of a copy, if it has any. Raises `LocalCopyError`."""
+    for payload in copy.credentials:
+        unpack_credentials(payload, book)
+    for kind, payload in copy.journal.records:
+        if kind is Kind.CREDENTIALS:
+            unpack_credentials(payload, book)
+    book.take_touched()
 
 
 def _transactions(frames: bytes) -> Iterator[list[Change]]:

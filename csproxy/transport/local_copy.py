@@ -24,8 +24,9 @@ from csproxy import __version__
 from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.credentials import BUCKETS, CredentialBook
 from csproxy.core.loading import CacheBuilder
-from csproxy.core.persistence.copy_format import CopyHeader, Kind, Record, encode_time, model_name
+from csproxy.core.persistence.copy_format import CopyHeader, Kind, Record, encode_time, model_name, pack_credentials
 from csproxy.core.persistence.copy_reading import CopyPaths, StoredCopy, read_copy, set_aside
 from csproxy.core.persistence.copy_writing import CopyLock, Journal, SnapshotWriter, blocks, switch_off
 from csproxy.core.replica import Replica, ReplicaSink
@@ -33,7 +34,7 @@ from csproxy.core.views import View
 from csproxy.errors import LocalCopyError
 from csproxy.transport import turns
 from csproxy.transport.blocking import run_blocking
-from csproxy.transport.copy_start import put_in_place
+from csproxy.transport.copy_start import put_credentials, put_in_place
 from csproxy.transport.copy_track import CopyLimits, Retry, Track, whole_transactions
 from csproxy.transport.leaving import leave_tasks
 
@@ -65,6 +66,7 @@ class LocalCopy:
         is_loaded = await copy.load()
         async with copy, UpstreamSource(copy, …, from_copy=is_loaded) as source: …
 
+    ``book`` holds the passwords and log-ins of Persons that are kept with the data, at a proxy that its master trusts.
     ``replica`` is the one that the sink fills. ``is_current`` says whether the source is live, so that
     the data is current at this moment. ``wall_clock`` gives seconds since 1970, ``clock`` monotonic ones.
     It implements `csproxy.core.replica.ReplicaSink`. Leaving the context in an orderly way writes what is
@@ -83,6 +85,7 @@ class LocalCopy:
         limits: CopyLimits | None = None,
         wall_clock: Callable[[], float] = time.time,
         clock: Callable[[], float] = turns.now,
+        book: CredentialBook | None = None,
     ) -> None:
         self.paths = CopyPaths.of(folder, application)
         self.loaded_as_of_s: float | None = None
@@ -90,6 +93,7 @@ class LocalCopy:
         self._sink = sink
         self._replica = replica
         self._application = application
+        self._book = CredentialBook() if book is None else book
         self._is_current = is_current
         self._random_bytes = random_bytes
         self._limits = limits or CopyLimits()
@@ -135,6 +139,7 @@ class LocalCopy:
             )
             if stored is None:
                 return False
+            put_credentials(stored, self._book)
             problem = put_in_place(stored, self._sink)
         except LocalCopyError as e:
             await self._refuse(e)
@@ -244,6 +249,14 @@ class LocalCopy:
         if self._coming is not None and self._coming.pending_bytes > self._limits.pending_bytes:
             self._coming = None
 
+    def _note_credentials(self) -> None:
+        """Passwords and log-ins that have changed; all gone is a reason for a snapshot without them."""
+        touched = self._book.take_touched()
+        if touched and self._book.is_empty:
+            self._abandon()
+        elif touched:
+            self._note(Record(Kind.CREDENTIALS, pack_credentials(self._book, touched)), 0)
+
     def _abandon(self) -> None:
         """Nothing more goes to the generation on disk, nor to the one that is being written."""
         self._drop_current()
@@ -268,6 +281,7 @@ class LocalCopy:
         if not self._is_enabled:
             await self._attempt(self._flushes, partial(run_blocking, switch_off, self.paths))
             return
+        self._note_credentials()
         if self._current is not None:
             await self._attempt(self._flushes, self._flush)
         track = self._current
@@ -357,6 +371,12 @@ class LocalCopy:
             for frames in whole_transactions(history, limits.block_bytes):
                 written = await run_blocking(writer.write_history, frames)
                 await self._pause(0.0 if in_haste else written / limits.bytes_per_s)
+            for bucket in range(BUCKETS):
+                if entries := self._book.entries(bucket):
+                    payload = pack_credentials(self._book, [entry.dbid for entry in entries])
+                    written = await run_blocking(writer.write_credentials, payload)
+                    await self._pause(0.0 if in_haste else written / limits.bytes_per_s)
+            self._note_credentials()
             records, changes = coming.take()
             coming.journal = await run_blocking(partial(writer.commit, records, changes=changes))
         finally:
@@ -399,6 +419,7 @@ class LocalCopy:
         """An orderly stop: what waits, or all of it if nothing on disk can be continued."""
         if not self._is_enabled or self._sink.position == (0, 0):
             return
+        self._note_credentials()
         if self._current is not None:
             await self._attempt(self._flushes, partial(self._flush, sync=True))
         else:

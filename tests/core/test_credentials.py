@@ -56,6 +56,7 @@ def test_a_book_holds_what_was_put_last(steps: list[PersonEntry | int]) -> None:
         assert book.changed_ms(dbid) == (mine.changed_ms if mine.hash else 0)
     book.clear()
     assert book.digests() == CredentialBook().digests()
+    assert book.is_empty
     assert book.take_touched() >= set(kept)
 
 

@@ -16,19 +16,21 @@ go on with records. All numbers are big-endian::
 
 The key and the number make a record valid only at its place in its file: records that are lost, doubled,
 swapped or left over from another file are noticed like flipped bits. A snapshot is HEADER, OBJECTS …,
-HISTORY …, END; a journal is any sequence of TRANSACTION, EPOCHS and TIME, and may end anywhere.
+HISTORY …, CREDENTIALS …, END; a journal is any sequence of TRANSACTION, EPOCHS, TIME and CREDENTIALS, and may end
+anywhere.
 
 Payloads: HEADER is the msgpack map `CopyHeader`. OBJECTS is type, count, the folder of each object, the
 size of each object (4 bytes each), then the stored objects. HISTORY and TRANSACTION are whole
 notification frames as they travel (docs/protocol.md); here they are bytes. EPOCHS is the msgpack
-array of [epoch, first UEN]. TIME is 8 bytes, milliseconds since 1970: the data was current then. END is
-empty.
+array of [epoch, first UEN]. TIME is 8 bytes, milliseconds since 1970: the data was current then. CREDENTIALS is the
+msgpack array of entries (`csproxy.core.credentials.PersonEntry`) and of DBIDs of which nothing is kept any more. END
+is empty.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import cache
 from hashlib import blake2b
@@ -37,6 +39,8 @@ from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from csproxy.core import codec
+from csproxy.core.credentials import CredentialBook, PersonEntry
 from csproxy.core.model.schema_data import OBJECT_ROWS, STRUCTURE_ROWS
 from csproxy.core.security_records import RECORD_TYPES
 from csproxy.errors import LocalCopyError
@@ -54,9 +58,11 @@ __all__ = [
     "decode_time",
     "encode_time",
     "model_name",
+    "pack_credentials",
     "pack_objects",
     "prefix",
     "seal",
+    "unpack_credentials",
     "unpack_objects",
 ]
 
@@ -69,6 +75,7 @@ _RECORD: Final = struct.Struct(">II8s")
 _SEALED: Final = struct.Struct(">QII")
 _BLOCK: Final = struct.Struct(">II")
 _TIME: Final = struct.Struct(">Q")
+_CREDENTIALS: Final = msgspec.msgpack.Decoder(tuple[list[PersonEntry], list[int]])
 
 
 class Kind(IntEnum):
@@ -81,6 +88,7 @@ class Kind(IntEnum):
     TRANSACTION = 5
     EPOCHS = 6
     TIME = 7
+    CREDENTIALS = 8
 
 
 class Record(NamedTuple):
@@ -152,6 +160,30 @@ def unpack_objects(payload: bytes) -> ObjectsBlock:
         raise LocalCopyError(f"a block of objects has {len(payload)} bytes and should have {places[-1]}")
     objects = [payload[start:end] for start, end in pairwise(places)]
     return ObjectsBlock(type_number, objects, numbers[:count])
+
+
+def pack_credentials(book: CredentialBook, dbids: Iterable[int]) -> bytes:
+    """The payload of a CREDENTIALS record: these Persons as the book has them now."""
+    entries, removed = [], []
+    for dbid in dbids:
+        entry = book.entry(dbid)
+        if entry is None:
+            removed.append(dbid)
+        else:
+            entries.append(entry)
+    return codec.encode((entries, removed))
+
+
+def unpack_credentials(payload: bytes, book: CredentialBook) -> None:
+    """Put a CREDENTIALS record into a book; raises `LocalCopyError`."""
+    try:
+        entries, removed = _CREDENTIALS.decode(payload)
+    except msgspec.MsgspecError as e:
+        raise LocalCopyError(f"a record of credentials cannot be read: {e}") from e
+    for entry in entries:
+        book.put(entry)
+    for dbid in removed:
+        book.remove(dbid)
 
 
 def encode_time(milliseconds: int) -> bytes:

@@ -100,6 +100,8 @@ class JournalState:
 class StoredCopy:
     """A copy as read: ``builder`` holds the objects at ``position``, ``history`` frames up to there.
 
+    ``credentials`` are payloads of passwords and log-ins, if it has any.
+
     ``as_of_ms`` is the last time at which the data was current.
     """
 
@@ -107,6 +109,7 @@ class StoredCopy:
     file_id: bytes
     builder: CacheBuilder
     history: list[bytes]
+    credentials: list[bytes]
     snapshot_bytes: int
     journal: JournalState
     as_of_ms: int
@@ -183,10 +186,11 @@ def _read_snapshot(file: BinaryIO, *, application: str, schema: str) -> StoredCo
         raise LocalCopyError(f"its object model is {header.schema}, that of this release {schema}")
     builder = CacheBuilder()
     history: list[bytes] = []
+    credentials: list[bytes] = []
     counts = dict.fromkeys(header.counts, 0)
     ended = False
     for kind, payload in records:
-        if ended or kind not in (Kind.OBJECTS, Kind.HISTORY, Kind.END):
+        if ended or kind not in (Kind.OBJECTS, Kind.HISTORY, Kind.CREDENTIALS, Kind.END):
             raise LocalCopyError(f"record {reader.count} ({kind.name}) does not belong there")
         if kind is Kind.OBJECTS:
             block = unpack_objects(payload)
@@ -197,13 +201,15 @@ def _read_snapshot(file: BinaryIO, *, application: str, schema: str) -> StoredCo
                 raise LocalCopyError(f"record {reader.count} holds objects that do not fit: {e}") from e
         elif kind is Kind.HISTORY:
             history.append(payload)
+        elif kind is Kind.CREDENTIALS:
+            credentials.append(payload)
         else:
             ended = True
     if not ended:
         raise LocalCopyError("its end is missing")
     if counts != header.counts:
         raise LocalCopyError("it does not hold the objects that its header announces")
-    return StoredCopy(header, reader.file_id, builder, history, size, JournalState(), header.as_of_ms)
+    return StoredCopy(header, reader.file_id, builder, history, credentials, size, JournalState(), header.as_of_ms)
 
 
 def _read_header(record: Record | None) -> CopyHeader:

@@ -126,6 +126,10 @@ class SnapshotWriter:
         """Write whole transactions of the history as one record; returns its bytes."""
         return self._record(Kind.HISTORY, frames)
 
+    def write_credentials(self, payload: bytes) -> int:
+        """Write some passwords and log-ins; returns its bytes."""
+        return self._record(Kind.CREDENTIALS, [payload])
+
     def commit(self, records: Sequence[Record], *, changes: int) -> Journal:
         """Put the snapshot in place of the one before; returns its journal, which begins with ``records``."""
         self._record(Kind.END, [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from csproxy.core.lease import Holder
 from csproxy.core.model import CfgAppType
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
+from csproxy.core.replica import ReplicaSink
 from csproxy.core.security_options import RULES
 from csproxy.core.sessions import Author
 from csproxy.core.wellknown import FIRST_FREE_DBID, well_known_objects
@@ -29,6 +30,7 @@ from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.connection import Connection
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.local_copy import LocalCopy
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
 from csproxy.transport.upstream import UpstreamSource
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient
@@ -115,21 +117,29 @@ class PasswordSite:
         app_password: str = APP_PASSWORD,
         book: CredentialBook | None = None,
         waits: bool = True,
+        folder: Path | None = None,
         **options: object,
     ) -> AsyncIterator[Proxy]:
+        """``folder``: it keeps a local copy there, and starts from it."""
         kept = CredentialBook() if book is None else book
-        async with self._server("proxy", name) as server:
+        async with self._server("proxy", name) as server, AsyncExitStack() as stack:
+            sink: ReplicaSink = server
+            if folder is not None:
+                sink = copy = self._copy(server, folder, kept)
+                is_loaded = await copy.load()
+                await stack.enter_async_context(copy)
             passwords = Passwords(
                 server, self.options(**options), kept, is_filled=len(kept) > 0, wall_clock=self.simulation.wall_clock
             )
             async with (
                 UpstreamSource(
-                    server,
+                    sink,
                     self.network.connector(name),
                     [Endpoint("master", 2020)],
                     name,
                     app_password=app_password,
                     random=self.simulation.rng.random,
+                    from_copy=folder is not None and is_loaded,
                 ) as source,
                 passwords.follow(source),
             ):
@@ -137,11 +147,24 @@ class PasswordSite:
                 proxy = Proxy(name, server, passwords)
                 proxy.source = source
                 if waits:
-                    await source.wait_live()
+                    await (source.wait_data() if folder is not None else source.wait_live())
                     await anyio.sleep(0.5)
                 yield proxy
                 listener.close()
                 await server.stop(grace_s=1.0)
+
+    def _copy(self, server: ConfigurationServer, folder: Path, book: CredentialBook) -> LocalCopy:
+        return LocalCopy(
+            server,
+            server.replica,
+            folder,
+            server.name,
+            is_current=lambda: True,
+            random_bytes=self.simulation.random_bytes,
+            wall_clock=self.simulation.wall_clock,
+            clock=self.simulation.now,
+            book=book,
+        )
 
     def _server(self, role: str, name: str) -> ConfigurationServer:
         nobody: Any = None

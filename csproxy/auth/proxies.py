@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -15,6 +16,8 @@ from csproxy.transport.channel import Channel
 from csproxy.transport.trust import LOOPBACK, MUTUAL_TLS, PASSWORD, is_loopback
 
 __all__ = ["MAX_WAITING", "ProxyAuthenticator"]
+
+log = logging.getLogger("csproxy.auth")
 
 MAX_WAITING: Final = 100
 """Passwords that may wait to be checked: 50 ms each, one at a time, so that guessing takes no more than one thread."""
@@ -40,10 +43,19 @@ class ProxyAuthenticator:
     def __repr__(self) -> str:
         return f"<ProxyAuthenticator {self._waiting} waiting>"
 
-    def by_channel(self, channel: Channel) -> str:
+    def by_channel(self, channel: Channel, names: frozenset[str]) -> str:
         """As `ProxyTrust.by_channel`."""
-        if channel.is_peer_verified:
-            return MUTUAL_TLS
+        certificate = channel.peer_certificate
+        if certificate is not None:
+            shown = {name.lower() for name in (certificate.common_name, *certificate.names)}
+            if shown & names:
+                return MUTUAL_TLS
+            log.warning(
+                "the certificate of %s (%s) names none of %s: it shows nothing of the proxy that registers",
+                channel.peer,
+                certificate.subject,
+                ", ".join(sorted(names)),
+            )
         return LOOPBACK if self._loopback_is_trusted() and is_loopback(channel.peer) else ""
 
     async def by_password(self, application_dbid: int, password: str) -> str:

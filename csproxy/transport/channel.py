@@ -106,11 +106,6 @@ class Channel(ABC):
         """
         return None
 
-    @property
-    def is_peer_verified(self) -> bool:
-        """Whether the peer has proved who it is by a certificate that this side trusts (mutual TLS)."""
-        return self.peer_certificate is not None
-
 
 Connector = Callable[[str, int], Awaitable[Channel]]
 """``await connector(host, port)`` gives a connected, not yet started channel.

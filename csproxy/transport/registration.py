@@ -23,6 +23,7 @@ from csproxy.core.model.typed import decode_object
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, LoginIncorrectError, ServerError
 from csproxy.transport.information_requests import must_change_password, set_password
+from csproxy.transport.trust import names_of
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.registration import (
@@ -167,7 +168,10 @@ def _is_proxy(application: CfgApplication) -> bool:
 
 
 def _trust_channel(connection: ServerConnection, application: CfgApplication) -> str:
-    return connection.server.trust.by_channel(connection.channel) if _is_proxy(application) else ""
+    if not _is_proxy(application):
+        return ""
+    server = connection.server
+    return server.trust.by_channel(connection.channel, names_of(server.cache, application))
 
 
 def _ticket(request: RegisterClient | Authenticate) -> bytes:

@@ -5,7 +5,7 @@ itself. It is decided once, when the proxy registers, and stands in `csproxy.cor
 
 | a Configuration Server Proxy is trusted if | `trusted_by` |
 |---|---|
-| the TLS layer of its channel has verified its certificate | ``mutual TLS`` |
+| its certificate was verified, and names the Application, or its Host by name or address | ``mutual TLS`` |
 | it registered with the password of its Application | ``password`` |
 | it connected from the master's own machine, and the option proxy-trust-loopback is on | ``loopback`` |
 
@@ -17,23 +17,30 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Final, Protocol
 
+from csproxy.core.cache import ConfigurationCache
+from csproxy.core.model import CfgApplication
+from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.sessions import Author, Session
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.channel import Channel
 from csproxy.transport.wire.payload import OnBehalfOf
 
-__all__ = ["LOOPBACK", "MUTUAL_TLS", "PASSWORD", "NoTrust", "ProxyTrust", "author_of", "is_loopback"]
+__all__ = ["LOOPBACK", "MUTUAL_TLS", "PASSWORD", "NoTrust", "ProxyTrust", "author_of", "is_loopback", "names_of"]
 
 MUTUAL_TLS: Final = "mutual TLS"
 PASSWORD: Final = "password"
 LOOPBACK: Final = "loopback"
+_HOST: Final = int(CfgObjectType.CFGHost)
 
 
 class ProxyTrust(Protocol):
     """Decides which proxies are trusted."""
 
-    def by_channel(self, channel: Channel) -> str:
-        """`MUTUAL_TLS` or `LOOPBACK` if whoever is at the other end is trusted for that alone, else ``""``."""
+    def by_channel(self, channel: Channel, names: frozenset[str]) -> str:
+        """`MUTUAL_TLS` or `LOOPBACK` if whoever is at the other end is trusted for that alone, else ``""``.
+
+        ``names``: those that a certificate of the Application may have (`names_of`).
+        """
 
     async def by_password(self, application_dbid: int, password: str) -> str:
         """`PASSWORD` if this is the password of an Application.
@@ -45,13 +52,24 @@ class ProxyTrust(Protocol):
 class NoTrust:
     """For servers that trust nobody: proxies among them."""
 
-    def by_channel(self, channel: Channel) -> str:
+    def by_channel(self, channel: Channel, names: frozenset[str]) -> str:
         """Not trusted."""
         return ""
 
     async def by_password(self, application_dbid: int, password: str) -> str:
         """Not trusted, whatever the password is."""
         return ""
+
+
+def names_of(cache: ConfigurationCache, application: CfgApplication) -> frozenset[str]:
+    """What a certificate says of whom this Application may be: its name, or its Host's name or address; lower case.
+
+    That an authority has made the certificate is not enough: it makes those of clients, too.
+    """
+    info = application.serverInfo
+    host = cache.stored(_HOST, info.hostDBID if info is not None else 0) or {}
+    names = (application.name, host.get("name", ""), host.get("IPaddress", ""))
+    return frozenset(name.lower() for name in names if name)
 
 
 def is_loopback(peer: str) -> bool:

@@ -9,13 +9,18 @@ import anyio
 import pytest
 
 from csproxy.auth.proxies import MAX_WAITING, ProxyAuthenticator
+from csproxy.core.changes import Position
 from csproxy.core.codec import decode_map
-from csproxy.core.model import CfgAppType
+from csproxy.core.loading import CacheBuilder
+from csproxy.core.model import SCHEMA, CfgApplication, CfgAppType
+from csproxy.core.model.canonical import encode_object
+from csproxy.core.model.structures import CfgServer
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ErrorCode, LoginIncorrectError, ServerError
-from csproxy.transport.trust import LOOPBACK, MUTUAL_TLS, PASSWORD, is_loopback
+from csproxy.transport.channel import PeerCertificate
+from csproxy.transport.trust import LOOPBACK, MUTUAL_TLS, PASSWORD, is_loopback, names_of
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.registration import RegisterClient, RestoreSession
 from tests.transport.manual import ManualChannel
@@ -37,18 +42,23 @@ def url(tmp_path: Path) -> str:
 class From(ManualChannel):
     """A channel whose other end is somewhere, and may have shown a certificate."""
 
-    def __init__(self, peer: str, *, is_verified: bool = False) -> None:
+    def __init__(self, peer: str, *, certificate_for: str = "") -> None:
         super().__init__()
         self._peer = peer
-        self._is_verified = is_verified
+        self._certificate_for = certificate_for
 
     @property
     def peer(self) -> str:
         return self._peer
 
     @property
-    def is_peer_verified(self) -> bool:
-        return self._is_verified
+    def peer_certificate(self) -> PeerCertificate | None:
+        name = self._certificate_for
+        if not name:
+            return None
+        return PeerCertificate(
+            subject=f"CN={name}", issuer="CN=authority", common_name="", names=(name,), serial="01", not_after_s=2e9
+        )
 
 
 async def register(site: Site, name: str = "proxy1", *, session: str = "", **fields: Any) -> dict[str, Any]:
@@ -119,11 +129,28 @@ async def test_a_restored_session_is_not_trusted_for_a_password_it_was_opened_wi
 def test_a_channel_is_trusted_for_its_certificate_or_its_place() -> None:
     is_exempt = True
     trust = ProxyAuthenticator({}, loopback_is_trusted=lambda: is_exempt)
-    assert trust.by_channel(From("127.0.0.1:50123")) == LOOPBACK
-    assert trust.by_channel(From("10.0.0.7:50123")) == ""
-    assert trust.by_channel(From("10.0.0.7:50123", is_verified=True)) == MUTUAL_TLS
+    names = frozenset({"proxy1", "host1.example"})
+    assert trust.by_channel(From("127.0.0.1:50123"), names) == LOOPBACK
+    assert trust.by_channel(From("10.0.0.7:50123"), names) == ""
+    assert trust.by_channel(From("10.0.0.7:50123", certificate_for="Host1.example"), names) == MUTUAL_TLS
     is_exempt = False
-    assert trust.by_channel(From("127.0.0.1:50123")) == ""
+    assert trust.by_channel(From("127.0.0.1:50123"), names) == ""
+
+
+def test_a_certificate_of_somebody_else_shows_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    trust = ProxyAuthenticator({}, loopback_is_trusted=lambda: False)
+    assert trust.by_channel(From("10.0.0.7:50123", certificate_for="desktop7.example"), frozenset({"proxy1"})) == ""
+    assert "(CN=desktop7.example) names none of proxy1" in caplog.text
+
+
+def test_an_application_may_be_named_by_its_own_name_and_by_its_hosts() -> None:
+    host = {"DBID": 101, "name": "Host1.example", "IPaddress": "10.0.0.7", "type": 1, "state": 1, "LCAPort": "0"}
+    builder = CacheBuilder(None)
+    builder.add(10, [encode_object(SCHEMA.types[10], host)], [0])
+    cache = builder.finish(Position(1, 1))
+    application = CfgApplication(DBID=102, name="Proxy1", serverInfo=CfgServer(hostDBID=101))
+    assert names_of(cache, application) == {"proxy1", "host1.example", "10.0.0.7"}
+    assert names_of(cache, CfgApplication(DBID=103, name="alone")) == {"alone"}
 
 
 @pytest.mark.parametrize(

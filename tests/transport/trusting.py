@@ -10,7 +10,7 @@ __all__ = ["AllTrusted"]
 class AllTrusted:
     """Trusts whoever registers as a proxy."""
 
-    def by_channel(self, channel: object) -> str:
+    def by_channel(self, channel: object, names: frozenset[str]) -> str:
         return PASSWORD
 
     async def by_password(self, application_dbid: int, password: str) -> str:

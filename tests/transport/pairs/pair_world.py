@@ -15,11 +15,11 @@ from csproxy.core.standby import Role
 from csproxy.core.wellknown import FIRST_FREE_DBID, well_known_objects
 from csproxy.testing.memory import MemoryListener, MemoryNetwork
 from csproxy.testing.simulation import Simulation
-from csproxy.transport.channel import Channel
 from csproxy.transport.client import ChangeStream, ConfigClient
 from csproxy.transport.pair import PairMember
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
 from csproxy.transport.upstream import UpstreamSource
+from tests.transport.trusting import AllTrusted
 from tests.transport.upstream.upstream_world import APPLICATION, MASTER, Item, Master
 
 NAMES = ("proxy1", "proxy2")
@@ -27,16 +27,6 @@ PORT = 2020
 KEEP_ALIVE = KeepAlive(timeout_s=2.0, remote_timeout_s=2.0)
 PATIENCE_S = 3.0
 SKILLS = 10
-
-
-class TrustsAll:
-    """Everybody is who he says."""
-
-    def by_channel(self, channel: Channel) -> str:
-        return "loopback"
-
-    async def by_password(self, application_dbid: int, password: str) -> str:
-        return "password"
 
 
 def pair_objects() -> list[Item]:
@@ -86,7 +76,7 @@ class Proxy:
                     random=world.simulation.rng.random,
                     random_bytes=world.simulation.random_bytes,
                 )
-                self.server.trust = TrustsAll()
+                self.server.trust = AllTrusted()
                 await stack.enter_async_context(self.server)
                 self.source = UpstreamSource(
                     self.server, connector, [MASTER], self.name, random=world.simulation.rng.random

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from csproxy.core.changelog import WindowLimits
 from csproxy.core.changes import Epoch, Position
 from csproxy.core.lease import Holder
 from csproxy.core.loading import CacheBuilder
@@ -65,7 +66,12 @@ def _server() -> ConfigurationServer:
         random=lambda: 0.5,
         random_bytes=lambda n: next(counter).to_bytes(n, "big"),
         # waits are short and little is kept, so that memory shows what is lost, not what is meant to be kept
-        settings=ServerSettings(reach_timeout_s=0.0, max_detached_sessions=50, mark_interval_s=1e6),
+        settings=ServerSettings(
+            reach_timeout_s=0.0,
+            max_detached_sessions=50,
+            mark_interval_s=1e6,
+            history=WindowLimits(min_changes=64, min_age_s=0.0, max_bytes=1 << 16),
+        ),
     )
 
 

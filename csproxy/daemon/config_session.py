@@ -31,6 +31,7 @@ def open_client(flags: ConnectionFlags) -> ConfigClient:
         user=flags.user,
         password=flags.password,
         tls=flags.tls,
+        tickets=flags.tickets,
         request_timeout_s=flags.timeout_s,
     )
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from csproxy.auth.kerberos_client import kerberos_tickets
 from csproxy.core.tls_settings import TlsSettings
 from csproxy.core.transport_parameters import switch
 from csproxy.daemon.private_files import loose_permissions
 from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
+from csproxy.transport.tickets import TicketSource
 
 __all__ = ["ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
 
@@ -44,6 +46,13 @@ class ConnectionFlags:
     application: str
     timeout_s: float
     tls: TlsSettings | None = None
+    spn: str = ""
+    """The service for which a Kerberos ticket takes the place of user and password; "" for none."""
+
+    @property
+    def tickets(self) -> TicketSource | None:
+        """Where tickets come from, if they are used."""
+        return kerberos_tickets(self.spn) if self.spn else None
 
     def __repr__(self) -> str:
         return f"<ConnectionFlags {self.user!r} at {self.host}:{self.port} as {self.application!r}>"
@@ -69,7 +78,7 @@ def _seconds(text: str) -> float:
 def add_connection_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags; absent ones leave no trace, so that a subcommand's parser overrides nothing."""
     group = parser.add_argument_group(
-        "connection (also as CSPROXY_HOST, _PORT, _USER, _PASSWORD, _APP, _TLS, _TLS_CA, ...)"
+        "connection (also as CSPROXY_HOST, _PORT, _USER, _PASSWORD, _KERBEROS, _APP, _TLS, _TLS_CA, ...)"
     )
     group.add_argument("--host", default=argparse.SUPPRESS, help="host of the master or proxy (127.0.0.1)")
     group.add_argument("--port", type=port_number, default=argparse.SUPPRESS, help="its port (2020)")
@@ -83,6 +92,12 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=argparse.SUPPRESS,
         help="the password is the first line of standard input",
+    )
+    secret.add_argument(
+        "--kerberos",
+        metavar="SPN",
+        default=argparse.SUPPRESS,
+        help="instead of user and password: a ticket for this service, such as confserv/host.example.com",
     )
     group.add_argument(
         "--tls", action="store_true", default=argparse.SUPPRESS, help="connect with TLS; the flags below imply it"
@@ -111,11 +126,14 @@ def connection_flags(
             raise UsageError(f"environment variable CSPROXY_PORT: {e}") from e
     host = str(given.get("host") or environment.get("CSPROXY_HOST") or "127.0.0.1")
     user = str(given.get("user") or environment.get("CSPROXY_USER") or "default")
+    has_password = not given.keys().isdisjoint(("password_file", "password_stdin"))
+    spn = str(given.get("kerberos") or ("" if has_password else environment.get("CSPROXY_KERBEROS", "")))
     return ConnectionFlags(
         host=host,
         port=port,
         user=user,
-        password=_password(given, environment, stdin or sys.stdin, f"{user}@{host}:{port}"),
+        password="" if spn else _password(given, environment, stdin or sys.stdin, f"{user}@{host}:{port}"),
+        spn=spn,
         application=str(given.get("app") or environment.get("CSPROXY_APP") or "default"),
         timeout_s=float(given.get("timeout", _DEFAULT_TIMEOUT_S)),
         tls=_tls(given, environment),

@@ -16,6 +16,7 @@ from csproxy.core.model.enumerations import CfgAppType
 from csproxy.daemon.connection_flags import ConnectionFlags
 from csproxy.daemon.usage import UsageError
 from csproxy.errors import ModelError
+from csproxy.transport.blocking import run_blocking
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.tls_dial import TlsConnector
@@ -57,11 +58,13 @@ async def open_session(flags: ConnectionFlags) -> AsyncIterator[tuple[Connection
     channel = await connector(flags.host, flags.port)
     connection = await Connection.open(channel, flags.application, timeout_s=flags.timeout_s)
     try:
+        user, ticket = (flags.user, b"") if flags.tickets is None else await run_blocking(flags.tickets)
         request = RegisterClient(
             type=int(CfgAppType.CFGSCE),
             name=flags.application,
-            user=flags.user,
+            user=user,
             password=flags.password,
+            gss_token=ticket,
             release=__version__,
         )
         yield connection, await connection.register(request, timeout_s=flags.timeout_s)

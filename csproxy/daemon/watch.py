@@ -49,6 +49,7 @@ async def _watch(flags: ConnectionFlags, number: int | None, *, from_uen: int | 
         user=flags.user,
         password=flags.password,
         tls=flags.tls,
+        tickets=flags.tickets,
         request_timeout_s=flags.timeout_s,
     ) as client:
         client.observe(_tell)

@@ -50,6 +50,7 @@ from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
 from csproxy.transport.client_writes import Write, requested_change
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
+from csproxy.transport.tickets import TicketSource
 from csproxy.transport.tls_dial import TlsConnector
 from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import Frame
@@ -109,6 +110,8 @@ class ConfigClient:
     Then the connection is kept: after a loss the session is restored or, if it is gone, made anew and
     the change streams are resumed. With ``tls`` every connection is secure; ``connector`` makes those beneath.
 
+    ``tickets`` (`csproxy.auth.kerberos_client`) take the place of user and password.
+
     ``request_timeout_s`` limits every call, waiting for a lost connection included;
     ``attempt_timeout_s`` each step of a connection attempt: more than the 3 s for which a server waits before it
     says that a position belongs to another history. ``keep_alive``: how both sides notice that
@@ -136,6 +139,7 @@ class ConfigClient:
         new_password: str = "",
         app_password: str = "",
         tls: TlsSettings | None = None,
+        tickets: TicketSource | None = None,
         connector: Connector = connect_tcp,
         connect_wait_s: float = 0.0,
         attempt_timeout_s: float = 10.0,
@@ -171,6 +175,7 @@ class ConfigClient:
             request_timeout_s=request_timeout_s,
             keep_alive=keep_alive,
             clock=clock,
+            tickets=tickets,
         )
 
         self.administration = ClientAdministration(self._link)

@@ -35,6 +35,7 @@ from csproxy.transport.connection import Connection
 from csproxy.transport.exchange import EpochOrder, Exchange
 from csproxy.transport.keepalive import ServerWatch
 from csproxy.transport.leaving import leave_tasks
+from csproxy.transport.tickets import TicketSource
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.registration import RegisterClient
@@ -65,10 +66,11 @@ class ClientLink:
         request_timeout_s: float,
         keep_alive: KeepAlive,
         clock: Callable[[], float],
+        tickets: TicketSource | None = None,
     ) -> None:
         self.hub = SubscriptionHub(self)
         self.session = ClientSession(
-            request, connector=connector, hub=self.hub, timeout_s=attempt_timeout_s, clock=clock
+            request, connector=connector, hub=self.hub, timeout_s=attempt_timeout_s, clock=clock, tickets=tickets
         )
         self.states = ClientStates(self._describe)
         self.connection: Connection | None = None

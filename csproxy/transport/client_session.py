@@ -15,10 +15,12 @@ import msgspec
 from csproxy.core.changes import Epoch, Position
 from csproxy.core.failover import Endpoint
 from csproxy.errors import ConnectionLostError, ErrorCode, HistoryExpiredError, ServerError
+from csproxy.transport.blocking import run_blocking
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_feed import TransactionFeed
 from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
+from csproxy.transport.tickets import TicketSource
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
 from csproxy.transport.wire.subscriptions import HistoryLog, ResumeFrom
@@ -53,7 +55,7 @@ class ClientSession:
     """Who the client is, and the session it holds.
 
     ``request`` is the registration; a ``new_password`` in it is used once and becomes the password.
-    ``clock`` gives seconds.
+    With ``tickets`` each registration brings a ticket instead of a password. ``clock`` gives seconds.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ClientSession:
         hub: SubscriptionHub,
         timeout_s: float,
         clock: Callable[[], float],
+        tickets: TicketSource | None = None,
     ) -> None:
         self.request = request
         self.registered: ClientRegistered | None = None
@@ -79,6 +82,7 @@ class ClientSession:
         self._hub = hub
         self._timeout_s = timeout_s
         self._clock = clock
+        self._tickets = tickets
 
     def __repr__(self) -> str:
         return f"<ClientSession {self.request.name!r} user {self.request.user!r}>"
@@ -119,7 +123,7 @@ class ClientSession:
 
     async def register_beside(self, connection: Connection) -> ClientRegistered:
         """A second session, while the present one goes on; `adopt` makes it the only one."""
-        return await connection.register(self.request, timeout_s=self._timeout_s)
+        return await connection.register(await self._with_ticket(), timeout_s=self._timeout_s)
 
     def adopt(self, registered: ClientRegistered) -> None:
         """The client has moved, with all its subscriptions, to the session that `register_beside` made."""
@@ -149,12 +153,20 @@ class ClientSession:
 
     async def _register(self, connection: Connection) -> None:
         self._is_complete = False
-        self.registered = await connection.register(self.request, timeout_s=self._timeout_s)
+        self.registered = await connection.register(await self._with_ticket(), timeout_s=self._timeout_s)
         self.registrations += 1
         if self.request.new_password:
             self.request = msgspec.structs.replace(self.request, password=self.request.new_password, new_password="")
         await self._resume(connection, restored=False)
         self._is_complete = True
+
+    async def _with_ticket(self) -> RegisterClient:
+        """The registration, with a new ticket if tickets are used: each works once. Whose it is stays known."""
+        if self._tickets is None:
+            return self.request
+        user, ticket = await run_blocking(self._tickets)
+        self.request = msgspec.structs.replace(self.request, user=user)
+        return msgspec.structs.replace(self.request, gss_token=ticket)
 
     async def _resume(self, connection: Connection, *, restored: bool) -> None:
         """Get what the streams missed; those that stand before the server's history are ended."""

@@ -1,13 +1,17 @@
-"""Log-ins with a ticket instead of a password: what a server asks of whoever checks tickets."""
+"""Log-ins with a ticket instead of a password: what a server asks of whoever checks tickets, a client of its source."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from csproxy.core.sessions import Account
 from csproxy.errors import ErrorCode, ServerError
 
-__all__ = ["NoTickets", "TicketAuthenticator"]
+__all__ = ["NoTickets", "TicketAuthenticator", "TicketSource"]
+
+TicketSource = Callable[[], tuple[str, bytes]]
+"""Gives a user's name and a new ticket of this user, for a client; it may block, and raises `ServerError`."""
 
 
 class TicketAuthenticator(Protocol):

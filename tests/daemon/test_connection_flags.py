@@ -123,3 +123,12 @@ def test_wrong_flags_of_tls_are_wrong_usage() -> None:
         parse("--tls-key", "k")
     with pytest.raises(UsageError, match="CSPROXY_TLS: tls is 'perhaps'"):
         parse(environment={"CSPROXY_PASSWORD": "p", "CSPROXY_TLS": "perhaps"})
+
+
+def test_a_ticket_takes_the_place_of_the_password() -> None:
+    flags = parse("--kerberos", "confserv/h", environment={})
+    assert (flags.spn, flags.password, flags.tickets is not None) == ("confserv/h", "", True)
+    flags = parse(environment={"CSPROXY_KERBEROS": "confserv/h", "CSPROXY_PASSWORD": "p"})
+    assert (flags.spn, flags.password) == ("confserv/h", "")
+    flags = parse("--password-stdin", environment={"CSPROXY_KERBEROS": "confserv/h"}, stdin=io.StringIO("p\n"))
+    assert (flags.spn, flags.password, flags.tickets) == ("", "p", None)

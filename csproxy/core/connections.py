@@ -25,6 +25,7 @@ __all__ = [
     "master_connection",
     "master_keep_alive",
     "master_transport",
+    "pair_transport",
     "partner",
 ]
 
@@ -128,17 +129,32 @@ def master_transport(cache: ConfigurationCache, application: str, *, port: int) 
     connection = _connection_to_master(cache, own)
     serving = _stored(cache, connection.get("appServerDBID", 0))
     other = _stored(cache, backup_of(serving) or _primary_of(cache, serving.get("DBID", 0)))
-    ports = [*_ports(serving), *_ports(other)]
-    wishes: Sequence[_Wish] = (lambda each: each["port"] == str(port), _with_id(connection.get("id", "")))
-    target = next((each for wish in wishes for each in ports if wish(each)), {})
+    wishes = (_with_number(port), _with_id(connection.get("id", "")))
+    offered = _offered_tls([*_ports(serving), *_ports(other)], wishes)
+    return look_up(transport_parameters(connection.get("transportParams", "")), _own_parameters(cache, own), offered)
+
+
+def pair_transport(cache: ConfigurationCache, application: str, *, port: int) -> dict[str, str]:
+    """The transport parameters of the connection of a server to the other one of its pair, by ``cache``.
+
+    The model has no Connection for it: they are looked up in the own Application and its Host, and ``tls`` also in
+    the Port with number ``port`` of the other one.
+    """
+    own = _stored(cache, cache.find(_APPLICATION, name=application) or 0)
+    other = _stored(cache, backup_of(own) or _primary_of(cache, own.get("DBID", 0)))
+    return look_up(_own_parameters(cache, own), _offered_tls(_ports(other), (_with_number(port),)))
+
+
+def _own_parameters(cache: ConfigurationCache, own: _Object) -> dict[str, str]:
     host = cache.stored(_HOST, own.get("serverInfo", {}).get("hostDBID", 0))
+    return look_up(object_parameters(own), object_parameters(host))
+
+
+def _offered_tls(ports: Sequence[_Object], wishes: Sequence[_Wish]) -> dict[str, str]:
+    """Whether the first port that fulfils the first wish says something of TLS, and what."""
+    target = next((each for wish in wishes for each in ports if wish(each)), {})
     offered = transport_parameters(target.get("transportParams", ""))
-    return look_up(
-        transport_parameters(connection.get("transportParams", "")),
-        object_parameters(own),
-        object_parameters(host),
-        {"tls": offered["tls"]} if "tls" in offered else {},
-    )
+    return {"tls": offered["tls"]} if "tls" in offered else {}
 
 
 def _stored(cache: ConfigurationCache, dbid: int) -> _Object:
@@ -181,6 +197,10 @@ def _ports(application: _Object) -> list[dict[str, Any]]:
 
 def _with_id(id_: str) -> _Wish:
     return lambda port: bool(port["id"] == id_)
+
+
+def _with_number(number: int) -> _Wish:
+    return lambda port: bool(port["port"] == str(number))
 
 
 def _for_ha_sync(port: _Object) -> bool:

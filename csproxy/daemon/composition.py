@@ -30,9 +30,9 @@ from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.core.persistence.processes import own_process
 from csproxy.core.replication import State
 from csproxy.daemon.application_watch import ApplicationWatch
+from csproxy.daemon.connectors import master_connector, pair_connector
 from csproxy.daemon.copy_status import announce_copy, copy_status
 from csproxy.daemon.logs import LogOutputs
-from csproxy.daemon.master_connector import MasterConnector
 from csproxy.daemon.pairing import check_pool_member, pair_member, pair_status
 from csproxy.daemon.passwords import Passwords
 from csproxy.daemon.persistent import PersistentMode, master_answers, read_database
@@ -49,7 +49,6 @@ from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.database_check import DatabaseVerifier
 from csproxy.transport.database_peer import is_primary
-from csproxy.transport.dial import connect_tcp
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener
 from csproxy.transport.load_control import SerializedWriter
@@ -157,8 +156,9 @@ class Daemon:
                 server.standby = self._standby
                 server.primary = lambda: database.primary
                 database.on_role = self._role_changed
+                to_other = pair_connector(lambda: server.cache, settings.application)
                 database.is_replaced = lambda: is_primary(
-                    connect_tcp, partner(server.cache, settings.application), settings.application
+                    to_other, partner(server.cache, settings.application), settings.application
                 )
                 own = OwnPort(settings.address, settings.port, settings.transport)
                 ports = SecurePorts(partial(self._wanted_ports, sink, own))
@@ -284,7 +284,7 @@ class Daemon:
 
     def _make_source(self, sink: LocalCopy, *, from_copy: bool = False) -> UpstreamSource:
         assert self._settings.upstream is not None
-        connector = MasterConnector(
+        connector = master_connector(
             self._settings.upstream.transport, lambda: sink.cache, self._settings.application, self._master
         )
         return UpstreamSource(

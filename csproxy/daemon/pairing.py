@@ -9,8 +9,8 @@ from typing import Any, Final
 from csproxy.core.connections import Partner, master_keep_alive, partner
 from csproxy.core.model.enumerations import CfgAppType, CfgObjectType
 from csproxy.core.standby import Role
+from csproxy.daemon.connectors import pair_connector
 from csproxy.errors import ConfigurationError
-from csproxy.transport.dial import connect_tcp
 from csproxy.transport.pair import KEEP_ALIVE, PairMember
 from csproxy.transport.server import ConfigurationServer
 
@@ -36,7 +36,7 @@ def pair_member(
 
     return PairMember(
         server,
-        connect_tcp,
+        pair_connector(lambda: server.cache, server.name),
         lambda: there().endpoints,
         application=server.name,
         dbid=found.own_dbid,

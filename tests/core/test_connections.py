@@ -14,6 +14,7 @@ from csproxy.core.connections import (
     master_connection,
     master_keep_alive,
     master_transport,
+    pair_transport,
     partner,
 )
 from csproxy.core.failover import Endpoint
@@ -233,3 +234,12 @@ def test_tls_alone_comes_from_the_port_that_the_connection_goes_to(site: Site) -
 
 def test_without_data_there_are_no_parameters(site: Site) -> None:
     assert master_transport(ConfigurationCache(), "proxy", port=2020) == {}
+    assert pair_transport(ConfigurationCache(), "proxy", port=2020) == {}
+
+
+def test_the_connection_of_a_pair_takes_tls_from_the_other_ones_port(site: Site) -> None:
+    site.host["userProperties"] = {"security": {"trusted-ca": "host"}}
+    site.has_ports(BACKUP, {"id": "sync", "port": "3443", "transportParams": "tls=1", "appParams": "ha-sync=1"})
+    assert pair_transport(site.cache(), "confserv", port=3443) == {"tls": "1", "trusted-ca": "host"}
+    assert pair_transport(site.cache(), "confserv", port=2021) == {"trusted-ca": "host"}
+    assert pair_transport(site.cache(), "backup", port=2020) == {"trusted-ca": "host"}

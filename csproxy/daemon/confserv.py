@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from csproxy.daemon.terminal import prepare_streams
 from csproxy.daemon.usage import DONE, FAILED, INTERRUPTED, WRONG_USAGE, UsageError
 from csproxy.errors import CsproxyError
+
+if TYPE_CHECKING:
+    from csproxy.daemon.composition import Daemon
+    from csproxy.daemon.settings import DaemonSettings
 
 __all__ = ["main"]
 
@@ -42,7 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(words: Sequence[str]) -> int:
-    from csproxy.daemon.composition import Daemon
     from csproxy.daemon.process import raise_descriptor_limit, run_event_loop
     from csproxy.daemon.settings import load_settings
     from csproxy.daemon.shutdown import Shutdown
@@ -52,12 +56,23 @@ def _serve(words: Sequence[str]) -> int:
 
     async def run() -> int:
         shutdown = Shutdown()
-        daemon = Daemon(settings, shutdown, announce=_announce)
+        daemon = _daemon_of(settings)(settings, shutdown, announce=_announce)
         async with shutdown.watching_signals():
             await daemon.run()
         return DONE
 
     return run_event_loop(run)
+
+
+def _daemon_of(settings: DaemonSettings) -> type[Daemon]:
+    """The class of the role; the other one's modules are not loaded."""
+    if settings.upstream is None:
+        from csproxy.daemon.master_composition import MasterDaemon
+
+        return MasterDaemon
+    from csproxy.daemon.proxy_composition import ProxyDaemon
+
+    return ProxyDaemon
 
 
 def _announce(line: str) -> None:

@@ -377,7 +377,9 @@ MESSAGES: Final[dict[str, Example]] = {
     "LogInRecordsStored": answer(MessageId.LOG_IN_RECORDS_STORED),
     "Ping": ask(MessageId.PING),
     "Pong": answer(MessageId.PONG),
-    "SetKeepAlive": ask(MessageId.SET_KEEP_ALIVE, keepalive.SetKeepAlive(timeout_ms=30_000, trace=True)),
+    "SetKeepAlive": ask(
+        MessageId.SET_KEEP_ALIVE, keepalive.SetKeepAlive(timeout_ms=30_000, patience_ms=15_000, trace=True)
+    ),
     "KeepAliveSet": answer(MessageId.KEEP_ALIVE_SET),
     "Poll": Example("server", MessageId.POLL, None),
     "ReadHistory": ask(MessageId.READ_HISTORY, history.ReadHistory(since_uen=4710, limit=100)),

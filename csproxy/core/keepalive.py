@@ -83,14 +83,13 @@ class Silence(Generic[T]):
     time. ``owner`` is whatever belongs to it, None once nobody wants to know any more.
     """
 
-    __slots__ = ("heard_s", "is_traced", "owner", "polled_s", "slot", "timeout_s")
+    __slots__ = ("heard_s", "owner", "polled_s", "slot", "timeout_s")
 
-    def __init__(self, owner: T | None, *, timeout_s: float, now: float, is_traced: bool = False) -> None:
+    def __init__(self, owner: T | None, *, timeout_s: float, now: float) -> None:
         self.owner = owner
         self.timeout_s = timeout_s
         self.heard_s = now
         self.polled_s: float | None = None
-        self.is_traced = is_traced
         self.slot = 0
         """Where `Deadlines` keeps it."""
 

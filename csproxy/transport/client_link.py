@@ -259,6 +259,7 @@ class ClientLink:
         connection.on_closed = lambda error: self._lost(connection, error)
         self.connected_endpoint = str(endpoint)
         self.connection = connection
+        self.keep_alive.begin(connection)
 
     async def _keep(self, connection: Connection) -> None:
         while True:

@@ -246,11 +246,11 @@ class Connection:
         minimum: Position = _NONE,
         on_part: Callable[[Frame], object] | None = None,
         on_answer: Callable[[Frame], object] | None = None,
-        held: bool = False,
+        background: bool = False,
     ) -> Exchange:
         """Send a request and return without waiting; see `request`. The caller waits for it or gives it up.
 
-        ``held``: its answer is no reason to read again, if reading is paused.
+        ``background``: whether reading is paused does not depend on this request.
         """
         if self._error is not None:
             raise self._lost_error()
@@ -268,17 +268,19 @@ class Connection:
             raise
         exchange = self._open[request_id] = Exchange(self, message, on_part=on_part, on_answer=on_answer)
         exchange.sent(request_id)
-        exchange.is_held = held
+        exchange.is_background = background
         self._channel.write(data)
         self.update_reading()
         return exchange
 
-    def post(self, message: MessageId, payload: msgspec.Struct | bytes = b"", *, held: bool = False) -> Exchange | None:
+    def post(
+        self, message: MessageId, payload: msgspec.Struct | bytes = b"", *, background: bool = False
+    ) -> Exchange | None:
         """Send a request that nobody waits for: clean-up that must not wait. None on a connection that has ended.
 
-        ``held`` as for `begin`.
+        ``background`` as for `begin`.
         """
-        return None if self._error is not None else self.begin(message, payload, held=held)
+        return None if self._error is not None else self.begin(message, payload, background=background)
 
     async def until_writable(self, timeout_s: float) -> None:
         """Wait while the send buffer is full: what many callers write must not pile up there.
@@ -353,8 +355,14 @@ class Connection:
             self.update_reading()
 
     def update_reading(self) -> None:
-        """Read from the peer unless there are open requests and all of them are held."""
-        held = bool(self._open) and all(exchange.is_held for exchange in self._open.values())
+        """Read from the peer unless there are open requests and all of them, but those in the background, are held."""
+        held = False
+        for exchange in self._open.values():
+            if exchange.is_held:
+                held = True
+            elif not exchange.is_background:
+                held = False
+                break
         if held is not self._is_paused:
             self._is_paused = held
             if held:
@@ -459,7 +467,7 @@ class Connection:
         if self.is_traced:
             _log.log(TRACE, "addp: %s polls this side", self.peer)
         if self._poll_answer is None or self._poll_answer.done.is_set():
-            self._poll_answer = self.post(MessageId.PING)
+            self._poll_answer = self.post(MessageId.PING, background=True)
 
     def _mark(self, frame: Frame) -> None:
         self.on_mark(Position(frame.epoch, frame.uen))

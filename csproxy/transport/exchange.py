@@ -66,6 +66,7 @@ class Exchange:
         "answer",
         "done",
         "error",
+        "is_background",
         "is_held",
     )
 
@@ -90,6 +91,8 @@ class Exchange:
         self.done = anyio.Event()
         """Set when ``answer`` or ``error`` is."""
         self.is_held = False
+        self.is_background = False
+        """Whether it has no say in whether the connection reads."""
 
     def __repr__(self) -> str:
         state = "failed" if self.error is not None else "answered" if self.answer is not None else "open"

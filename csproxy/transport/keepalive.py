@@ -64,20 +64,29 @@ class ServerWatch:
             self._announce()
             self._changed.set()
 
-    async def run(self, connection: Connection) -> None:
-        """Watch over a registered connection until it ends; one that is lost is aborted with `ConnectionLostError`."""
+    def begin(self, connection: Connection) -> None:
+        """Tell the server of a connection that has just registered what is wanted; `run` follows.
+
+        That comes before any request on which the server may work for long.
+        """
         self._connection = connection
+        if self._settings != KeepAlive():
+            self._announce()
+
+    async def run(self, connection: Connection) -> None:
+        """Watch over a connection until it ends; one that is lost is aborted with `ConnectionLostError`."""
+        if self._connection is not connection:
+            self.begin(connection)
         self._changed = anyio.Event()
         silence = Silence(connection, timeout_s=0.0, now=self._clock())
         try:
-            if self._settings.remote_timeout_s or self._settings.traces_there:
-                self._announce()
             while connection.error is None:
                 with anyio.move_on_after(self._look(connection, silence)):
                     await self._changed.wait()
                     self._changed = anyio.Event()
         finally:
-            self._connection = None
+            if self._connection is connection:
+                self._connection = None
 
     def _look(self, connection: Connection, silence: Silence[Connection]) -> float:
         """Do what is due; returns the seconds until the next look."""
@@ -90,7 +99,7 @@ class ServerWatch:
         verdict = silence.check(now)
         if verdict is Verdict.POLL:
             self._trace("polling %s, silent for %.1f s", connection.peer, now - silence.heard_s)
-            connection.post(MessageId.PING)
+            connection.post(MessageId.PING, background=True)
         elif verdict is Verdict.LOST:
             self._trace("%s is lost, silent for %.1f s", connection.peer, now - silence.heard_s)
             connection.abort(
@@ -106,7 +115,7 @@ class ServerWatch:
         """This side does not read, so it can neither hear nor answer; but it can show that it is there."""
         silence.polled_s = None
         if self._settings.remote_timeout_s:
-            connection.post(MessageId.PING, held=True)
+            connection.post(MessageId.PING, background=True)
         return min(self._settings.timeout_s or math.inf, self._sign_interval_s)
 
     @property
@@ -117,13 +126,27 @@ class ServerWatch:
     def _announce(self) -> None:
         if self._connection is not None and self._connection.error is None:
             wanted = SetKeepAlive(
-                timeout_ms=round(self._settings.remote_timeout_s * 1000), trace=self._settings.traces_there
+                timeout_ms=round(self._settings.remote_timeout_s * 1000),
+                patience_ms=round(self._settings.timeout_s * 1000),
+                trace=self._settings.traces_there,
             )
-            self._connection.post(MessageId.SET_KEEP_ALIVE, wanted)
+            self._connection.post(MessageId.SET_KEEP_ALIVE, wanted, background=True)
 
     def _trace(self, text: str, *values: object) -> None:
         if self._settings.traces_here:
             log.log(TRACE, "addp: " + text, *values)
+
+
+class WatchedClient(Silence["ServerConnection"]):
+    """What a server keeps for a client that asked for keep-alive."""
+
+    __slots__ = ("is_traced", "patience_s", "signed_s")
+
+    is_traced: bool
+    patience_s: float
+    """After how long a silence the client polls; 0 = never."""
+    signed_s: float
+    """When the server stopped reading, or showed last since then that it is there."""
 
 
 class ClientWatch:
@@ -132,6 +155,7 @@ class ClientWatch:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._deadlines: Deadlines[ServerConnection] = Deadlines()
+        self._unread: dict[ServerConnection, WatchedClient] = {}
         self._sooner = anyio.Event()
         self._wakes_s = math.inf
         self.lost = 0
@@ -142,17 +166,13 @@ class ClientWatch:
 
     def set(self, connection: ServerConnection, request: SetKeepAlive) -> None:
         """Watch over a client as it wants from now on. Raises `ServerError` for a time-out out of range."""
-        timeout_s = request.timeout_ms / 1000
-        if not 0 <= timeout_s <= LONGEST_TIMEOUT_S:
-            raise ServerError.from_code(
-                ErrorCode.VALUE_OUT_OF_RANGE,
-                f"timeout_ms {request.timeout_ms}: 0 (off) to {LONGEST_TIMEOUT_S * 1000:.0f} are possible",
-                property_name="timeout_ms",
-            )
+        timeout_s = _seconds("timeout_ms", request.timeout_ms)
+        patience_s = _seconds("patience_ms", request.patience_ms)
         silence = connection.silence
         if silence is None:
-            silence = connection.silence = Silence(connection, timeout_s=timeout_s, now=self._clock())
+            silence = connection.silence = WatchedClient(connection, timeout_s=timeout_s, now=self._clock())
         silence.timeout_s = timeout_s
+        silence.patience_s = patience_s
         silence.is_traced = request.trace
         silence.excuse(self._clock())
         self._trace(silence, "%r is polled after %g s of silence", connection, timeout_s)
@@ -164,6 +184,25 @@ class ClientWatch:
         """A client polls, or answers a poll."""
         if connection.silence is not None:
             self._trace(connection.silence, "%r is there", connection)
+
+    def stopped_reading(self, connection: ServerConnection) -> None:
+        """The server works on a request of this client and leaves further ones, Pings too, unread."""
+        watched = connection.silence
+        if watched is not None and watched.patience_s:
+            watched.signed_s = self._clock()
+            self._unread[connection] = watched
+
+    def reads_again(self, connection: ServerConnection) -> None:
+        """It reads again, or the connection has ended."""
+        self._unread.pop(connection, None)
+
+    def show_signs(self) -> None:
+        """Let clients whose Pings are unread know in time that the server is there; called every second."""
+        now = self._clock()
+        for connection, watched in self._unread.items():
+            if now - watched.signed_s >= watched.patience_s / 2:
+                watched.signed_s = now
+                connection.channel.write(_POLL)
 
     async def run(self) -> None:
         """Poll the silent and cut off the lost; a task of the server."""
@@ -180,6 +219,8 @@ class ClientWatch:
         for silence in self._deadlines.due(now):
             connection = silence.owner
             assert connection is not None
+            watched = connection.silence
+            assert watched is not None
             if connection.is_blocked:
                 silence.excuse(now)  # its requests wait unread, which is this side's doing
             verdict = silence.check(now)
@@ -187,7 +228,7 @@ class ClientWatch:
                 self._cut(connection, now - silence.heard_s)
                 continue
             if verdict is Verdict.POLL:
-                self._trace(silence, "polling %r, silent for %.1f s", connection, now - silence.heard_s)
+                self._trace(watched, "polling %r, silent for %.1f s", connection, now - silence.heard_s)
                 connection.channel.write(_POLL)
             self._deadlines.add(silence)
 
@@ -197,9 +238,19 @@ class ClientWatch:
         log.info("client %r is lost: silent for %.1f s, and no answer to a poll", connection, quiet_s)
         connection.channel.close(flush=False)
 
-    def _trace(self, silence: Silence[ServerConnection], text: str, *values: object) -> None:
+    def _trace(self, silence: WatchedClient, text: str, *values: object) -> None:
         if silence.is_traced:
             log.log(TRACE, "addp: " + text, *values)
+
+
+def _seconds(name: str, value_ms: int) -> float:
+    if not 0 <= value_ms <= LONGEST_TIMEOUT_S * 1000:
+        raise ServerError.from_code(
+            ErrorCode.VALUE_OUT_OF_RANGE,
+            f"{name} {value_ms}: 0 (off) to {LONGEST_TIMEOUT_S * 1000:.0f} are possible",
+            property_name=name,
+        )
+    return value_ms / 1000
 
 
 _decode = msgspec.msgpack.Decoder(SetKeepAlive).decode

@@ -488,6 +488,7 @@ class ConfigurationServer:
                     ErrorCode.FORCED_DISCONNECT,
                     f"the client did not register within {self.settings.registration_timeout_s:g} s",
                 )
+            self.keep_alive.show_signs()
             for connection in list(self._congested):
                 self._check_congested(connection, now_s)
             for connection in self.load_control.take_back():

@@ -21,7 +21,6 @@ import msgspec
 from csproxy.core import codec
 from csproxy.core.cache import View
 from csproxy.core.changes import Epoch, Position
-from csproxy.core.keepalive import Silence
 from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, OutcomeUnknownError, RemoteProtocolError, ServerError, StoreError
@@ -36,6 +35,7 @@ from csproxy.transport.wire.texts import check_texts
 
 if TYPE_CHECKING:
     from csproxy.transport.fanout import Member
+    from csproxy.transport.keepalive import WatchedClient
     from csproxy.transport.server import ConfigurationServer
 
 __all__ = ["REFUSALS", "Handler", "ServerConnection"]
@@ -113,7 +113,7 @@ class ServerConnection:
         """Held by the one of them that sends."""
         self.is_closed = False
         self.is_blocked = False
-        self.silence: Silence[ServerConnection] | None = None
+        self.silence: WatchedClient | None = None
         self._backlog: list[Frame] = []
         self._has_lagged = False
         self._waiting = 0
@@ -153,6 +153,7 @@ class ServerConnection:
         self.is_closed = True
         if self.silence is not None:
             self.silence.owner = None
+            self.server.keep_alive.reads_again(self)
         self._pumps.clear()
         self._replays.clear()
         self._backlog.clear()
@@ -272,12 +273,14 @@ class ServerConnection:
         if not self.is_blocked:
             self.is_blocked = True
             self.channel.pause()
+            self.server.keep_alive.stopped_reading(self)
 
     def unblock(self) -> None:
         """Go on with the requests that were kept."""
         if not self.is_blocked or self.is_closed:
             return
         self.is_blocked = False
+        self.server.keep_alive.reads_again(self)
         kept = list(self._backlog)
         self._backlog.clear()
         self.handle(kept)

@@ -162,13 +162,21 @@ def test_a_client_that_does_not_read_for_a_while_is_not_taken_for_dead() -> None
             await simulation.sleep(600)
             assert connection.is_held
             assert sum([len(part) async for part in parts]) > 0
+            async with client.iterate(CfgSkill) as given_up:
+                await anext(given_up)
+                await until(lambda: connection.is_held)
+                await simulation.sleep(60)
             await simulation.sleep(60)
             assert client.statistics().reconnects == 0
+            assert await client.count(CfgSkill) == 3000
 
     simulate(scenario, skills=3000, settings={"packet_bytes": 2000})
 
 
-def test_a_server_that_is_busy_with_a_request_does_not_count_the_silence() -> None:
+@pytest.mark.parametrize(
+    "settings", [{"remote_timeout_s": 5}, {"timeout_s": 5}, {"timeout_s": 2, "remote_timeout_s": 9}]
+)
+def test_while_a_server_is_busy_with_a_request_neither_side_gives_up(settings: dict[str, float]) -> None:
     async def scenario(simulation: Simulation, world: ClientWorld) -> None:
         async def work(connection: ServerConnection, frame: Frame) -> None:
             await anyio.sleep(100)
@@ -177,11 +185,12 @@ def test_a_server_that_is_busy_with_a_request_does_not_count_the_silence() -> No
         world.master.override(
             MessageId.SCHEMA_FILE, lambda connection, frame: connection.wait_for(frame, work, connection, frame)
         )
-        async with world.client(keep_alive=KeepAlive(remote_timeout_s=5)) as client:
+        async with world.client(keep_alive=KeepAlive(**settings)) as client:
             connection = await client.connection()
             await connection.request(MessageId.SCHEMA_FILE, timeout_s=200)
             await simulation.sleep(50)
             assert client.statistics().reconnects == 0
+            assert not world.master.server.keep_alive._unread
 
     simulate(scenario)
 
@@ -229,13 +238,14 @@ def test_the_settings_go_on_on_the_next_connection() -> None:
     simulate(scenario)
 
 
-@pytest.mark.parametrize("timeout_ms", [-1, 3_600_001])
-def test_a_time_out_out_of_range_is_refused_with_what_is_possible(timeout_ms: int) -> None:
+@pytest.mark.parametrize("field", ["timeout_ms", "patience_ms"])
+@pytest.mark.parametrize("value", [-1, 3_600_001])
+def test_a_time_out_out_of_range_is_refused_with_what_is_possible(field: str, value: int) -> None:
     async def scenario(simulation: Simulation, world: ClientWorld) -> None:
         async with world.client(keep_alive=OFF) as client:
             connection = await client.connection()
             with pytest.raises(ServerError, match="0 \\(off\\) to 3600000 are possible"):
-                await connection.request(MessageId.SET_KEEP_ALIVE, SetKeepAlive(timeout_ms=timeout_ms))
+                await connection.request(MessageId.SET_KEEP_ALIVE, SetKeepAlive(**{field: value}))
 
     simulate(scenario)
 

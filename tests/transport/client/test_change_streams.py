@@ -534,6 +534,7 @@ async def test_a_busy_server_is_asked_again_after_its_hint_and_endpoints_alterna
 
 async def test_a_silent_server_is_pinged_and_given_up_when_it_does_not_answer() -> None:
     async with connected(keep_alive=KeepAlive(timeout_s=0.05)) as (client, peer, server):
+        await peer.next_request(MessageId.SET_KEEP_ALIVE)
         peer.answer(await peer.next_request(MessageId.PING), MessageId.PONG)
         await peer.next_request(MessageId.PING)
         await peer.client_closed()

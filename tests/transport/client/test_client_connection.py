@@ -442,6 +442,20 @@ async def test_reading_stops_only_while_every_open_request_is_held() -> None:
         assert not peer.is_paused
 
 
+async def test_a_request_in_the_background_has_no_say_in_whether_the_connection_reads() -> None:
+    peer = ScriptedConnection()
+    async with opened(peer) as connection:
+        connection.post(MessageId.PING, background=True)
+        assert not peer.is_paused, "alone it must not stop reading: its answer would never come"
+        slow = connection.begin(MessageId.READ_OBJECTS, ReadObjects(type=3))
+        slow.hold(True)
+        assert peer.is_paused
+        connection.post(MessageId.PING, background=True)
+        assert peer.is_paused
+        slow.give_up()
+        assert not peer.is_paused
+
+
 def test_positions_are_ordered_by_the_epoch_table_then_by_uen() -> None:
     order = EpochOrder([(70, 1), (30, 100)])
     assert order.is_later(Position(30, 101), Position(70, 99))

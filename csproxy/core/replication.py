@@ -35,6 +35,7 @@ __all__ = [
     "State",
     "can_resume",
     "diagram",
+    "newest_name",
 ]
 
 
@@ -114,6 +115,16 @@ def can_resume(position: Position, epochs: Sequence[Epoch], *, head: Position) -
                 return position.uen < epochs[index + 1].first_uen
             return position.uen <= head.uen
     return False
+
+
+def newest_name(position: Position, epochs: Sequence[Epoch]) -> Position:
+    """The same position, in the epoch that begins right after it if there is one.
+
+    A master that has just taken over names the epoch of its predecessor, which a history that has ended (a
+    restored backup) may share: there, the same epoch went on to later positions.
+    """
+    newest = epochs[-1]
+    return Position(newest.epoch, position.uen) if newest.first_uen == position.uen + 1 else position
 
 
 class Replication:

@@ -315,7 +315,8 @@ class ClientLink:
             self._take(Step.LOSE)
 
     def _see(self, connection: Connection) -> None:
-        if self._order.is_later(connection.position, self._seen):
+        # what belongs to another history is forgotten when the server says so, not passed over
+        if self._order.is_later(connection.position, self._seen) and not self._order.rules_out(self._seen):
             self._seen = connection.position
 
     def _take(self, step: Step) -> None:

@@ -6,7 +6,9 @@ the later one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -33,10 +35,15 @@ class EpochOrder:
     name the newest epoch before the changes of the one before it have been sent.
     """
 
-    __slots__ = ("_rank",)
+    __slots__ = ("_ends", "_rank")
 
     def __init__(self, epochs: Sequence[tuple[int, int]] = ()) -> None:
         self._rank = {epoch: rank for rank, (epoch, _) in enumerate(epochs, 1)}
+        self._ends = {epoch: first_uen for (epoch, _), (_, first_uen) in pairwise(epochs)}
+
+    def rules_out(self, position: Position) -> bool:
+        """Whether ``position`` belongs to another history: its epoch ended before it, by the table."""
+        return position.uen >= self._ends.get(position.epoch, math.inf)
 
     def is_later(self, one: Position, other: Position) -> bool:
         """Whether ``one`` lies after ``other``; every position lies after (0, 0)."""

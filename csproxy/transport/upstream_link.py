@@ -15,7 +15,7 @@ import msgspec
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.replica import ReplicaSink
-from csproxy.core.replication import ChangeStream
+from csproxy.core.replication import ChangeStream, newest_name
 from csproxy.core.security_records import RECORDS
 from csproxy.errors import ConnectionLostError, CsproxyError, RemoteProtocolError, ServerError, TimedOutError
 from csproxy.transport.connection import Connection
@@ -101,10 +101,11 @@ class MasterLink:
             self._kept_back = None
             return decode_payload(LoadDeferred, answer.payload).retry_after_ms / 1000
         granted = decode_payload(LoadGranted, answer.payload)
-        position = Position(answer.epoch, answer.uen)
+        epochs = [Epoch(*row) for row in granted.epochs]
+        position = newest_name(Position(answer.epoch, answer.uen), epochs)
         builder = CacheBuilder(self._sink.cache if self._sink.position != (0, 0) else None)
         self.objects_loaded = await read_all_types(self.connection, granted, builder, timeout_s=self._limits.load_s)
-        self._put_in_place(builder, position, [Epoch(*row) for row in granted.epochs])
+        self._put_in_place(builder, position, epochs)
         handle = SnapshotHandle(snapshot=granted.snapshot)
         await self.connection.request(MessageId.LOAD_END, handle, timeout_s=self._limits.answer_s)
         return None

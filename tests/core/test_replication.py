@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 
 from csproxy.core.changes import Action, Change, Epoch, Position
-from csproxy.core.replication import TRANSITIONS, ChangeStream, Event, Plan, Replication, State, can_resume, diagram
+from csproxy.core.replication import (
+    TRANSITIONS,
+    ChangeStream,
+    Event,
+    Plan,
+    Replication,
+    State,
+    can_resume,
+    diagram,
+    newest_name,
+)
 from csproxy.errors import LocalProtocolError, RemoteProtocolError
 
 NOTHING = Position(0, 0)
@@ -98,6 +108,13 @@ def test_the_epoch_table_decides_what_can_be_resumed(position: Position, resumab
     assert can_resume(position, EPOCHS, head=HEAD) is resumable
     plan = Replication().registered(position, EPOCHS, head=HEAD, now=0.0)
     assert plan == Plan(Event.RESUME if resumable else Event.LOAD)
+
+
+def test_a_position_where_an_epoch_has_just_begun_is_named_after_it() -> None:
+    epochs = [Epoch(1, 1), Epoch(2, 27)]
+    assert newest_name(Position(1, 26), epochs) == Position(2, 26)
+    assert newest_name(Position(1, 25), epochs) == Position(1, 25)
+    assert newest_name(Position(2, 30), epochs) == Position(2, 30)
 
 
 def test_the_first_load_waits_for_nothing() -> None:

@@ -105,6 +105,20 @@ def test_a_client_that_cannot_order_the_epochs_is_sent_away_and_begins_anew() ->
     simulate(scenario)
 
 
+def test_a_client_that_comes_back_is_told_that_what_it_has_seen_is_gone() -> None:
+    async def scenario(proxy: Proxy) -> None:
+        async with proxy.client() as client:
+            proxy.create(2, "two", Position(OLD, 6))
+            assert len(await client.read(CfgSkill)) == 2
+            proxy.network.cut("desk")
+            proxy.replace(["one"], Position(RESTORED, 3), [Epoch(OLD, 1), Epoch(RESTORED, 4)])
+            with pytest.raises(HistoryExpiredError):
+                await client.read(CfgSkill)
+            assert len(await client.read(CfgSkill)) == 1
+
+    simulate(scenario)
+
+
 def test_a_mark_tells_that_the_same_number_is_of_another_history() -> None:
     async def scenario(proxy: Proxy) -> None:
         async with proxy.client() as client, client.subscribe(CfgSkill) as stream:

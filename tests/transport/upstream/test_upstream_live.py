@@ -222,6 +222,23 @@ async def test_a_master_restored_from_a_backup_is_noticed_and_loaded() -> None:
             assert_same(restored, world.sink)
 
 
+async def test_the_data_of_a_backup_that_has_just_taken_over_a_restored_database_is_of_its_epoch() -> None:
+    async with make_world() as world:
+        restored = Master("restored")
+        async with restored.server, world.source(endpoints=[MASTER, BACKUP]) as source:
+            await source.wait_live()
+            head = world.master.server.position
+            restored.take_over(world.master, epoch=22)
+            restored.server.replica.cache.position = head  # as one that followed: it has not written yet
+            world.master.create_skills(0, 2)
+            await world.caught_up()
+            world.network.refuse("master", 2020)
+            world.network.cut("master")
+            world.listen(restored, BACKUP)
+            await until(lambda: source.statistics().loads == 2)
+            assert world.sink.position == (22, head.uen)
+
+
 async def test_a_backup_stays_in_use_until_it_is_lost_and_then_the_primary_is_tried_first() -> None:
     async with make_world() as world:
         other = Master("backup")

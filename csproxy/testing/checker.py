@@ -3,7 +3,7 @@
     violations = check(history, log)
 
 Every property of a history is checked by one function, which names the property that is broken
-(P1 … P27, G11), where, and how. Connections are judged in `csproxy.testing.checker_wires` and (P10) `checker_writes`,
+(P1 … P28, G11), where, and how. Connections are judged in `csproxy.testing.checker_wires` and (P10) `checker_writes`,
 subscriptions in `csproxy.testing.checker_streams`; writes, reads of the client library, bounds and
 the state at the end here.
 """
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from csproxy.core.changes import Action, Position
 from csproxy.core.subscriptions import EVERYTHING
 from csproxy.testing.checker_model import MasterLog
+from csproxy.testing.checker_replicas import check_replicas
 from csproxy.testing.checker_streams import check_streams
 from csproxy.testing.checker_wires import Violation, check_wires, wrong_objects
 from csproxy.testing.checker_writes import check_own_writes
@@ -35,6 +36,7 @@ def check(history: History, log: MasterLog) -> list[Violation]:
         *check_wires(history.wires, log, history.reloads),
         *(violation for wire in history.wires for violation in check_own_writes(wire, log)),
         *check_streams(history.streams, log, history.reloads),
+        *check_replicas(history),
         *check_reads(history, log),
         *check_writes(history, log),
         *check_bounds(history),

@@ -53,16 +53,29 @@ def mixed_answers(wire: WireHistory, log: MasterLog) -> Iterator[tuple[int, str]
 def _divided(wire: WireHistory, log: MasterLog) -> Iterator[tuple[MasterLog, list[Event]]]:
     present: MasterLog | None = None
     events: list[Event] = []
+    positions: set[Position] = set()
     for event in wire.events:
         position = _position(event)
-        history = log.history_of(position, since=present) if position.epoch else None
+        history = _history_of(event, position, log, present) if position.epoch else None
         if history is not None and history is not present:
-            if present is not None:
+            if present is not None and not all(map(history.is_valid, positions)):
                 yield present, events
-                events = []
+                events, positions = [], set()
             present = history
+        if history is not None:
+            positions.add(position)
         events.append(event)
     yield present or log, events
+
+
+def _history_of(event: Event, position: Position, log: MasterLog, present: MasterLog | None) -> MasterLog | None:
+    """The first history, from the present one on, that has the position, and the epochs that the server lists."""
+    told = {epoch for epoch, _ in getattr(getattr(event, "payload", None), "epochs", ())}
+    histories = log.histories if present is None else log.histories[log.histories.index(present) :]
+    for history in histories:
+        if history.is_valid(position) and told <= {epoch.epoch for epoch in history.epochs}:
+            return history
+    return None
 
 
 def _position(event: Event) -> Position:

@@ -18,9 +18,11 @@ from csproxy.core.subscriptions import Interest
 from csproxy.transport.wire.frames import HEADER_SIZE
 
 __all__ = [
+    "Announced",
     "Answered",
     "Arrived",
     "Asked",
+    "Began",
     "Bound",
     "Delivered",
     "Ended",
@@ -248,6 +250,24 @@ class Reload(NamedTuple):
     until: int
 
 
+class Began(NamedTuple):
+    """A replica (its name is that of the client on its connections to a master) began to follow at ``at_s``, with data
+    from a disk or a database up to ``position``, or with none: (0, 0). ``delay_reload_s`` is its option."""
+
+    at_s: float
+    name: str
+    position: Position
+    delay_reload_s: float = 0.0
+
+
+class Announced(NamedTuple):
+    """What a replica said at ``at_s``: whether it serves data that no master has confirmed."""
+
+    at_s: float
+    name: str
+    is_unconfirmed: bool
+
+
 class Bound(NamedTuple):
     """Something that must stay bounded: the most that was seen, and the limit."""
 
@@ -277,6 +297,8 @@ class History:
     reads: list[ReadRecord] = field(default_factory=list)
     writes: list[WriteRecord] = field(default_factory=list)
     reloads: list[Reload] = field(default_factory=list)
+    began: list[Began] = field(default_factory=list)
+    announced: list[Announced] = field(default_factory=list)
     bounds: list[Bound] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
     is_quiet_at_end: bool = False

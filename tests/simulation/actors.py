@@ -44,8 +44,11 @@ class SimulatedClient:
         self.reconnects = 0
         self.restores = 0
         self.forgets = 0
+        self.epoch_changes = 0
         # an attempt may take longer than a server holds a resume from an epoch that it does not know
         self.attempt_timeout_s, self.request_timeout_s = 5.0, 8.0
+        self._link: Any = None
+        self._told: tuple[Any, int] = (None, 0)
         self.live: dict[ChangeStream, StreamHistory] = {}
         self.starting = 0
 
@@ -85,6 +88,7 @@ class SimulatedClient:
             random=self.rng.random,
             random_bytes=self.rng.randbytes,
         )
+        self._link = client._link
         forget = client._link.forget_position
 
         def forget_and_count() -> None:
@@ -104,6 +108,12 @@ class SimulatedClient:
 
     def sample(self) -> None:
         """Note how far the streams have come; called after everything that arrived."""
+        link = self._link
+        if link is not None and link.connection is not None:
+            connection, epoch = self._told
+            if link.connection is connection and link.connection.position.epoch != epoch:
+                self.epoch_changes += 1
+            self._told = (link.connection, link.connection.position.epoch)
         for stream, history in self.live.items():
             position = stream.position
             last = history.events[-1]

@@ -53,9 +53,12 @@ class Faults:
         if plan.is_database_rough:
             kinds += [self.trouble_masters, self.trouble_masters, self.trouble_process]
         if plan.backups_are_restored:
-            kinds += [self.make_backup, self.make_backup, self.restore_backup, self.restore_backup]
+            kinds += [self.make_backup, self.restore_backup]
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            if plan.backups_are_restored:  # once at least
+                self._later(plan.duration_s * rng.uniform(0.1, 0.5), self.make_backup)
+                self._later(plan.duration_s * rng.uniform(0.6, 0.9), self.restore_backup)
             while True:
                 await anyio.sleep(rng.expovariate(1 / plan.fault_pause_s))
                 kind = rng.choice(kinds)

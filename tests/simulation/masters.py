@@ -9,12 +9,14 @@ from unittest import mock
 
 import anyio
 
+from csproxy.core.admission import AdmissionSettings
 from csproxy.core.changes import Epoch
 from csproxy.core.lease import Holder
 from csproxy.core.persistence.records import KeepPolicy
 from csproxy.core.persistence.store import Store
 from csproxy.transport import database_follower, database_roles
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.load_control import SerializedWriter
 from tests.simulation.processes import PORT, Process
 from tests.transport.trusting import AllTrusted
 
@@ -63,7 +65,9 @@ class Master(Process):
                     reconnect_s=1.0,
                 ) as self.database,
             ):
-                server.writer = self.database
+                server.writer = SerializedWriter(self.database, server.load_control)
+                if self.plan.load_max:
+                    server.load_control.settings = AdmissionSettings(serialize=True, load_max=self.plan.load_max)
                 server.trust = AllTrusted()
                 server.standby = self._standby
                 server.primary = lambda: self.database and self.database.primary

@@ -15,8 +15,10 @@ class RunPlan:
     ``step_s`` above 0: latency is constant and all waits are multiples of it, so that much happens
     in one turn of the event loop. ``pair``: the master has a backup; ``same_machine``: each of the two
     sees whether the other's process lives; ``is_database_rough``: disks and the ways to the database
-    fail, too; ``backups_are_restored``: the operator puts back older copies of the database. ``writable``: writers
-    write through the proxies, too.
+    fail, too; ``backups_are_restored``: the operator puts back older copies of the database; ``writable``: writers
+    write through the proxies, too;
+    ``persistent``: proxies begin with the database while no master answers; ``load_max`` above 0: writes and loads take
+    turns (serialize-write-transactions, proxy-load-max).
     """
 
     duration_s: float
@@ -45,6 +47,8 @@ class RunPlan:
     is_database_rough: bool
     backups_are_restored: bool
     writable: bool
+    persistent: bool
+    load_max: int
 
     @staticmethod
     def draw(seed: int) -> RunPlan:
@@ -81,4 +85,6 @@ class RunPlan:
             is_database_rough=pairs.random() < 0.6,
             backups_are_restored=pairs.random() < 0.15,
             writable=random.Random(f"{seed} writable").random() < 0.5,
+            persistent=pairs.random() < 0.15,
+            load_max=pairs.choice([0, 1]),
         )

@@ -11,12 +11,16 @@ import anyio
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Change, Epoch, Position
+from csproxy.core.credentials import CredentialBook
 from csproxy.core.failover import Endpoint
 from csproxy.core.keepalive import KeepAlive
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import State
-from csproxy.testing.histories import Reload
+from csproxy.daemon.persistent import master_answers, read_database
+from csproxy.daemon.settings import DatabaseSettings
+from csproxy.errors import CsproxyError
+from csproxy.testing.histories import Began, History, Reload
 from csproxy.transport.channel import Connector
 from csproxy.transport.forwarding import ForwardingLimits, ForwardingWriter
 from csproxy.transport.local_copy import CopyLimits, LocalCopy
@@ -39,8 +43,9 @@ class Proxy(Process):
         host: str,
         connector: Connector,
         masters: Sequence[str],
-        on_reload: Callable[[Reload], None],
+        history: History,
         folder: Path | None,
+        url: str,
         *args: Any,
     ) -> None:
         super().__init__(host, *args)
@@ -48,8 +53,12 @@ class Proxy(Process):
         self._folder = folder
         self.starts_from_copy = 0
         self._connector = connector
-        self._on_reload = on_reload
+        self._history = history
+        self._database = DatabaseSettings(url=url, shown="the database", reconnect_s=1.0)
         self.source: UpstreamSource | None = None
+        self.is_serving = False
+        self.starts_from_database = 0
+        self.gave_up: list[str] = []
         self.loads = 0
         self.resumes = 0
         self.comparisons = 0
@@ -58,7 +67,7 @@ class Proxy(Process):
     async def run(self, stop: anyio.Event) -> None:
         async with self.make_server("proxy", self.host) as server:
             server.is_current = lambda: source.state is State.LIVE
-            sink: ReplicaSink = WatchedSink(server, self.host, self._on_reload)
+            sink: ReplicaSink = WatchedSink(server, self.host, self._history.reloads.append)
             copy: LocalCopy | None = None
             if self._folder is not None:
                 sink = copy = LocalCopy(
@@ -71,37 +80,63 @@ class Proxy(Process):
                     wall_clock=self.sim.wall_clock,
                     limits=COPY_LIMITS,
                 )
-            from_copy = copy is not None and await copy.load()
-            self.starts_from_copy += from_copy
-            source = UpstreamSource(
-                sink,
-                self._connector,
-                self._endpoints,
-                self.host,
-                delay_reload_s=self.plan.delay_reload_s,
-                limits=LIMITS,
-                keep_alive=KEEP_ALIVE,
-                random=self.rng.random,
-                from_copy=from_copy,
-            )
+            is_unconfirmed = await self._fill(sink, copy)
+            position = server.position if is_unconfirmed else Position(0, 0)
+            self._history.began.append(Began(self.sim.now(), self.host, position, self.plan.delay_reload_s))
+            source = self._make_source(sink, from_copy=is_unconfirmed)
             if self.plan.writable:
                 server.forwarder = ForwardingWriter(source, server, limits=FORWARDING_LIMITS)
             try:
                 async with copy or nullcontext(), source:
-                    self.source = source
-                    if not self.plan.proxies_listen_early:
-                        await source.wait_data()
-                    async with self.listening(server):
-                        await source.wait_data()
-                        await stop.wait()
-                    await server.stop(grace_s=2.0)
+                    await self._serve(server, source, stop)
+            except CsproxyError as e:
+                if self.is_serving:
+                    self.gave_up.append(repr(e))
+                raise
             finally:
-                self.source = None
+                self.source, self.is_serving = None, False
                 done = source.statistics()
                 self.loads += done.loads
                 self.resumes += done.resumes
                 self.comparisons += done.digests.checks
                 self.differences += done.digests.differences
+
+    async def _fill(self, sink: ReplicaSink, copy: LocalCopy | None) -> bool:
+        """Begin with what there is while no master answers; returns whether there is anything."""
+        if self.plan.persistent:
+            self._history.began.append(Began(self.sim.now(), self.host, Position(0, 0)))
+            async with self._make_source(sink) as source:
+                if await master_answers(source, timeout_s=1.0):
+                    return False
+            if await read_database(self._database, sink, CredentialBook(), timeout_s=2.0):
+                self.starts_from_database += 1
+                return True
+        from_copy = copy is not None and await copy.load()
+        self.starts_from_copy += from_copy
+        return from_copy
+
+    def _make_source(self, sink: ReplicaSink, *, from_copy: bool = False) -> UpstreamSource:
+        return UpstreamSource(
+            sink,
+            self._connector,
+            self._endpoints,
+            self.host,
+            delay_reload_s=self.plan.delay_reload_s,
+            limits=LIMITS,
+            keep_alive=KEEP_ALIVE,
+            random=self.rng.random,
+            from_copy=from_copy,
+        )
+
+    async def _serve(self, server: ConfigurationServer, source: UpstreamSource, stop: anyio.Event) -> None:
+        self.source = source
+        if not self.plan.proxies_listen_early:
+            await source.wait_data()
+        async with self.listening(server):
+            await source.wait_data()
+            self.is_serving = True
+            await stop.wait()
+        await server.stop(grace_s=2.0)
 
 
 class WatchedSink:

@@ -145,10 +145,10 @@ class Subscriber(SimulatedClient):
 
     async def read(self, client: ConfigClient, kind: int, **filter: Any) -> ReadRecord:
         """Read through the library and record what it says."""
-        seen, forgets = client.position, self.forgets
+        seen, forgets = client.position, self.forgets + self.epoch_changes
         result = await client.read(SCHEMA.types[kind].cls, **filter)
         objects = {item.DBID: _encoded(item) for item in result}  # type: ignore[attr-defined]
-        if self.forgets > forgets:  # a lost place in the history is a new start
+        if self.forgets + self.epoch_changes > forgets:  # a lost place in the history, or a new one, is a new start
             seen = Position(0, 0)
         record = ReadRecord(self.world.sim.now(), self.name, kind, filter, seen, result.position, objects)
         self.world.history.reads.append(record)

@@ -34,6 +34,7 @@ LEAST = {
     "unknown writes": 1,
     "loads": 20,
     "starts from a copy": 1,
+    "starts from the database": 1,
     "comparisons": 60,
     "resumes": 5,
     "parked": 3,

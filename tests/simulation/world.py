@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.model import SCHEMA
 from csproxy.testing.checker import MasterLog, Violation, check
-from csproxy.testing.histories import Answered, Asked, Bound, Final, History, Notified, WireHistory
+from csproxy.testing.histories import Announced, Answered, Asked, Bound, Final, History, Notified, WireHistory
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.testing.wiretap import TappedChannel
@@ -165,7 +165,9 @@ class World:
         known = hosts if self.plan.proxies_know_both else hosts[:1]
         folder = Path(self._url.removeprefix("sqlite:///")).parent if self.plan.local_copies else None
         for host in PROXIES:
-            proxy = Proxy(host, self.connector(host), known, self.history.reloads.append, folder, *common)
+            proxy = Proxy(
+                host, self.connector(host, self._count_loads), known, self.history, folder, self._url, *common
+            )
             self.proxies.append(proxy)
             self.links += [(host, master) for master in hosts]
         self.hosts += [process.host for process in self.processes]
@@ -252,11 +254,13 @@ class World:
             self._final(proxy)
 
     def differences(self) -> Iterator[Violation]:
-        """P12: comparisons find what was planted, and nothing else."""
+        """P12: comparisons find what was planted, and nothing else. P22: who serves goes on without a restart."""
         for proxy in self.proxies:
             planted = self.planted.get(proxy.host, 0)
             if proxy.differences != planted:
                 yield Violation("P12 same", proxy.host, f"{proxy.differences} types differed, {planted} were planted")
+            for reason in proxy.gave_up:
+                yield Violation("P22 honest copy", proxy.host, f"it ended while it served: {reason}")
 
     def _finish(self) -> None:
         for client in self.clients:
@@ -268,6 +272,8 @@ class World:
             for failure in process.failures:
                 self.note(f"{process.host} failed: {failure}")
         frame = 2 * self.plan.filler_bytes + 1_000
+        if self.plan.load_max:
+            self._bound("loads at once at a master", self.plan.load_max)
         self._bound("detached sessions", MAX_DETACHED)
         # beside a full channel: a piece of changes, a piece of a replay, and small answers that are made at once
         self._bound("bytes waiting for one client", 3 * self.plan.high_water_bytes + MAX_OUTPUT_BYTES + 60 * frame)
@@ -290,6 +296,10 @@ class World:
         """Sample what must stay bounded."""
         while True:
             await anyio.sleep(0.2)
+            for proxy in self.proxies:
+                if proxy.is_serving and proxy.source is not None and not proxy.is_frozen:
+                    announced = Announced(self.sim.now(), proxy.host, proxy.source.serves_copy)
+                    self.history.announced.append(announced)
             for process in self.processes:
                 server = process.server
                 if server is None:
@@ -301,7 +311,21 @@ class World:
                     ("bytes waiting for one client", pending),
                     ("bytes of a change log", now.log.frame_bytes),
                 ):
-                    self._most[name] = max(self._most.get(name, 0.0), value)
+                    self._note_most(name, value)
+
+    def _note_most(self, name: str, value: float) -> None:
+        self._most[name] = max(self._most.get(name, 0.0), value)
+
+    def _count_loads(self) -> None:
+        """How many proxies read from a master's load slots at this moment; only they open snapshots for long."""
+        for master in self.masters:
+            if master.server is not None:
+                loading = [
+                    connection
+                    for connection in master.server._connections
+                    if connection.snapshots and connection.session and connection.session.application in PROXIES
+                ]
+                self._note_most("loads at once at a master", len(loading))
 
     # what clients and proxies use
 
@@ -361,6 +385,7 @@ class World:
             "planted": sum(self.planted.values()),
             "parked": sum(process.parked for process in self.processes),
             "starts from a copy": sum(proxy.starts_from_copy for proxy in proxies),
+            "starts from the database": sum(proxy.starts_from_database for proxy in proxies),
             "starts": sum(process.starts for process in self.processes),
             "restored backups": len(self.operator.replaced),
             "takeovers": sum(master.takeovers for master in self.masters),

@@ -9,7 +9,7 @@ import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +34,7 @@ from csproxy.transport.wire.reads import ObjectsRead
 from tests.faults.servers import MASTERS, Servers
 from tests.simulation.actors import SimulatedClient
 from tests.simulation.masters import read_database
+from tests.simulation.plan import RunPlan
 from tests.simulation.subscribers import Subscriber
 from tests.simulation.template import CLIENT_TYPE, FOLDER, PROXIES
 from tests.simulation.writers import WriterClient
@@ -44,19 +45,11 @@ APPLICATIONS = CLIENTS + 2
 WRITERS = 8
 AT_MASTERS = 20
 """Clients of the masters themselves, writers included; the others are clients of the proxies."""
-HANG_S = 60.0
+HANG_S = 120.0
 _UNKNOWN_FLOOR = 1 << 60
 """Nobody outside a server's process knows how far its window reaches back."""
-
-
-@dataclass(frozen=True)
-class CrowdPlan:
-    """What the actors ask of a plan."""
-
-    step_s: float = 0.0
-    ping_interval_s: float = 3.0
-    write_pause_s: float = 0.5
-    filler_bytes: int = 100
+_PLAN = replace(RunPlan.draw(1), step_s=0.0, ping_interval_s=5.0, write_pause_s=0.5, filler_bytes=100, writable=False)
+"""What the actors ask of the plan of a run."""
 
 
 class Crowd:
@@ -66,7 +59,7 @@ class Crowd:
         began = time.monotonic()
         self.servers = servers
         self.sim = SimpleNamespace(seed=seed, now=lambda: time.monotonic() - began)
-        self.plan = CrowdPlan()
+        self.plan = _PLAN
         self.template = servers  # what it knows by name
         self.history = History()
         self.notes: list[str] = []
@@ -89,6 +82,7 @@ class Crowd:
             client = kind(self, number, endpoints, tenant=tenant)
             # real time goes on while other tests have the processors
             client.attempt_timeout_s, client.request_timeout_s = 10.0, 30.0
+            client.pace = 1.0 if is_writer else 4.0
             self.clients.append(client)
 
     def note(self, text: str) -> None:

@@ -28,6 +28,7 @@ from tests.simulation.template import PROXIES, Template
 
 MASTERS = ("confserv", "confserv_backup")
 LEASE_S = 3
+START_S = 100.0
 _APPLICATION = 9
 _BACKUP_DBID = 90_000
 
@@ -85,6 +86,7 @@ class Servers:
         where.mkdir(exist_ok=True)
         if name in MASTERS:
             conf = where / "confserv.conf"
+            conf.touch(mode=0o600)
             conf.write_text(self._conf(name))
             words = ["-c", str(conf), "-app", name]
         else:
@@ -92,7 +94,7 @@ class Servers:
             words = ["-host", door.host, "-port", str(door.port), "-app", name]
         # the log in a file: its lines are many, and nobody reads the pipe
         self.running[name] = Running("confserv", *words, "-log-all", str(where / "log"), cwd=where)
-        self.running[name].line(containing=until)
+        self.running[name].line(containing=until, timeout_s=START_S)
 
     def _conf(self, name: str) -> str:
         own = f"[{name}]\nport={self._ports[name]}\naddress=127.0.0.1\nlease-time={LEASE_S}\nserver=dbserver\n"
@@ -109,7 +111,7 @@ class Servers:
 
     async def told(self, name: str, containing: str) -> None:
         """Wait until a running server says on its standard output what it has become."""
-        await anyio.to_thread.run_sync(lambda: self.running[name].line(containing=containing))
+        await anyio.to_thread.run_sync(lambda: self.running[name].line(containing=containing, timeout_s=START_S))
 
     def kill(self, name: str) -> None:
         """kill -9."""

@@ -14,7 +14,7 @@ from tests.faults.servers import MASTERS, Servers, small_disk
 from tests.postgresql import PostgresServer, postgresql_server
 from tests.simulation.template import PROXIES
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(600)]
 PRIMARY, BACKUP = MASTERS
 NO_DATABASE = (ErrorCode.NO_DB_ACCESS, ErrorCode.DB_ERROR)
 

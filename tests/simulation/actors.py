@@ -49,6 +49,8 @@ class SimulatedClient:
         self.attempt_timeout_s, self.request_timeout_s = 5.0, 8.0
         self._link: Any = None
         self._told: tuple[Any, int] = (None, 0)
+        self.pace = 1.0
+        """Its pauses are so many times longer."""
         self.live: dict[ChangeStream, StreamHistory] = {}
         self.starting = 0
 
@@ -100,6 +102,7 @@ class SimulatedClient:
 
     async def pause(self, seconds: float) -> None:
         """Wait, in a run that goes in steps until the next of them."""
+        seconds *= self.pace
         step_s = self.world.plan.step_s
         if step_s:
             now = self.world.sim.now()

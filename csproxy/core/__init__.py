@@ -12,6 +12,9 @@ The only part that does blocking I/O is `csproxy.core.persistence`.
     subscriptions.py  who wants which change
     replica.py      cache, log and subscriptions moved together
     permissions.py  access control lists and what an account may do
+    password_rules.py  which rules hold for a user's password and account
+    log_in_state.py    last log-in, wrong passwords, lockout
+    credentials.py  hashes and log-in states, and how two books of them become equal
     sessions.py     client sessions, connected and detached
     replication.py  the states of a replica that follows a master
     failover.py     endpoint order and back-off

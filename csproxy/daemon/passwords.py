@@ -47,7 +47,14 @@ class Passwords:
         self._options = options
         self._is_filled = is_filled
         self.book = book
-        self.log_ins = LogIns(book, self._cache, wall_clock=wall_clock, clock=server.clock, report=self._report)
+        self.log_ins = LogIns(
+            book,
+            self._cache,
+            wall_clock=wall_clock,
+            clock=server.clock,
+            report=self._report,
+            is_keeping=self._checks_here,
+        )
         self._internal = InternalAuthenticator(self._cache, self.log_ins, rehash=self._rehash)
         self._service: CredentialService | None = None
         self._follower: CredentialFollower | None = None
@@ -57,7 +64,7 @@ class Passwords:
         server.authenticator = self
         self.log_ins.settings = LogInSettings(
             last_login=bool(options.get("csproxy", "last-login")),
-            synchronised=bool(options.get("csproxy", "last-login-synchronization")),
+            is_shared=server.role == "master" or bool(options.get("csproxy", "last-login-synchronization")),
         )
         self.apply_options()
 
@@ -87,9 +94,13 @@ class Passwords:
         """Check here if the book is complete, else ask the master; raises as they do, and error 39."""
         if not password and not self._options.get("csproxy", "allow-empty-password"):
             raise ServerError.from_code(ErrorCode.EMPTY_PASSWORD_DENIED, "empty passwords are not accepted here")
-        if self.upstream is None or self._follower is None or self._follower.is_complete:
+        if self.upstream is None or self._checks_here():
             return await self._internal.authenticate(user, password)
         return await self.upstream.authenticate(user, password)
+
+    def _checks_here(self) -> bool:
+        """Not at a proxy that its master does not trust, or has not yet told what it needs."""
+        return self._follower is None or self._follower.is_complete
 
     def _cache(self) -> ConfigurationCache:
         return self._server.cache

@@ -111,7 +111,8 @@ class CredentialService:
         for log_in in request.log_ins:
             if self._log_ins.knows(log_in.dbid):
                 # a clock that is ahead locks nobody out for longer
-                self._log_ins.take(msgspec.structs.replace(log_in, time_ms=min(log_in.time_ms, now_ms)))
+                time_ms, is_kept = min(log_in.time_ms, now_ms), log_in.is_kept and self._log_ins.settings.last_login
+                self._log_ins.take(msgspec.structs.replace(log_in, time_ms=time_ms, is_kept=is_kept))
 
     # pushing and writing
 

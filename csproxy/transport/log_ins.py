@@ -57,14 +57,20 @@ class NoLogIns:
 
 
 class LogInSettings(NamedTuple):
-    """``last_login``: whether last log-ins are kept and told; ``synchronised``: whether the master hears of them."""
+    """``last_login``: whether last log-ins are told, and those here are kept; ``is_shared`` False: they are not kept,
+
+    because the master does not hear of them and it is its log-ins that count.
+    """
 
     last_login: bool = False
-    synchronised: bool = False
+    is_shared: bool = True
 
 
 class LogIns:
-    """A `LogInKeeper` over a book of credentials. ``wall_clock`` gives seconds since 1970, ``clock`` monotonic ones."""
+    """A `LogInKeeper` over a book of credentials. ``wall_clock`` gives seconds since 1970, ``clock`` monotonic ones.
+
+    ``is_keeping()`` False: another server keeps the log-ins of this one's users.
+    """
 
     def __init__(
         self,
@@ -74,6 +80,7 @@ class LogIns:
         wall_clock: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         report: Callable[[LogIn], None] = lambda log_in: None,
+        is_keeping: Callable[[], bool] = lambda: True,
     ) -> None:
         self.book = book
         self.settings = LogInSettings()
@@ -82,6 +89,7 @@ class LogIns:
         self._wall_clock = wall_clock
         self._clock = clock
         self._report = report
+        self._is_keeping = is_keeping
         self._complaints: set[str] = set()
 
     def __repr__(self) -> str:
@@ -146,15 +154,13 @@ class LogIns:
         """As `LogInKeeper.logged_in`."""
         self.alarm.note(self._clock(), is_right=True)
         dbid = account.person_dbid
-        if not dbid:
+        if not dbid or not self._is_keeping():
             return {}
         before, settings = self.book.state(dbid), self.settings
-        is_kept = is_kept and settings.last_login
-        log_in = LogIn(dbid, self.now_ms(), True, is_kept, application, address)
-        if is_kept or before.failed:
-            self.take(log_in)
-        if (is_kept and settings.synchronised) or before.failed:
-            self._report(log_in if settings.synchronised else LogIn(dbid, log_in.time_ms, is_right=True))
+        if is_kept and settings.last_login and settings.is_shared:
+            self.note(LogIn(dbid, self.now_ms(), True, True, application, address))
+        elif before.failed:
+            self.note(LogIn(dbid, self.now_ms(), is_right=True))
         return _told(before) if settings.last_login else {}
 
     def refused(self) -> None:

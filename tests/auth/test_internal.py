@@ -294,7 +294,7 @@ async def test_the_default_user_does_not_expire(site: Site) -> None:
 
 
 async def test_a_log_in_tells_of_the_one_before_and_of_wrong_passwords_since(site: Site) -> None:
-    site.log_ins.settings = LogInSettings(last_login=True, synchronised=True)
+    site.log_ins.settings = LogInSettings(last_login=True)
     account = await site.authenticator.authenticate("jane", "secret")
     site.log_ins.logged_in(account, application="wde", address="10.0.0.1:5")
     for _ in range(2):
@@ -307,6 +307,10 @@ async def test_a_log_in_tells_of_the_one_before_and_of_wrong_passwords_since(sit
         "last_login_address": "10.0.0.1:5",
     }
     assert site.book.state(101).failed == 0
+    site.log_ins.settings = LogInSettings(last_login=True, is_shared=False)
+    before = site.book.state(101)
+    assert site.log_ins.logged_in(account, application="", address="")["last_login_application"] == "sce"
+    assert site.book.state(101) == before, "what the master does not hear of is not kept"
     site.log_ins.settings = LogInSettings()
     assert site.log_ins.logged_in(account, application="", address="") == {}
     assert site.log_ins.logged_in(Account(0, ""), application="", address="") == {}
@@ -314,19 +318,24 @@ async def test_a_log_in_tells_of_the_one_before_and_of_wrong_passwords_since(sit
 
 async def test_what_is_reported_to_the_master_follows_the_options(site: Site) -> None:
     reported: list[LogIn] = []
-    log_ins = LogIns(site.book, lambda: site.cache, wall_clock=lambda: 7.0, report=reported.append)
+    keeps = True
+    log_ins = LogIns(
+        site.book, lambda: site.cache, wall_clock=lambda: 7.0, report=reported.append, is_keeping=lambda: keeps
+    )
     jane = Account(101, "jane")
-    log_ins.logged_in(jane, application="wde", address="a")
-    assert reported == []
-    log_ins.settings = LogInSettings(last_login=True)
-    log_ins.logged_in(jane, application="wde", address="a")
-    assert reported == []
+    for settings in (LogInSettings(), LogInSettings(last_login=True, is_shared=False)):
+        log_ins.settings = settings
+        log_ins.logged_in(jane, application="wde", address="a")
+        assert reported == []
     log_ins.wrong_password(101, log_ins.rules(101))
     log_ins.logged_in(jane, application="wde", address="a")
     assert reported == [LogIn(101, 7000, False), LogIn(101, 7000, True)], "wrong ones always, and that they are over"
-    log_ins.settings = LogInSettings(last_login=True, synchronised=True)
+    log_ins.settings = LogInSettings(last_login=True)
     log_ins.logged_in(jane, application="wde", address="a")
     assert reported[2:] == [LogIn(101, 7000, True, True, "wde", "a")]
+    keeps = False
+    assert log_ins.logged_in(jane, application="wde", address="a") == {}
+    assert len(reported) == 3
     assert not log_ins.knows(999)
 
 

@@ -64,8 +64,13 @@ def test_applications_have_hashes_that_stay_here() -> None:
     book = CredentialBook()
     book.set_hash((9, 100), "of an application")
     assert (content(book), book.take_touched(), len(book)) == ([], set(), 1)
+    assert (9, 100) in book
     book.set_hash((9, 100), None)
     assert not book.hashes
+    book.set_state(101, LogInState(failed=1))
+    assert (3, 101) in book
+    assert (9, 101) not in book
+    assert "jane" not in book
 
 
 def test_what_has_changed_is_told_once() -> None:

@@ -41,5 +41,6 @@ def test_without_settings_nothing_is_counted_and_new_ones_begin_anew() -> None:
     watched.settings = AlarmSettings(600.0, 2, 0)
     assert fail(watched, 2) != [""], "the same settings again change nothing"
     watched.settings = AlarmSettings(300.0, 2, 0)
+    assert watched.settings.period_s == 300.0
     assert fail(watched, 3) == [""]
     assert repr(watched) == "<FailureAlarm AlarmSettings(period_s=300.0, failures=2, percent=0)>"

@@ -10,5 +10,6 @@ the rules of the object model: what is stored has been checked before.
     records.py     what goes in and out, as plain values
     engine.py      connections, transactions, and errors mapped once
     history.py     the history log
+    credentials.py passwords, former ones, log-ins
     store.py       the store
 """

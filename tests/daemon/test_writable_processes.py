@@ -16,6 +16,7 @@ from csproxy.errors import AccessDeniedError, ConnectionLostError, OutcomeUnknow
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_writes import CreateWrite
 from tests.daemon.servers import PASSWORD, Running, Site, answer, tool
+from tests.daemon.tls_site import TlsSite
 
 WRITERS = 8
 BEFORE_THE_KILL = 40
@@ -107,6 +108,17 @@ def test_a_proxy_shows_who_it_is_by_the_password_of_its_application(site: Site) 
         assert master.stop() == 0
     shown = "\n".join([*master.seen, *proxy.seen])
     assert "its own" not in shown
+
+
+def test_mutual_tls_shows_who_a_proxy_is(tmp_path: Path) -> None:
+    site = TlsSite(tmp_path, mutual=True)
+    site.client = site.authority.issue("proxy.example", file="own", common_name="CSProxy_1")
+    with site.master() as master:
+        for dbid, assignment in (("99", "system.proxy-trust-loopback=false"), ("101", "csproxy.proxy-writable=true")):
+            answer("update", "application", dbid, f"options.{assignment}", *site.mutual_flags, port=site.port)
+        with site.proxy("CSProxy_1", *site.to_master(mutual=True)):
+            assert "trusted by mutual TLS" in master.line(containing="'CSProxy_1', type CFGConfigServer")
+            create_skill(site.proxy_ports["CSProxy_1"], "english")
 
 
 async def apply_changes(port: int, number: int) -> None:

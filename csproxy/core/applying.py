@@ -28,11 +28,9 @@ _MEMBERS: Final = "objectIDs"
 
 
 class Footprint(NamedTuple):
-    """Whom a change concerns: the tenants of the object before or after it, and its ACL ids (0 for none)."""
+    """Whom a change concerns: the tenants of the object before or after it."""
 
     tenants: tuple[int, ...]
-    acl_before: int
-    acl_after: int
 
 
 class ObjectState(NamedTuple):
@@ -85,7 +83,7 @@ class TransactionPlan:
             self._delete(change)
         if change.action is not Action.DELETED:
             tenants = tuple(sorted({*tenants, *self._tenants(change)}))
-        return Footprint(tenants, 0, 0)
+        return Footprint(tenants)
 
     def changes(self) -> Iterator[PlannedChange]:
         """The net change of each object touched."""

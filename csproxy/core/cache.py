@@ -20,20 +20,40 @@ from csproxy.core.filter_keys import FILTER_KEYS
 from csproxy.core.filter_rules import Equal, ValueKind
 from csproxy.core.filter_values import Query, parse_filter
 from csproxy.core.filters import IMMEDIATE_LIMIT, Matcher, Part, Selection, driver_of, trim_all
-from csproxy.core.folders import FOLDER_TYPE, Membership, folder_path
+from csproxy.core.folders import FOLDER_TYPE, Membership, compose_folder, folder_path
 from csproxy.core.indexes import Index, TypeIndexes, link_paths
 from csproxy.core.model import SCHEMA
 from csproxy.core.records import TYPE_NUMBERS, pair_key, reader
 from csproxy.core.relations import LiveRelations
-from csproxy.core.security_records import STORED_TYPES
+from csproxy.core.security_records import ACCOUNT, RECORDS, STORED_TYPES, is_record
 from csproxy.core.segments import Table, TableSnapshot
+from csproxy.core.shifts import Shift, changed_alone, holders_change, shape_of, shifts
+from csproxy.core.sight import HOLDERS, ReaderIndex, Readers, TooManyCandidates, Viewer, VisibleRelations
 from csproxy.core.tenants import tenants_of
 from csproxy.core.views import View
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["ConfigurationCache", "Footprint", "Referrer", "View"]
+__all__ = ["Applied", "ConfigurationCache", "Footprint", "Referrer", "Sighting", "View"]
 
 _NO_OBJECTS: Final[dict[int, bytes]] = {}
+
+
+class Sighting(NamedTuple):
+    """The readers of an object before and after a transaction; None: it was, or is, not there.
+
+    If they are the same they are the same object. Both are None for a security record.
+    """
+
+    before: Readers | None
+    after: Readers | None
+
+
+class Applied(NamedTuple):
+    """Whom a transaction concerns: for each change the tenants, and who may read its object; and what else shifted."""
+
+    footprints: Sequence[Footprint]
+    sightings: Sequence[Sighting]
+    shifts: Sequence[Shift]
 
 
 class Referrer(NamedTuple):
@@ -67,6 +87,8 @@ class ConfigurationCache:
         self._digests = Digests(self._table_snapshot)
         self._direct = dict(_direct_keys(self._indexes))
         self._links_to = _links_by_target(self._indexes)
+        self.readers = ReaderIndex(self, self._lists)
+        """Who may read what."""
 
     @classmethod
     def assembled(
@@ -220,12 +242,16 @@ class ConfigurationCache:
 
     # --- filters --------------------------------------------------------------------------------
 
-    def select(self, type_number: int, filter_values: Mapping[str, Any]) -> Selection:
+    def select(self, type_number: int, filter_values: Mapping[str, Any], viewer: Viewer | None = None) -> Selection:
         """The objects that fit a filter, as of now, whatever changes while the parts are taken.
+
+        With a ``viewer`` the answer is as if only what it sees were there.
 
         Raises `ModelError`: UNSUPPORTED_OBJECT for an unknown type, WRONG_API_PARAMETERS for an unknown
         key or a value of the wrong kind; both say what is valid.
         """
+        if viewer is not None:
+            return self._select_visible(type_number, filter_values, viewer)
         if len(filter_values) == 1:
             ((name, value),) = filter_values.items()
             direct = self._direct.get((type_number, name))
@@ -249,23 +275,52 @@ class ConfigurationCache:
                 candidates = None if len(candidates) == self.count(number) else list(candidates)
         return self.view().selection(query, candidates, [_independent(criterion) for criterion in to_check])
 
-    def _answer(self, query: Query, candidates: Sequence[int], to_check: Sequence[Criterion]) -> Selection:
+    def _select_visible(self, type_number: int, filter_values: Mapping[str, Any], viewer: Viewer) -> Selection:
+        query = parse_filter(type_number, filter_values)
+        if query.dbid is not None:
+            return self._answer(query, (query.dbid,), (), viewer)
+        relations = VisibleRelations(self._relations, viewer, limit=IMMEDIATE_LIMIT)
+        try:
+            driver, to_check = driver_of(criteria(query, relations))
+            candidates: Sequence[int] = tuple(self.dbids(type_number)) if driver is None else driver.dbids or ()
+            if len(candidates) <= IMMEDIATE_LIMIT:
+                return self._answer(query, candidates, to_check, viewer)
+        except TooManyCandidates:
+            pass
+        view = self.view()
+        return view.select(type_number, filter_values, viewer.on(view.readers))
+
+    def _answer(
+        self, query: Query, candidates: Sequence[int], to_check: Sequence[Criterion], viewer: Viewer | None = None
+    ) -> Selection:
         """The answer out of few candidates; those that are not there (any more) are passed over."""
         number = query.object_type.number
         present = self._objects[number]
         dbids: Sequence[int] = [dbid for dbid in candidates if dbid in present]
+        if viewer is not None:
+            dbids = [dbid for dbid in dbids if viewer.sees(number, dbid)]
         objects = [present[dbid] for dbid in dbids]
         if to_check:
             places = Matcher(number, to_check).fitting(dbids, objects)
             dbids = [dbids[place] for place in places]
             objects = [objects[place] for place in places]
-        return self._at_once(number, dbids, objects, query)
+        return self._at_once(number, dbids, objects, query, viewer)
 
     def _at_once(
-        self, number: int, dbids: Sequence[int], objects: Sequence[bytes], query: Query | None = None
+        self,
+        number: int,
+        dbids: Sequence[int],
+        objects: Sequence[bytes],
+        query: Query | None = None,
+        viewer: Viewer | None = None,
     ) -> Selection:
         """A selection of these objects, made ready now."""
-        if number == FOLDER_TYPE:
+        if number == FOLDER_TYPE and viewer is not None:
+            objects = [
+                compose_folder(stored, viewer.members(dbid, self._membership.members(dbid)))
+                for dbid, stored in zip(dbids, objects, strict=True)
+            ]
+        elif number == FOLDER_TYPE:
             objects = [self._membership.compose(dbid, stored) for dbid, stored in zip(dbids, objects, strict=True)]
         folders: Sequence[int] = ()
         paths: Sequence[Sequence[str]] = ()
@@ -275,7 +330,8 @@ class ConfigurationCache:
         if query.want_folders:
             folders = [self.folder_of(number, dbid) for dbid in dbids]
         if query.want_paths:
-            paths = [self.path_of(number, dbid) for dbid in dbids]
+            source = viewer or self
+            paths = [folder_path(self.folder_of(number, dbid), source) for dbid in dbids]
         part = Part(dbids, trim_all(query, objects), folders, paths)
         return Selection(
             partial(iter, (part,)),
@@ -299,20 +355,38 @@ class ConfigurationCache:
             view = self._views[composed] = View(self.position, tables, composed=composed)
         return view
 
-    def apply(self, transaction: Sequence[Change]) -> list[Footprint]:
-        """Apply a transaction and move to its last position; returns a footprint per change.
+    def apply(self, transaction: Sequence[Change]) -> Applied:
+        """Apply a transaction and move to its last position; returns whom it concerns.
 
         Raises `ModelError` for a change that does not fit (an object that is or is not there, a delta
         that does not apply, bytes that are no object); then nothing has changed.
         """
         plan = TransactionPlan(self._load, self._indexes)
         footprints = [plan.add(change) for change in transaction]
-        for planned in plan.changes():
-            self._take_over(planned)
+        planned = list(plan.changes())
+        told = {(change.type, change.dbid): self.readers_of(change.type, change.dbid) for change in transaction}
+        alone = {id: self.readers.of(*id) for id in changed_alone(planned, told) if self.get(*id) is not None}
+        shape = shape_of(self) if holders_change(planned, self) else None
+        for each in planned:
+            self._take_over(each)
         if transaction:
             self.position = transaction[-1].position
             self._views.clear()
-        return footprints
+        return Applied(
+            footprints,
+            [
+                Sighting(told[id], now if (now := self.readers_of(*id)) != told[id] else told[id])
+                for id in ((change.type, change.dbid) for change in transaction)
+            ],
+            shifts(shape, alone, self, told),
+        )
+
+    def readers_of(self, number: int, dbid: int) -> Readers | None:
+        """The readers of an object; None if it is not there, or a security record."""
+        return None if is_record(number) or self.get(number, dbid) is None else self.readers.of(number, dbid)
+
+    def _lists(self, type_number: int) -> Mapping[int, bytes]:
+        return self._objects.get(RECORDS + type_number, _NO_OBJECTS)
 
     def digest(self, type_number: int) -> str:
         """32 hexadecimal digits over all objects of a type with their folders.
@@ -338,6 +412,10 @@ class ConfigurationCache:
         table = self._tables[number]
         if former is None and now is None:
             return
+        if is_record(number) and number != ACCOUNT:
+            self.readers.note(former and former.stored, now and now.stored)
+        if number in HOLDERS or number - RECORDS in HOLDERS:
+            self.readers.clear()
         if now is None:
             table.remove(dbid, generation=self._generation)
         elif former is None:

@@ -17,29 +17,54 @@ from typing import NamedTuple
 import msgspec
 
 from csproxy.core.changes import Epoch, Position
+from csproxy.core.shifts import Shift
+from csproxy.core.sight import Readers
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["ChangeLog", "ChangeLogStatistics", "LogRecord", "WindowLimits"]
+__all__ = ["ChangeLog", "ChangeLogStatistics", "LogRecord", "Turn", "WindowLimits"]
+
+
+_SHIFTED_BYTES = 160
+"""What a shifted object takes in the log, apart from its bytes, which the data set has as well."""
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
     """One change as the log keeps it: where it belongs, who may see it, and its frame.
 
-    ``tenants`` are those of the object before and after the change; ``acl_before`` and
-    ``acl_after`` the ids of its access control list. ``last`` ends the transaction. ``correction``: see
-    `csproxy.core.changes.Change`.
+    ``tenants`` are those of the object before and after the change. ``readers_before`` and ``readers_after`` say who
+    could read it before the transaction and who can after it; None: it was or is not there, or nobody knows.
+    ``appears`` is the object with its folder as it is after the transaction, for those who can read it only now: at the
+    first of an object's changes. ``last`` ends the transaction. ``correction``: see `csproxy.core.changes.Change`.
+
+    A record with ``shifts`` is no change: it comes first in a transaction that gives other objects other readers, and
+    has no frame.
     """
 
     position: Position
     type: int
     dbid: int
     tenants: tuple[int, ...]
-    acl_before: int
-    acl_after: int
+    readers_before: Readers | None
+    readers_after: Readers | None
     frame: bytes
     last: bool
     time_s: float
     correction: bool = False
+    appears: tuple[bytes, int] | None = None
+    shifts: Sequence[Shift] = ()
+
+    @property
+    def size(self) -> int:
+        """What it counts for in the window, bytes."""
+        return len(self.frame) + _SHIFTED_BYTES * sum(len(shift.objects) for shift in self.shifts)
+
+
+class Turn(NamedTuple):
+    """A place of the log where sight changed: the ordinal after it, and whose identities; see `ChangeLog.turn`."""
+
+    ordinal: int
+    accounts: frozenset[int] | None
+    lists: bool
 
 
 class WindowLimits(NamedTuple):
@@ -74,6 +99,8 @@ class ChangeLog:
         self._floor = Position(0, 0)
         self._is_floor_corrected = False
         self._gaps: list[tuple[int, int]] = []
+        self._turns: list[Turn] = []
+        self._blurred = 0
 
     def __repr__(self) -> str:
         return f"<ChangeLog {len(self._records)} changes after UEN {self._floor.uen}, {self._bytes} bytes>"
@@ -96,7 +123,7 @@ class ChangeLog:
     def append(self, records: Sequence[LogRecord], *, now_s: float) -> None:
         """Add one whole transaction, then trim the window."""
         self._records.extend(records)
-        self._bytes += sum(len(record.frame) for record in records)
+        self._bytes += sum(record.size for record in records)
         if self._bytes > self.limits.max_bytes:
             self._trim(now_s)
 
@@ -105,9 +132,29 @@ class ChangeLog:
         self._start = self.end
         self._records.clear()
         self._gaps.clear()
+        self._turns.clear()
         self._bytes = 0
         self._floor = position
         self._is_floor_corrected = False
+
+    def turn(self, accounts: frozenset[int] | None, *, lists: bool = True) -> None:
+        """Note that what was appended last changed what some accounts may read.
+
+        ``accounts`` are those whose identities changed, None for *any*; ``lists``: lists changed, too.
+        """
+        self._turns.append(Turn(self.end, accounts, lists))
+
+    def blur(self) -> None:
+        """Note that nobody knows who could read the objects of what was appended until now."""
+        self._blurred = self.end
+
+    def is_clear_after(self, ordinal: int) -> bool:
+        """Whether every record from ``ordinal`` on says who could read its object."""
+        return ordinal >= self._blurred
+
+    def turns_after(self, ordinal: int) -> Sequence[Turn]:
+        """What was noted of changes with the ordinal ``ordinal`` or a later one."""
+        return self._turns[bisect_right(self._turns, ordinal, key=lambda turn: turn.ordinal) :]
 
     def skip(self, *, after: int, until: int) -> None:
         """Note that nothing is known of the changes between UEN ``after`` and ``until``, both exclusive.
@@ -165,7 +212,7 @@ class ChangeLog:
         least = bisect_right(records, max([self._floor.uen, *(until for _, until in self._gaps)]), key=_uen)
         first, size = len(records), 0
         for i in range(len(records) - 1, least - 1, -1):
-            size += len(records[i].frame)
+            size += records[i].size
             if size > max_bytes and len(records) - i > min_changes:
                 break
             if i == least or (records[i - 1].last and records[i - 1].position.uen < records[i].position.uen):
@@ -190,7 +237,7 @@ class ChangeLog:
             end = next(i for i in range(drop, len(records)) if records[i].last) + 1
             if end > most or now_s - records[end - 1].time_s < limits.min_age_s:
                 break
-            self._bytes -= sum(len(record.frame) for record in records[drop:end])
+            self._bytes -= sum(record.size for record in records[drop:end])
             drop = end
         if drop:
             self._floor = records[drop - 1].position
@@ -198,6 +245,7 @@ class ChangeLog:
             del records[:drop]
             self._start += drop
             del self._gaps[: bisect_right(self._gaps, self._floor.uen, key=lambda gap: gap[1])]
+            del self._turns[: bisect_right(self._turns, self._start, key=lambda turn: turn.ordinal)]
 
 
 def _uen(record: LogRecord) -> int:

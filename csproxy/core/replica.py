@@ -7,8 +7,8 @@ logged and matched in one synchronous call, so that no reader ever sees half of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple, Protocol
 
 from msgspec import Raw
 
@@ -16,11 +16,17 @@ from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changelog import ChangeLog, LogRecord, WindowLimits
 from csproxy.core.changes import Action, Change, Epoch, ObjectCreated, ObjectDeleted, ObjectUpdated, Position
+from csproxy.core.folders import FOLDER_TYPE
+from csproxy.core.identity_watch import IDENTITY_TYPES, NOBODY_ELSE, IdentityWatch, certain_from
 from csproxy.core.loading import CacheBuilder, Difference
+from csproxy.core.ownership import ObjectId
+from csproxy.core.security_records import ACCOUNT, RECORDS, is_record
+from csproxy.core.shifts import Shift, shape_of, shifts
+from csproxy.core.sight import HOLDERS
 from csproxy.core.tenants import tenants_through
 from csproxy.errors import LocalProtocolError
 
-__all__ = ["FrameEncoder", "Replica", "ReplicaSink", "continues"]
+__all__ = ["FrameEncoder", "Published", "Replica", "ReplicaSink", "continues"]
 
 
 class FrameEncoder(Protocol):
@@ -28,6 +34,14 @@ class FrameEncoder(Protocol):
 
     def __call__(self, action: Action, payload: bytes, *, position: Position, last: bool) -> bytes:
         """The frame of one change."""
+
+
+class Published(NamedTuple):
+    """What became of a transaction: its log records, whether lists changed, and whose identities (None: anybody's)."""
+
+    records: list[LogRecord]
+    lists: bool
+    accounts: frozenset[int] | None
 
 
 class ReplicaSink(Protocol):
@@ -81,39 +95,54 @@ class Replica:
         """Where the data set stands."""
         return self.cache.position
 
-    def publish(self, transaction: Sequence[Change]) -> list[LogRecord]:
-        """Apply and log one transaction; returns its log records for the fan-out.
+    def publish(self, transaction: Sequence[Change]) -> Published:
+        """Apply and log one transaction; returns what the fan-out needs of it.
 
         Raises `ModelError` when a change does not fit the data set, and then nothing has changed.
         """
         if not self.complete:
             raise LocalProtocolError("a change was published before the first complete data set")
-        footprints = self.cache.apply(transaction)
+        watch = IdentityWatch(self.cache, transaction)
+        applied = self.cache.apply(transaction)
         now_s = self._clock()
-        records = [
-            LogRecord(
-                change.position,
-                change.type,
-                change.dbid,
-                footprint.tenants,
-                footprint.acl_before,
-                footprint.acl_after,
-                change.frame,
-                change.last,
-                now_s,
-                change.correction,
+        cache, first = self.cache, set[ObjectId]()
+        accounts = watch.accounts(cache)
+        records = [shift_record(transaction[0].position, applied.shifts, now_s)] if applied.shifts else []
+        for change, footprint, sighting in zip(transaction, applied.footprints, applied.sightings, strict=True):
+            appears = None
+            id = change.type, change.dbid
+            if (sighting.before is not sighting.after or accounts != NOBODY_ELSE) and None not in sighting:
+                appears = None if id in first else (cache.get(*id) or b"", cache.folder_of(*id))
+                first.add(id)
+            records.append(
+                LogRecord(
+                    change.position,
+                    change.type,
+                    change.dbid,
+                    footprint.tenants,
+                    sighting.before,
+                    sighting.after,
+                    change.frame,
+                    change.last,
+                    now_s,
+                    change.correction,
+                    appears,
+                )
             )
-            for change, footprint in zip(transaction, footprints, strict=True)
-        ]
         self.log.append(records, now_s=now_s)
-        return records
+        return self._published(records, accounts)
 
-    def replace(
-        self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]
-    ) -> tuple[list[LogRecord], bool]:
+    def _published(self, records: list[LogRecord], accounts: frozenset[int] | None) -> Published:
+        """Note in the log whose sight may have changed."""
+        lists = any(is_record(record.type) and record.type != ACCOUNT for record in records)
+        if lists or accounts != NOBODY_ELSE:
+            self.log.turn(accounts, lists=lists)
+        return Published(records, lists, accounts)
+
+    def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> tuple[Published, bool]:
         """Put a new data set in place.
 
-        Returns the log records of the difference, all at ``position``, and whether the history goes
+        Returns the difference, all at ``position``, and whether the history goes
         on: False means that the new data set belongs to another history (or is the first), so that
         nothing can be resumed from before it. Where the position has been reached before, the
         difference consists of corrections (see `csproxy.core.changes.Change`).
@@ -126,15 +155,17 @@ class Replica:
         if not self.complete:
             self.complete = True
             self.log.begin(position)
-            return [], False
+            return Published([], False, NOBODY_ELSE), False
         is_correction = continued and position.uen == old_position.uen
-        records = self._difference(builder.difference(), before, position, is_correction=is_correction)
+        differences = builder.difference()
+        records = self._difference(differences, before, position, is_correction=is_correction)
         if continued:
             self.log.skip(after=old_position.uen, until=position.uen)
         else:
             self.log.begin(position)
         self.log.append(records, now_s=self._clock())
-        return records, continued
+        accounts = None if any(difference.type in IDENTITY_TYPES for difference in differences) else NOBODY_ELSE
+        return self._published(records, accounts), continued
 
     def extend_history(self, transactions: Sequence[Sequence[Change]]) -> None:
         """Log changes up to the present position that the data set contains already, oldest first.
@@ -162,23 +193,30 @@ class Replica:
         # a correction comes after the transaction of its position, which is not in the history then
         self.log.begin(first.position if first.correction else Position(first.position.epoch, first.position.uen - 1))
         now_s = self._clock()
-        for transaction, each in zip(known, concerned, strict=True):
-            records = [
-                LogRecord(
-                    change.position,
-                    change.type,
-                    change.dbid,
-                    tenants,
-                    0,
-                    0,
-                    change.frame,
-                    change.last,
-                    now_s,
-                    change.correction,
+        certain = certain_from(known)
+        for number, (transaction, each) in enumerate(zip(known, concerned, strict=True)):
+            records = []
+            for change, tenants in zip(transaction, each, strict=True):
+                readers = self.cache.readers.of(change.type, change.dbid) if number >= certain.readers else None
+                records.append(
+                    LogRecord(
+                        change.position,
+                        change.type,
+                        change.dbid,
+                        tenants,
+                        None if is_record(change.type) else readers,
+                        None if is_record(change.type) else readers,
+                        change.frame,
+                        change.last,
+                        now_s,
+                        change.correction,
+                    )
                 )
-                for change, tenants in zip(transaction, each, strict=True)
-            ]
             self.log.append(records, now_s=now_s)
+            if number + 1 == certain.sight:
+                self.log.turn(None)
+            if number + 1 == certain.readers:
+                self.log.blur()
 
     def _difference(
         self,
@@ -189,15 +227,47 @@ class Replica:
         is_correction: bool,
     ) -> list[LogRecord]:
         now_s = self._clock()
-        records = []
+        told = {(difference.type, difference.dbid) for difference in differences}
+        others = _shifts_of_reload(differences, before, self.cache, told)
+        records = [shift_record(position, others, now_s)] if others else []
         for index, difference in enumerate(differences):
             last = index == len(differences) - 1
             kind, dbid = difference.type, difference.dbid
             tenants = dict.fromkeys(before.tenants_of(kind, dbid) + self.cache.tenants_of(kind, dbid))
             payload = codec.encode(_payload(difference, is_correction=is_correction))
             frame = self._encode(difference.action, payload, position=position, last=last)
-            records.append(LogRecord(position, kind, dbid, tuple(tenants), 0, 0, frame, last, now_s, is_correction))
+            was, now = before.readers_of(kind, dbid), self.cache.readers_of(kind, dbid)
+            now = was if was == now else now
+            appears = None
+            if was is not None and now is not None:
+                appears = (self.cache.get(kind, dbid) or b"", self.cache.folder_of(kind, dbid))
+            records.append(
+                LogRecord(position, kind, dbid, tuple(tenants), was, now, frame, last, now_s, is_correction, appears)
+            )
         return records
+
+
+def shift_record(position: Position, shifts: Sequence[Shift], now_s: float) -> LogRecord:
+    """The record of objects that get other readers with the transaction that begins at ``position``."""
+    return LogRecord(position, 0, 0, (), None, None, b"", False, now_s, shifts=tuple(shifts))
+
+
+def _shifts_of_reload(
+    differences: Sequence[Difference],
+    before: ConfigurationCache,
+    after: ConfigurationCache,
+    told: Collection[ObjectId],
+) -> list[Shift]:
+    """Objects that are in both data sets alike, with other readers; looked for only where a reload can make some."""
+    if not any(each.type in HOLDERS or is_record(each.type) for each in differences):
+        return []
+    listed = {(each.type - RECORDS, each.dbid) for each in differences if RECORDS < each.type < ACCOUNT}
+    alone = {
+        id: before.readers.of(*id)
+        for id in listed - set(told)
+        if id[0] != FOLDER_TYPE and before.get(*id) is not None and after.get(*id) is not None
+    }
+    return shifts(shape_of(before), alone, after, told)
 
 
 def continues(old: Position, new: Position, epochs: Sequence[Epoch]) -> bool:

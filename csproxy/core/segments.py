@@ -23,18 +23,15 @@ _MERGED_LIMIT: Final = SEGMENT_LIMIT * 3 // 4
 
 
 class Segment:
-    """Parallel arrays of DBIDs (ascending), encoded objects, folder DBIDs and ACL ids."""
+    """Parallel arrays of DBIDs (ascending), encoded objects and folder DBIDs."""
 
-    __slots__ = ("acls", "dbids", "folders", "generation", "objects")
+    __slots__ = ("dbids", "folders", "generation", "objects")
 
-    def __init__(
-        self, generation: int, dbids: array[int], objects: list[bytes], folders: array[int], acls: array[int]
-    ) -> None:
+    def __init__(self, generation: int, dbids: array[int], objects: list[bytes], folders: array[int]) -> None:
         self.generation = generation
         self.dbids = dbids
         self.objects = objects
         self.folders = folders
-        self.acls = acls
 
     def part(self, start: int, end: int, *, generation: int) -> Segment:
         """A new segment with copies of the entries from ``start`` to ``end`` (exclusive)."""
@@ -43,7 +40,6 @@ class Segment:
             self.dbids[start:end],
             self.objects[start:end],
             self.folders[start:end],
-            self.acls[start:end],
         )
 
 
@@ -109,8 +105,7 @@ class Table:
         for start in range(0, len(dbids), SEGMENT_LIMIT):
             end = start + SEGMENT_LIMIT
             part = dbids[start:end]
-            acls = array("I", bytes(4 * len(part)))
-            table._segments.append(Segment(0, part, list(objects[start:end]), folders[start:end], acls))
+            table._segments.append(Segment(0, part, list(objects[start:end]), folders[start:end]))
             table._firsts.append(part[0])
         return table
 
@@ -134,19 +129,12 @@ class Table:
         place = self._place(dbid)
         return self._segments[place.segment].folders[place.offset]
 
-    def acl_of(self, dbid: int) -> int:
-        """The ACL id beside an object that is there."""
-        place = self._place(dbid)
-        return self._segments[place.segment].acls[place.offset]
-
     def insert(self, dbid: int, stored: bytes, folder: int, *, generation: int) -> None:
         """Add an object that is not there yet."""
         self._snapshot = None
         self.by_dbid[dbid] = stored
         if not self._segments:
-            self._segments.append(
-                Segment(generation, array("I", (dbid,)), [stored], array("I", (folder,)), array("I", (0,)))
-            )
+            self._segments.append(Segment(generation, array("I", (dbid,)), [stored], array("I", (folder,))))
             self._firsts.append(dbid)
             return
         number = max(bisect_right(self._firsts, dbid) - 1, 0)
@@ -157,7 +145,6 @@ class Table:
         segment.dbids.insert(offset, dbid)
         segment.objects.insert(offset, stored)
         segment.folders.insert(offset, folder)
-        segment.acls.insert(offset, 0)
         self._firsts[number] = segment.dbids[0]
 
     def replace(self, dbid: int, stored: bytes, folder: int, *, generation: int) -> None:
@@ -175,7 +162,7 @@ class Table:
         del self.by_dbid[dbid]
         place = self._place(dbid)
         segment = self._own(place.segment, generation)
-        for entries in (segment.dbids, segment.objects, segment.folders, segment.acls):
+        for entries in (segment.dbids, segment.objects, segment.folders):
             del entries[place.offset]
         if not segment.dbids:
             del self._segments[place.segment], self._firsts[place.segment]
@@ -206,7 +193,7 @@ class Table:
         count = len(segment.dbids)
         cut = count if offset == count and number == len(self._segments) - 1 else count // 2
         upper = segment.part(cut, count, generation=generation)
-        for entries in (segment.dbids, segment.objects, segment.folders, segment.acls):
+        for entries in (segment.dbids, segment.objects, segment.folders):
             del entries[cut:]
         self._segments.insert(number + 1, upper)
         self._firsts.insert(number + 1, upper.dbids[0] if upper.dbids else 0)
@@ -227,5 +214,4 @@ class Table:
             joined.dbids.extend(right.dbids)
             joined.objects.extend(right.objects)
             joined.folders.extend(right.folders)
-            joined.acls.extend(right.acls)
             return

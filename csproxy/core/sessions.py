@@ -62,6 +62,7 @@ class Session:
         "detached_s",
         "hears_permissions",
         "id",
+        "identities",
         "interests",
         "opened_s",
         "trusted_by",
@@ -76,6 +77,8 @@ class Session:
         self.application = application
         self.application_type = application_type
         self.application_dbid = application_dbid
+        self.identities: frozenset[int] = frozenset()
+        """The account's number and those of its groups (`csproxy.core.sight.account_key`)."""
         self.access: Access = READ_ALL
         self.interests: frozenset[Interest] = frozenset()
         self.hears_permissions = False

@@ -12,18 +12,41 @@ within a type.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Generic, NamedTuple, TypeVar
+from enum import Enum
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from csproxy.core.changelog import LogRecord
 from csproxy.core.changes import Position
 from csproxy.core.security_records import RECORDS, is_record
+from csproxy.core.sight import Access, may_read
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["EVERYTHING", "EVERY_RECORD", "READ_ALL", "Access", "Interest", "SubscriptionClass", "SubscriptionIndex"]
+__all__ = [
+    "EVERYTHING",
+    "EVERY_RECORD",
+    "READ_ALL",
+    "Access",
+    "Interest",
+    "Sighting",
+    "SubscriptionClass",
+    "SubscriptionIndex",
+    "sighting",
+]
 
-Access = frozenset[int] | None
-"""Ids of the access control lists that an account may read; None means every object."""
 READ_ALL: Access = None
+
+
+class Located(Protocol):
+    """An object, and the tenants it belongs to."""
+
+    @property
+    def type(self) -> int: ...
+
+    @property
+    def dbid(self) -> int: ...
+
+    @property
+    def tenants(self) -> tuple[int, ...]: ...
 
 
 class Interest(NamedTuple):
@@ -48,12 +71,18 @@ class Interest(NamedTuple):
 
     def matches(self, record: LogRecord) -> bool:
         """Whether the change concerns this subscription (permissions aside)."""
+        if record.shifts:
+            return False
         if is_record(record.type):
             return self.object_type == RECORDS
+        return self.covers(record)
+
+    def covers(self, object: Located) -> bool:
+        """Whether an object concerns this subscription."""
         return (
-            self.object_type in (0, record.type)
-            and self.object_dbid in (0, record.dbid)
-            and (self.tenant_id == 0 or self.tenant_id in record.tenants)
+            self.object_type in (0, object.type)
+            and self.object_dbid in (0, object.dbid)
+            and (self.tenant_id == 0 or self.tenant_id in object.tenants)
         )
 
 
@@ -62,6 +91,34 @@ EVERY_RECORD = Interest(RECORDS)
 """All security records: for proxies."""
 
 M = TypeVar("M", bound=Hashable)
+
+
+class Sighting(Enum):
+    """What a change is for an account."""
+
+    NOTHING = "nothing"
+    CHANGE = "change"
+    APPEARANCE = "appearance"
+    DISAPPEARANCE = "disappearance"
+
+
+def sighting(record: LogRecord, before: Access, after: Access) -> Sighting:
+    """What a change is for an account that saw with ``before`` until its transaction, and sees with ``after``.
+
+    Of several changes of an object that appears or disappears with their transaction, only the first one counts.
+    """
+    was, now = record.readers_before, record.readers_after
+    if was is None or now is None:
+        if was is None and now is None and not is_record(record.type):  # made and gone in one transaction, or unknown
+            return Sighting.CHANGE if before is None and after is None else Sighting.NOTHING
+        shown = may_read(before, was) if was is not None else now is None or may_read(after, now)
+        return Sighting.CHANGE if shown else Sighting.NOTHING
+    saw, sees = may_read(before, was), may_read(after, now)
+    if saw == sees:
+        return Sighting.CHANGE if sees else Sighting.NOTHING
+    if record.appears is None:
+        return Sighting.NOTHING
+    return Sighting.APPEARANCE if sees else Sighting.DISAPPEARANCE
 
 
 class SubscriptionClass(Generic[M]):
@@ -90,12 +147,21 @@ class SubscriptionClass(Generic[M]):
         return f"<SubscriptionClass {len(self.interests)} subscriptions, {len(self.members)} members>"
 
     def sees(self, record: LogRecord) -> bool:
-        """Whether the account may see the change at all."""
-        return self.access is None or record.acl_after in self.access
+        """Whether the account may be told something of the change."""
+        access, readers = self.access, record.readers_after
+        if access is None:
+            return True
+        if readers is record.readers_before and readers is not None:
+            return not access.isdisjoint(readers)
+        return sighting(record, access, access) is not Sighting.NOTHING
 
     def wants(self, record: LogRecord) -> bool:
         """Whether the change goes to the members: the same answer as `SubscriptionIndex.match` gives."""
-        return self.sees(record) and any(interest.matches(record) for interest in self.interests)
+        return self.is_about(record) and self.sees(record)
+
+    def is_about(self, record: LogRecord) -> bool:
+        """Whether a subscription of the members matches, permissions aside."""
+        return any(interest.matches(record) for interest in self.interests)
 
     def excludes_bytecode(self, record: LogRecord) -> bool:
         """Whether every subscription that matches the change asks for scripts without bytecode."""
@@ -152,6 +218,8 @@ class SubscriptionIndex(Generic[M]):
 
     def match(self, record: LogRecord) -> list[SubscriptionClass[M]]:
         """The classes whose members receive this change, each once."""
+        if record.shifts:
+            return []  # it is no change of one object: see csproxy.transport.server
         by_key = self._by_key
         kind, dbid = record.type, record.dbid
         if is_record(kind):

@@ -16,7 +16,9 @@ from csproxy.core.filter_values import Query, parse_filter
 from csproxy.core.filters import IMMEDIATE_LIMIT, Matcher, Part, Selection, driver_of, trim_all
 from csproxy.core.folders import FOLDER_TYPE, compose_folder, folder_path
 from csproxy.core.indexes import Index, path_loader
+from csproxy.core.security_records import RECORDS
 from csproxy.core.segments import SEGMENT_LIMIT, TableSnapshot
+from csproxy.core.sight import ReaderIndex, Viewer, VisibleRelations
 
 __all__ = ["View"]
 
@@ -40,6 +42,9 @@ class View:
         self._tables = tables
         self._indexes: dict[tuple[int, str], Index] = {}
         self._paths: dict[int, list[str]] = {}
+        self._lists: dict[int, Mapping[int, bytes]] = {}
+        self.readers = ReaderIndex(self, self._lists_of)
+        """Who may read what, as of this moment."""
 
     def __repr__(self) -> str:
         objects = sum(table.count for table in self._tables.values())
@@ -60,16 +65,21 @@ class View:
         table = self._tables.get(type_number)
         return 0 if table is None else table.folder_of(dbid)
 
-    def select(self, type_number: int, filter_values: Mapping[str, Any]) -> Selection:
-        """The objects that fit a filter.
+    def select(self, type_number: int, filter_values: Mapping[str, Any], viewer: Viewer | None = None) -> Selection:
+        """The objects that fit a filter; with a ``viewer``, of `readers`, as if only what it sees were there.
 
         Raises `ModelError` as `csproxy.core.filter_values.parse_filter` does.
         """
         query = parse_filter(type_number, filter_values)
         if query.dbid is not None:
-            return self.selection(query, [query.dbid] if self.get(type_number, query.dbid) is not None else [], ())
-        if query.conditions:
-            return self._selection(lambda: self._search(query), query, -1)
+            is_there = self.get(type_number, query.dbid) is not None
+            if viewer is not None and is_there:
+                is_there = viewer.sees(type_number, query.dbid)
+            if not is_there or viewer is None:
+                return self.selection(query, [query.dbid] if is_there else [], ())
+            return self._selection(lambda: self._parts(query, [query.dbid or 0], (), viewer), query, 1)
+        if query.conditions or viewer is not None:
+            return self._selection(lambda: self._search(query, viewer), query, -1)
         return self.selection(query, None, ())
 
     def selection(self, query: Query, driver: Sequence[int] | None, to_check: Sequence[Criterion]) -> Selection:
@@ -124,14 +134,20 @@ class View:
 
     # --- parts ----------------------------------------------------------------------------------
 
-    def _search(self, query: Query) -> Iterator[Part]:
+    def _search(self, query: Query, viewer: Viewer | None) -> Iterator[Part]:
         """Build what the criteria need, resolve them, and go through the candidates."""
         for type_number, path in relations_needed(query):
             yield from self._build(type_number, path)
-        driver, to_check = driver_of(criteria(query, self))
-        yield from self._parts(query, driver and driver.dbids, to_check)
+        driver, to_check = driver_of(criteria(query, self if viewer is None else VisibleRelations(self, viewer)))
+        yield from self._parts(query, driver and driver.dbids, to_check, viewer)
 
-    def _parts(self, query: Query, driver: Sequence[int] | None, to_check: Sequence[Criterion]) -> Iterator[Part]:
+    def _parts(
+        self,
+        query: Query,
+        driver: Sequence[int] | None,
+        to_check: Sequence[Criterion],
+        viewer: Viewer | None = None,
+    ) -> Iterator[Part]:
         number = query.object_type.number
         matcher = Matcher(number, to_check)
         composes = self._composes(query)
@@ -141,6 +157,12 @@ class View:
         rewrites = composes or query.exclude_bytecode or query.exclude_longstrings
         step = _REWRITE_STEP if rewrites else SEGMENT_LIMIT if matcher.passes_all else _CHECK_STEP
         for dbids, objects, folders in self._chunks(number, driver, step):
+            if viewer is not None:
+                places = viewer.places(number, dbids, folders)
+                if len(places) < len(dbids):
+                    dbids = [dbids[place] for place in places]
+                    objects = [objects[place] for place in places]
+                    folders = [folders[place] for place in places]
             if not matcher.passes_all:
                 places = matcher.fitting(dbids, objects)
                 dbids = [dbids[place] for place in places]
@@ -148,19 +170,43 @@ class View:
                 folders = [folders[place] for place in places]
             if composes:
                 objects = [
-                    compose_folder(stored, self._members(dbid)) for dbid, stored in zip(dbids, objects, strict=True)
+                    compose_folder(stored, self._members(dbid, viewer))
+                    for dbid, stored in zip(dbids, objects, strict=True)
                 ]
             yield Part(
                 dbids,
                 trim_all(query, objects),
                 folders if query.want_folders else (),
-                [self.path(folder) for folder in folders] if query.want_paths else (),
+                self._paths_of(folders, viewer) if query.want_paths else (),
             )
 
     def _composes(self, query: Query) -> bool:
         return self.composed and query.object_type.number == FOLDER_TYPE
 
-    def _members(self, folder: int) -> Iterator[tuple[int, Sequence[int]]]:
+    def _paths_of(self, folders: Sequence[int], viewer: Viewer | None) -> Sequence[Sequence[str]]:
+        if viewer is None:
+            return [self.path(folder) for folder in folders]
+        paths = {folder: folder_path(folder, viewer) for folder in dict.fromkeys(folders)}
+        return [paths[folder] for folder in folders]
+
+    def _lists_of(self, type_number: int) -> Mapping[int, bytes]:
+        """The access control lists of objects of a type, by DBID; put together once."""
+        lists = self._lists.get(type_number)
+        if lists is None:
+            table = self._tables.get(RECORDS + type_number)
+            segments = () if table is None else table.segments
+            lists = self._lists[type_number] = {
+                dbid: stored
+                for segment in segments
+                for dbid, stored in zip(segment.dbids, segment.objects, strict=True)
+            }
+        return lists
+
+    def _members(self, folder: int, viewer: Viewer | None) -> Iterator[tuple[int, Sequence[int]]]:
+        members = self._all_members(folder)
+        return members if viewer is None else viewer.members(folder, members)
+
+    def _all_members(self, folder: int) -> Iterator[tuple[int, Sequence[int]]]:
         for type_number in self._tables:
             if found := self._indexes[type_number, FOLDER].find(folder):
                 yield type_number, found

@@ -23,7 +23,7 @@ from csproxy.core.changelog import ChangeLog, LogRecord
 from csproxy.core.changes import Position
 from csproxy.core.subscriptions import SubscriptionClass, SubscriptionIndex
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
-from csproxy.transport.replay import progress_mark
+from csproxy.transport.replay import frame_for, progress_mark
 from csproxy.transport.wire.bytecode import SCRIPT_TYPE, without_bytecode
 
 __all__ = ["CLIENTS_PER_TURN", "FanOut", "FanOutStatistics", "Member"]
@@ -38,6 +38,9 @@ class Member(Protocol):
     channel: Channel
     live: bool
     next_ordinal: int
+
+    def go_through_log(self, cut: int) -> None:
+        """Objects appeared or disappeared at ordinal ``cut``: go on through the log from what is still due."""
 
     def park(self, cursor: int) -> None:
         """The channel is full, or frames were missed: go on from ``cursor`` when there is room."""
@@ -111,9 +114,12 @@ class FanOut:
         for record in transaction:
             stripped: bytes | None = None
             for cls in self._index.match(record):
-                frame = record.frame
-                if record.type == SCRIPT_TYPE and cls.excludes_bytecode(record):
-                    frame = stripped = stripped or without_bytecode(frame)
+                frame: bytes | None = record.frame
+                if record.readers_before is not record.readers_after and cls.access is not None:
+                    frame = frame_for(record, cls, cls.access)
+                elif record.type == SCRIPT_TYPE and cls.excludes_bytecode(record):
+                    frame = stripped = stripped or without_bytecode(record.frame)
+                assert frame is not None  # else the class would not match
                 self._collect(cls, frame, ordinal)
                 touched[cls] = record.last
             ordinal += 1

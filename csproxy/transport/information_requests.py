@@ -19,7 +19,7 @@ from csproxy.core.model.schema_file import schema_digest, schema_file
 from csproxy.core.paths import scalar_at
 from csproxy.core.sessions import Account, Author
 from csproxy.errors import AccessDeniedError, ErrorCode, LoginIncorrectError, ModelError, ServerError
-from csproxy.transport.reads import source_of
+from csproxy.transport.reads import source_of, viewer_for
 from csproxy.transport.server_connection import Handler
 from csproxy.transport.trust import author_of
 from csproxy.transport.wire.administration import (
@@ -69,7 +69,7 @@ def get_brief_info(connection: ServerConnection, frame: Frame) -> None:
             object_type=kind.number,
         )
     source = source_of(connection, request)
-    selection = source.select(kind.number, request.filter)
+    selection = source.select(kind.number, request.filter, viewer_for(connection, source, request))
     frames = _brief_frames(frame.request, source.position, kind.number, selection, connection.server.collation)
     if selection.immediate:
         connection.send(b"".join(frames))

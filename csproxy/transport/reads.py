@@ -16,8 +16,11 @@ from csproxy.core.cache import ConfigurationCache, View
 from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
 from csproxy.core.security_records import is_record
+from csproxy.core.sight import Viewer
 from csproxy.errors import ErrorCode, ModelError
 from csproxy.transport.consistent_reads import wait_for_master
+from csproxy.transport.delegates import delegated, no_such_account
+from csproxy.transport.sight_changes import viewer_of
 from csproxy.transport.wire.frames import FLAG_END, HEADER, HEADER_SIZE, Frame, encode_frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ObjectsSent, ReadObjects
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from csproxy.core.filters import Part, Selection
     from csproxy.transport.server_connection import ServerConnection
 
-__all__ = ["read_objects", "source_of"]
+__all__ = ["read_objects", "source_of", "viewer_for"]
 
 _FOLDER_TYPE: Final = 22
 _AFTER_LENGTH: Final = HEADER_SIZE - 4
@@ -61,7 +64,7 @@ def read_objects(connection: ServerConnection, frame: Frame) -> None:
         dbid = request.filter.get("dbid")
         if type(dbid) is int:
             stored = cache.get(request.type, dbid)
-            if stored is not None and request.type in _ONE_OBJECT:
+            if stored is not None and request.type in _ONE_OBJECT and _may_read(connection, request.type, dbid):
                 _answer_one(connection, frame, request.type, stored, cache.position)
                 return
     _answer_many(connection, frame, request)
@@ -96,12 +99,35 @@ def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObject
     if is_record(request.type) and not (connection.session is not None and connection.session.is_proxy):
         SCHEMA.object_type(request.type)  # raises: there is no such type
     source = source_of(connection, request)
-    selection = source.select(request.type, request.filter)
+    selection = source.select(request.type, request.filter, viewer_for(connection, source, request))
     parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes)
     if selection.immediate:
         connection.send(b"".join(parts))
     else:
         connection.pump(parts)
+
+
+def _may_read(connection: ServerConnection, kind: int, dbid: int) -> bool:
+    session = connection.session
+    assert session is not None
+    access = session.access
+    return access is None or not access.isdisjoint(connection.server.cache.readers.of(kind, dbid))
+
+
+def viewer_for(connection: ServerConnection, source: ConfigurationCache | View, request: ReadObjects) -> Viewer | None:
+    """What the caller sees of ``source``, and no more than the account that the filter names; None: everything.
+
+    Raises `ModelError` when the filter names an account that is none, or that the caller may not read.
+    """
+    own = viewer_of(connection, source)
+    named = request.filter.get("delegate_dbid"), request.filter.get("delegate_type")
+    if named == (None, None):
+        return own
+    account = delegated(connection.server.cache, *named, object_type=request.type)
+    if own is not None and not own.sees(*account):
+        raise no_such_account(account, object_type=request.type)
+    who = connection.server.sight.sight.identities_of(account)
+    return Viewer(source.readers, who, None if own is None else own.access)
 
 
 def source_of(connection: ServerConnection, request: ReadObjects) -> ConfigurationCache | View:

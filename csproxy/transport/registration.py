@@ -295,6 +295,7 @@ def _welcome(
 ) -> None:
     server = connection.server
     connection.session = session
+    server.sight.admit(session)
     connection.protocol.registered()
     server.registered(connection)
     log.info(

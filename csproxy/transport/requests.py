@@ -28,6 +28,7 @@ from csproxy.transport.reads import read_objects
 from csproxy.transport.registration import authenticate, register_client, restore_session
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.server_connection import MAX_WRITES, REFUSALS, Handler, ServerConnection
+from csproxy.transport.sight_changes import sight_for_history, viewer_of
 from csproxy.transport.trust import author_of
 from csproxy.transport.verification import VERIFICATION_HANDLERS
 from csproxy.transport.wire.frames import FLAG_END, HEADER_SIZE, Frame, encode_frame
@@ -97,7 +98,8 @@ def register_notification(connection: ServerConnection, frame: Frame) -> None:
     replay = None
     if frame.epoch:
         start = log_.locate(Position(frame.epoch, frame.uen), epochs=connection.server.epochs)
-        only = SubscriptionClass[Any](frozenset({interest}), session.access)
+        access = sight_for_history(connection.server, session, start)
+        only = SubscriptionClass[Any](frozenset({interest}), access)
         reached = connection.server.position
         # The answer opens the replay: what is still due under earlier subscriptions comes before it. Else the client
         # could not tell such a change from one of the new subscription, and would take its place for reached.
@@ -271,12 +273,15 @@ def _grant_load(connection: ServerConnection, frame: Frame) -> None:
     except ServerError:
         connection.server.load_control.leave(connection)
         raise
+    viewer = viewer_of(connection, view)
     connection.answer(
         frame,
         MessageId.LOAD_GRANTED,
         LoadGranted(
             snapshot=handle,
-            counts={number: count for number in STORED_TYPES if (count := view.count(number))},
+            counts={
+                number: count if viewer is None else -1 for number in STORED_TYPES if (count := view.count(number))
+            },
             epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.server.epochs],
         ),
         position=view.position,
@@ -399,7 +404,7 @@ def _interest(session: Session, payload: Subscription) -> Interest:
 def _resume(connection: ServerConnection, frame: Frame, interests: frozenset[Interest]) -> None:
     server = connection.server
     start = server.log.locate(Position(frame.epoch, frame.uen), epochs=server.epochs)
-    access = _session(connection).access
+    access = sight_for_history(server, _session(connection), start)
     reached = server.position
 
     def sent() -> bytes:

@@ -43,6 +43,7 @@ from csproxy.transport.peers import Peers
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
+from csproxy.transport.sight_changes import SightKeeper
 from csproxy.transport.tickets import NoTickets, TicketAuthenticator
 from csproxy.transport.trust import NoTrust, ProxyTrust
 from csproxy.transport.turns import call_soon, now, start_soon
@@ -185,6 +186,8 @@ class ConfigurationServer:
             keep_s=self.settings.session_keep_s,
             max_detached=self.settings.max_detached_sessions,
         )
+        self.sight = SightKeeper(self)
+        """What each session may read."""
         self._random = random
         self._more_status = more_status
         self.peers = Peers(clock, self.retry_after_s)
@@ -291,8 +294,9 @@ class ConfigurationServer:
 
     def publish(self, transaction: Sequence[Change]) -> None:
         """Apply one transaction and bring it to all who subscribed."""
-        records = self.replica.publish(transaction)
-        self.fan_out.publish(records, self.position)
+        published = self.replica.publish(transaction)
+        self.sight.follow(published, self.position)
+        self.fan_out.publish(published.records, self.position)
         self._tell_waiters()
 
     def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
@@ -301,7 +305,8 @@ class ConfigurationServer:
         if is_reload and not continues(ended, position, epochs):
             # whose table of epochs does not list the one that ends could not tell which of two positions is later
             self.dismiss("the data is of another history now", keeps=lambda client: client.knows(ended.epoch))
-        records, continued = self.replica.replace(builder, position, epochs)
+        published, continued = self.replica.replace(builder, position, epochs)
+        records = published.records
         log.info(
             "%d objects in place at UEN %d, %s",
             sum(self.cache.counts().values()),
@@ -310,6 +315,7 @@ class ConfigurationServer:
             if is_reload
             else "the first data set",
         )
+        self.sight.follow(published, position, is_new_history=not continued)
         if records:
             self.fan_out.publish(records, position)
         self._tell_waiters()

@@ -22,6 +22,8 @@ from csproxy.core import codec
 from csproxy.core.cache import View
 from csproxy.core.changes import Epoch, Position
 from csproxy.core.sessions import Session
+from csproxy.core.shifts import Shift
+from csproxy.core.sight import Access
 from csproxy.core.subscriptions import Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, OutcomeUnknownError, RemoteProtocolError, ServerError, StoreError
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
@@ -44,6 +46,8 @@ log = logging.getLogger("csproxy.server")
 
 MAX_PUMPS: Final = 64
 """Bulk answers that may wait on one connection before its further requests are deferred."""
+MAX_MOVES: Final = 64
+"""Stretches of the log that one connection may have before it when its sight changes once more."""
 MAX_WRITES: Final = 256
 """Write requests that may wait on one connection before its further requests are deferred."""
 PUMP_BUDGET_S: Final = 0.002
@@ -410,6 +414,35 @@ class ServerConnection:
         self.server.congested(self)
         if self.channel.pending_bytes <= HIGH_WATER_BYTES:
             self.server.call_soon(self._work)
+
+    def move(self, cut: int, former: Access, others: Sequence[Shift]) -> None:
+        """The session's sight has changed with the transaction that begins at ordinal ``cut`` and ends the log.
+
+        It was ``former``; ``others`` are objects that the transaction does not touch.
+        """
+        server, cls = self.server, self.cls
+        if cls is None or self.session is None or self.is_closed:
+            return
+        if len(self._replays) > MAX_MOVES:
+            self.disconnect(
+                ErrorCode.FORCED_DISCONNECT,
+                "the client takes its changes too slowly for what happens to its permissions",
+            )
+            return
+        self._finish_class(cls, cut)
+        self.leave_class()
+        to = self.cls = server.subscriptions.join(self, self.session.interests, self.session.access)
+        first = next(server.log.records(cut, cut + 1)).position if cut < server.log.end else server.position
+        self._replays.append(Replay.between(cut, server.log.end, to, former, others, first))
+        self._replays.append(Replay(server.log.end, None, to))
+        server.sight.later(self._work)
+
+    def go_through_log(self, cut: int) -> None:
+        """Objects appeared or disappeared at ordinal ``cut``: go on through the log from what is still due."""
+        if self.live and self.cls is not None:
+            self.live = False
+            self._replays.append(Replay(min(max(self.next_ordinal, self.server.fan_out.floor), cut), None, self.cls))
+            self.server.sight.later(self._work)
 
     def has_left_window(self, start: int) -> bool:
         """Whether the place where a missed stretch goes on lies before ordinal ``start``."""

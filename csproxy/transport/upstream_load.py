@@ -82,7 +82,7 @@ class _Reading:
 
         request = ReadObjects(type=number, filter={"read_folder_dbid": 1}, snapshot=self._granted.snapshot)
         await self._connection.request(MessageId.READ_OBJECTS, request, timeout_s=self._timeout_s, on_part=part)
-        if received != self._granted.counts[number]:
+        if self._granted.counts[number] not in (received, -1):
             raise RemoteProtocolError(
                 f"{self._connection.peer} announced {self._granted.counts[number]} objects of type {number} "
                 f"and sent {received}"

@@ -84,7 +84,7 @@ def test_only_who_asks_for_records_is_told_of_them() -> None:
         index.join(member, frozenset(interests), None)
 
     def told(number: int) -> set[str]:
-        record = LogRecord(Position(1, 1), number, 5, (1,), 0, 0, b"", True, 0.0)
+        record = LogRecord(Position(1, 1), number, 5, (1,), None, None, b"", True, 0.0)
         found = {member for cls in index.match(record) for member in cls.members}
         assert found == {member for cls in index.classes if cls.wants(record) for member in cls.members}
         return found

@@ -666,8 +666,9 @@ async def test_register_client_2_without_a_user_is_refused(url: str) -> None:
 async def test_a_proxy_asks_its_master_for_what_it_does_not_hold_and_refuses_changes(url: str) -> None:
     async with master_site(url) as site, proxy_of(site), site.client() as at_master, site.client("proxy") as client:
         admin = client.administration
-        await at_master.administration.update_permissions(CfgPerson, 101, {SYSTEM: 127})
-        assert await admin.permissions(CfgPerson, 101) == ((AclEntry(*SYSTEM, 127),), (PERSON, 101))
+        await at_master.administration.update_permissions(CfgPerson, 101, {SYSTEM: 127, (PERSON, 100): 33})
+        entries = (AclEntry(PERSON, 100, 33), AclEntry(*SYSTEM, 127))
+        assert await admin.permissions(CfgPerson, 101) == (entries, (PERSON, 101))
         assert await admin.account(101) == (ACCESS_GROUP, 98)
         assert await admin.operational_mode() == 1
         async with refused(ErrorCode.OBJECT_NOT_FOUND):
@@ -699,8 +700,8 @@ async def test_lists_and_accounts_reach_a_proxy_as_changes_and_with_its_load(url
         await client.administration.update_permissions("folder", PERSON, {(PERSON, 101): 1, (ACCESS_GROUP, 98): 127})
         skill = await client.create(CfgSkill(tenantDBID=1, name="english"))
         async with proxy_of(site) as source, site.client("proxy") as reader:
-            await client.administration.update_permissions(CfgSkill, skill.DBID, {(PERSON, 100): 127})
-            await client.administration.set_account(101, (PERSON, 101))
+            await client.administration.update_permissions(CfgSkill, skill.DBID, {(PERSON, 100): 127, SYSTEM: 1})
+            await client.administration.set_account(100, (PERSON, 101))
             position = site.server.position
             with anyio.fail_after(5):
                 while source.statistics().position != position:  # noqa: ASYNC110 - nothing announces it
@@ -709,8 +710,8 @@ async def test_lists_and_accounts_reach_a_proxy_as_changes_and_with_its_load(url
             admin = reader.administration
             assert (await admin.permissions(CfgPerson, 101)).source == (FOLDER, PERSON)
             assert (await admin.permissions(CfgSkill, skill.DBID)).source == (SKILL, skill.DBID)
-            assert await admin.account(101) == (PERSON, 101)
-            assert await admin.effective_mask(CfgPerson, 102, account=(APPLICATION, 101)) == 1
+            assert await admin.account(100) == (PERSON, 101)
+            assert await admin.effective_mask(CfgPerson, 102, account=(APPLICATION, 100)) == 1
 
 
 async def test_a_list_goes_with_its_object_in_the_same_transaction(url: str) -> None:

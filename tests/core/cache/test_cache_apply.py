@@ -52,14 +52,14 @@ def everything(cache: ConfigurationCache) -> Any:
 
 def test_a_transaction_creates_updates_and_deletes() -> None:
     cache = world()
-    footprints = cache.apply(
+    applied = cache.apply(
         [
             created(PERSON, {"DBID": 3, "tenantDBID": 2, "userName": "c"}, folder=6, uen=2),
             updated(PERSON, 1, {"userName": "z", "agentInfo": {"skillLevels": {"deleted": [{"skillDBID": 4}]}}}, uen=3),
             deleted(PERSON, 2, uen=4),
         ]
     )
-    assert footprints == [Footprint((2,), 0, 0), Footprint((1,), 0, 0), Footprint((2,), 0, 0)]
+    assert applied.footprints == [Footprint((2,)), Footprint((1,)), Footprint((2,))]
     assert cache.position == Position(1, 4)
     assert cache.stored(PERSON, 1) == {"DBID": 1, "tenantDBID": 1, "userName": "z", "agentInfo": {}}
     assert cache.get(PERSON, 2) is None
@@ -88,12 +88,12 @@ def test_a_complete_object_replaces_the_former() -> None:
 
 def test_a_footprint_names_the_tenants_before_and_after() -> None:
     cache = world()
-    assert cache.apply([updated(PERSON, 1, {"tenantDBID": 3})]) == [Footprint((1, 3), 0, 0)]
+    assert cache.apply([updated(PERSON, 1, {"tenantDBID": 3})]).footprints == [Footprint((1, 3))]
 
 
 def test_later_changes_of_a_transaction_see_the_earlier_ones() -> None:
     cache = world()
-    footprints = cache.apply(
+    applied = cache.apply(
         [
             created(SWITCH, {"DBID": 1, "tenantDBID": 7}),
             created(DN, {"DBID": 1, "switchDBID": 1}),
@@ -106,7 +106,18 @@ def test_later_changes_of_a_transaction_see_the_earlier_ones() -> None:
             created(PERSON, {"DBID": 2, "tenantDBID": 9}),
         ]
     )
-    assert [footprint.tenants for footprint in footprints] == [(7,), (7,), (7,), (7,), (7,), (1,), (1,), (2,), (9,)]
+    tenants = [footprint.tenants for footprint in applied.footprints]
+    assert tenants == [
+        (7,),
+        (7,),
+        (7,),
+        (7,),
+        (7,),
+        (1,),
+        (1,),
+        (2,),
+        (9,),
+    ]
     assert cache.stored(DN, 1) == {"DBID": 1, "switchDBID": 1, "number": "7000"}
     assert cache.path_of(DN, 1) == [""]
     assert cache.get(PERSON, 3) is None
@@ -116,7 +127,7 @@ def test_later_changes_of_a_transaction_see_the_earlier_ones() -> None:
 def test_an_empty_transaction_changes_nothing() -> None:
     cache = world()
     view = cache.view()
-    assert cache.apply([]) == []
+    assert cache.apply([]).footprints == []
     assert cache.position == Position(1, 1)
     assert cache.view() is view
 
@@ -124,7 +135,7 @@ def test_an_empty_transaction_changes_nothing() -> None:
 def test_an_update_that_says_nothing_is_one() -> None:
     cache = world()
     before = cache.get(PERSON, 1)
-    assert cache.apply([updated(PERSON, 1, {})]) == [Footprint((1,), 0, 0)]
+    assert cache.apply([updated(PERSON, 1, {})]).footprints == [Footprint((1,))]
     assert cache.get(PERSON, 1) == before
     assert cache.position == Position(1, 2)
 

@@ -30,7 +30,7 @@ def content(snapshot: TableSnapshot) -> Model:
     previous = 0
     for segment in snapshot.segments:
         assert 0 < len(segment.dbids) <= SEGMENT_LIMIT
-        assert len(segment.dbids) == len(segment.objects) == len(segment.folders) == len(segment.acls)
+        assert len(segment.dbids) == len(segment.objects) == len(segment.folders)
         for dbid, obj, folder in zip(segment.dbids, segment.objects, segment.folders, strict=True):
             assert dbid > previous
             previous = dbid
@@ -50,7 +50,6 @@ def check(table: Table, model: Model) -> None:
         assert snapshot.folder_of(dbid) == (expected[1] if expected else 0)
         if expected:
             assert table.folder_of(dbid) == expected[1]
-            assert table.acl_of(dbid) == 0
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,7 +12,7 @@ EPOCHS = [Epoch(7, 1), Epoch(9, 11)]
 
 
 def record(uen: int, *, epoch: int = 9, last: bool = True, size: int = 100, time_s: float = 0.0) -> LogRecord:
-    return LogRecord(Position(epoch, uen), 3, uen, (1,), 0, 0, b"x" * size, last, time_s)
+    return LogRecord(Position(epoch, uen), 3, uen, (1,), None, None, b"x" * size, last, time_s)
 
 
 def filled(first: int, last: int) -> ChangeLog:
@@ -185,7 +185,7 @@ def test_statistics_of_an_empty_log_give_the_floor() -> None:
 
 
 def correction(uen: int, *, last: bool = True) -> LogRecord:
-    return LogRecord(Position(9, uen), 3, 1, (1,), 0, 0, b"x" * 100, last, 0.0, True)
+    return LogRecord(Position(9, uen), 3, 1, (1,), None, None, b"x" * 100, last, 0.0, True)
 
 
 def test_a_correction_counts_as_later_than_its_own_position() -> None:

@@ -67,7 +67,8 @@ def loaded(
 ) -> Any:
     builder = CacheBuilder(target.cache)
     builder.add(SKILL, [stored(item) for item in items], [0] * len(items))
-    return target.replace(builder, position, epochs)
+    published, continued = target.replace(builder, position, epochs)
+    return published.records, continued
 
 
 def differences(records: Sequence[LogRecord]) -> list[tuple[Action, msgspec.Struct]]:
@@ -98,7 +99,7 @@ def test_changes_before_the_first_data_set_are_a_mistake() -> None:
 def test_a_transaction_is_applied_and_logged_with_its_tenants() -> None:
     target = replica()
     loaded(target, [], Position(EPOCH, 0))
-    records = target.publish([created(1, skill(1, tenant=3), last=False), created(2, skill(2))])
+    records = target.publish([created(1, skill(1, tenant=3), last=False), created(2, skill(2))]).records
     assert [(r.position.uen, r.dbid, r.tenants, r.last, r.time_s) for r in records] == [
         (1, 1, (3,), False, 100.0),
         (2, 2, (1,), True, 100.0),
@@ -196,7 +197,8 @@ def test_data_put_right_at_a_position_that_was_reached_is_a_correction() -> None
     builder = CacheBuilder(target.cache, types=[SKILL])
     items = [skill(2, name="right"), skill(3), skill(4), skill(5)]
     builder.add(SKILL, [stored(item) for item in items], [0] * 4)
-    records, continued = target.replace(builder, target.position, target.epochs)
+    published, continued = target.replace(builder, target.position, target.epochs)
+    records = published.records
     assert continued
     assert [(record.correction, record.position.uen, record.last) for record in records] == [
         (True, 1, False),

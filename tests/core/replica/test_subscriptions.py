@@ -12,8 +12,9 @@ from csproxy.core.subscriptions import EVERYTHING, READ_ALL, Interest, Subscript
 from csproxy.errors import ErrorCode, ModelError
 
 
-def record(type_: int, dbid: int, *tenants: int, acl: int = 0) -> LogRecord:
-    return LogRecord(Position(1, 1), type_, dbid, tenants, acl, acl, b"", True, 0.0)
+def record(type_: int, dbid: int, *tenants: int, reader: int = 0) -> LogRecord:
+    readers = frozenset({reader})
+    return LogRecord(Position(1, 1), type_, dbid, tenants, readers, readers, b"", True, 0.0)
 
 
 def test_members_with_equal_subscriptions_share_a_class() -> None:
@@ -49,10 +50,10 @@ def test_a_class_is_found_once_though_several_subscriptions_match() -> None:
 def test_what_the_account_may_not_read_is_not_delivered() -> None:
     index: SubscriptionIndex[str] = SubscriptionIndex()
     cls = index.join("a", frozenset({EVERYTHING}), frozenset({4}))
-    assert index.match(record(3, 5, 1, acl=4)) == [cls]
-    assert index.match(record(3, 5, 1, acl=5)) == []
-    assert cls.wants(record(3, 5, 1, acl=4))
-    assert not cls.wants(record(3, 5, 1, acl=5))
+    assert index.match(record(3, 5, 1, reader=4)) == [cls]
+    assert index.match(record(3, 5, 1, reader=5)) == []
+    assert cls.wants(record(3, 5, 1, reader=4))
+    assert not cls.wants(record(3, 5, 1, reader=5))
 
 
 def test_bytecode_is_left_out_only_if_every_matching_subscription_asks_for_it() -> None:
@@ -82,8 +83,8 @@ def test_look_up_agrees_with_asking_every_class(members, changes) -> None:
     index: SubscriptionIndex[int] = SubscriptionIndex()
     for member, (interests, access) in enumerate(members):
         index.join(member, interests, access)
-    for type_, dbid, tenants, acl in changes:
-        change = record(type_, dbid, *sorted(tenants), acl=acl)
+    for type_, dbid, tenants, reader in changes:
+        change = record(type_, dbid, *sorted(tenants), reader=reader)
         found = index.match(change)
         assert len(set(map(id, found))) == len(found)
         assert set(map(id, found)) == {id(cls) for cls in index.classes if cls.wants(change)}

@@ -17,6 +17,7 @@ from csproxy.transport.server import ConfigurationServer
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
+from tests.fuzz.first_bytes import fuzz_proxy_header, fuzz_tls
 from tests.fuzz.run import Report, fuzz_client, fuzz_server
 from tests.fuzz.target import master, replica
 
@@ -72,3 +73,11 @@ async def test_a_mistake_in_a_handler_is_found() -> None:
     report = Report()
     await fuzz_server(with_mistake(), report, frames=20_000, seed=5)
     assert "KeyError: 'a mistake'" in report.failures[0]
+
+
+def test_what_comes_before_the_protocol_is_taken_or_refused() -> None:
+    rng = Random(6)
+    taken = sum(fuzz_proxy_header(rng) for _ in range(30_000))
+    assert 2_000 < taken < 28_000
+    finished = sum(fuzz_tls(rng) for _ in range(1_500))
+    assert 100 < finished < 1_400

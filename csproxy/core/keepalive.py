@@ -150,11 +150,17 @@ class Deadlines(Generic[T]):
         return self._ticks[0] * self._tick_s if self._ticks else math.inf
 
     def add(self, silence: Silence[T]) -> None:
-        """Watch it, or put it where it belongs now; one without a time-out is not watched."""
-        silence.slot = 0
+        """Watch it, or look at it sooner than was planned; one without a time-out is not watched.
+
+        One that has a place already gets no second one for a later time: who changes its mind again and again
+        must not fill the memory.
+        """
         if not silence.timeout_s:
             return
-        slot = silence.slot = math.ceil(silence.due_s / self._tick_s)
+        slot = math.ceil(silence.due_s / self._tick_s)
+        if silence.slot and silence.slot <= slot:
+            return
+        silence.slot = slot
         if slot not in self._slots:
             self._slots[slot] = []
             heapq.heappush(self._ticks, slot)
@@ -167,6 +173,7 @@ class Deadlines(Generic[T]):
             for silence in self._slots.pop(slot):
                 if silence.slot != slot or silence.owner is None:
                     continue  # it was put elsewhere, or has ended
+                silence.slot = 0
                 if silence.due_s > now:
                     self.add(silence)
                 else:

@@ -117,6 +117,20 @@ def test_what_moved_forward_or_ended_is_not_looked_at_where_it_was() -> None:
     assert list(deadlines.due(20)) == []
 
 
+def test_a_peer_that_changes_its_mind_again_and_again_takes_few_places() -> None:
+    deadlines: Deadlines[object] = Deadlines(tick_s=1.0)
+    silence = make(3600)
+    for n in range(1000):
+        silence.timeout_s = (3600, 0, 1800)[n % 3]
+        deadlines.add(silence)
+    assert len(deadlines) == 2
+    silence.timeout_s = 0
+    assert list(deadlines.due(10_000)) == []
+    silence.timeout_s = 3600
+    deadlines.add(silence)
+    assert list(deadlines.due(10_000)) == [silence]
+
+
 @given(
     timeout_s=st.floats(0.3, 30),
     heard=st.lists(st.floats(0, 100), max_size=30),

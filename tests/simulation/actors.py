@@ -15,6 +15,7 @@ from csproxy.testing.histories import Arrived, Reached, StreamHistory
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_subscriptions import ChangeStream
 from tests.simulation.template import CLIENT_TYPE
+from tests.simulation.two_sites import way_to
 
 
 @dataclass
@@ -43,6 +44,7 @@ class SimulatedClient:
         self.counters = Counters()
         self.reconnects = 0
         self.restores = 0
+        self.switches = 0
         self.forgets = 0
         self.epoch_changes = 0
         # an attempt may take longer than a server holds a resume from an epoch that it does not know
@@ -66,6 +68,7 @@ class SimulatedClient:
                         done = client.statistics()
                         self.reconnects += done.reconnects
                         self.restores += done.restores
+                        self.switches += done.switches
             except (CsproxyError, ExceptionGroup) as e:
                 if isinstance(e, ExceptionGroup) and e.split(CsproxyError)[1] is not None:
                     raise
@@ -77,7 +80,7 @@ class SimulatedClient:
 
     def _make(self) -> ConfigClient:
         client = ConfigClient(
-            endpoints=self.endpoints,
+            **way_to(self.endpoints, seed=self.world.sim.seed, name=self.name),
             application=self.name,
             application_type=CLIENT_TYPE,
             connector=self.world.connector(self.name, self.sample),

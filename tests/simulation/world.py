@@ -371,6 +371,7 @@ class World:
             "streams": len(history.streams),
             "reconnects": sum(client.reconnects for client in self.clients),
             "restores": sum(client.restores for client in self.clients),
+            "moves": sum(client.switches for client in self.clients),
             "expired": sum(client.counters.expired for client in subscribers),
             "overflows": sum(client.counters.overflows for client in subscribers),
             "forwarded writes": sum(

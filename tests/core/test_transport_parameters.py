@@ -18,6 +18,7 @@ from csproxy.core.transport_parameters import (
     unknown_parameters,
 )
 from csproxy.errors import ConfigurationError
+from scripts.generate_transport_reference import TARGET, reference
 
 
 def test_the_text_is_name_value_pairs() -> None:
@@ -151,3 +152,7 @@ def test_a_client_needs_a_certificate_for_mutual_tls_only() -> None:
     TlsSettings(certificate=("a",), mutual=True).check_client("the connection")
     with pytest.raises(ConfigurationError, match="the connection: tls-mutual needs a certificate"):
         TlsSettings(mutual=True).check_client("the connection")
+
+
+def test_the_reference_is_made_from_the_table() -> None:
+    assert TARGET.read_text(encoding="utf-8") == reference(), "run scripts/generate_transport_reference.py"

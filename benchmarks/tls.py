@@ -1,0 +1,159 @@
+"""What TLS costs: point reads, bulk, handshakes, memory per idle client, and what a storm does to the others.
+
+    python benchmarks/tls.py [--agents 5000] [--quick]
+
+One master whose port detects TLS by itself, on core 0; the generator on core 1. Both kinds of clients use the same
+port in the same run, so that the figures are ratios. TLS 1.3 with an ECDSA certificate. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import requests_csp
+import trustme
+from run import BUILD, Process, build_generator, free_port, generate, generator, median, running, template
+
+from csproxy.core import codec
+from csproxy.core.tls_settings import TlsSettings
+from csproxy.transport.tls_context import load_context
+from csproxy.transport.tls_engine import TlsEngine
+from csproxy.transport.wire.frames import encode_frame
+from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ReadObjects
+
+STORM = 5000
+
+
+def read_all_persons() -> bytes:
+    return encode_frame(MessageId.READ_OBJECTS, codec.encode(ReadObjects(type=requests_csp.PERSON)), request=7)
+
+
+def make_site(folder: Path, *, agents: int, port: int) -> list[str]:
+    """A site with a certificate; the command that starts its master."""
+    tool = [sys.executable, "-m", "csproxy.daemon.tool"]
+    subprocess.run(
+        [*tool, "init", "site", "--site", str(agents), "--password", "x", "--master-port", str(port)],
+        cwd=folder, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    authority = trustme.CA()
+    leaf = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+    (folder / "key.pem").write_bytes(leaf.private_key_pem.bytes())
+    conf = folder / "site" / "confserv.conf"
+    transport = f"transport = upgrade=1;certificate={folder / 'cert.pem'};certificate-key={folder / 'key.pem'}"
+    conf.write_text(conf.read_text().replace("server = dbserver", f"{transport}\nserver = dbserver", 1))
+    return [sys.executable, "-m", "csproxy.daemon.confserv", "-c", str(conf)]
+
+
+def both(measure: Any, key: str, *, repeat: int) -> dict[str, float]:
+    """The median without and with TLS, taken in turn, and their ratio."""
+    plain: list[dict[str, Any]] = []
+    tls: list[dict[str, Any]] = []
+    for _ in range(repeat):
+        plain.append(measure())
+        tls.append(measure("--tls"))
+    values = [float(median(runs, key)[key]) for runs in (plain, tls)]
+    return {"plain": values[0], "tls": values[1], "ratio": round(values[1] / values[0], 3)}
+
+
+def idle_bytes(server: Process, port: int, hello: Path, *words: str, clients: int) -> float:
+    """Memory of the server for each idle registered client, without what the kernel holds."""
+    before = server.memory_bytes()
+    command = generator("idle", port, "--conns", clients, "--hello", hello, "--secs", 8, "--proto", "csp", *words)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as idle:
+        assert idle.stderr is not None
+        idle.stderr.readline()
+        time.sleep(4)
+        grown = server.memory_bytes() - before
+        idle.wait()
+    time.sleep(2)
+    return grown / clients
+
+
+def latency(port: int, *words: object, seconds: float) -> dict[str, Any]:
+    """Reads of ten clients, one at a time each: their latency is the server's, not that of a queue."""
+    return generate("rr", port, "--conns", 10, "--depth", 1, "--secs", seconds, "--warm-ms", 1000, *words)
+
+
+def during_storm(port: int, reads: tuple[object, ...], *, seconds: float) -> dict[str, Any]:
+    """Ten readers while many thousand handshakes run, 50 at a time from one client process."""
+    command = generator("herd", port, "--tls", "--conns", STORM, "--depth", 50, "--req", BUILD / "tls_read.bin",
+                        "--hello", BUILD / "tls_hello.bin", "--proto", "csp")  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as storm:
+        found = latency(port, *reads, seconds=seconds)
+        out, _ = storm.communicate(timeout=120)
+    return {"readers": found, "storm": json.loads(out) if out.startswith("{") else out}
+
+
+def half_open(port: int, folder: Path, reads: tuple[object, ...], *, seconds: float) -> dict[str, Any]:
+    """Ten readers while STORM peers send a ClientHello each and stop."""
+    engine = TlsEngine(
+        load_context(TlsSettings(trusted_ca=(str(folder / "ca.pem"),)), server_side=False).context, name="127.0.0.1"
+    )
+    engine.receive_data(b"")
+    first = engine.data_to_send()
+    sockets = []
+    for _ in range(STORM):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.sendall(first)
+        sockets.append(sock)
+    found = latency(port, *reads, seconds=seconds)
+    for sock in sockets:
+        sock.close()
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--agents", type=int, default=5_000)
+    parser.add_argument("--quick", action="store_true", help="one short run of each work")
+    arguments = parser.parse_args()
+    build_generator()
+    seconds, repeat = (1.0, 1) if arguments.quick else (3.0, 3)
+    port = free_port()
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = make_site(folder, agents=arguments.agents, port=port)
+        with running(command, port=port, cwd=folder) as server:
+            low, high = requests_csp.person_dbids(port)
+            hello = template("tls_hello.bin", requests_csp.hello())
+            request = template("tls_read.bin", requests_csp.read_person())
+            bulk = template("tls_bulk.bin", read_all_persons())
+            reads = ("--req", request, "--hello", hello, "--key-u32", "--key-first", low, "--nkeys", high - low + 1,
+                     "--proto", "csp")  # fmt: skip
+            found["idle_bytes"] = {
+                kind: idle_bytes(server, port, hello, *words, clients=1000)
+                for kind, words in (("plain", ()), ("tls", ("--tls",)))
+            }
+            fifty = ("rr", port, "--conns", 50, "--secs", seconds, "--warm-ms", 500, *reads)
+            found["point_reads_50_per_s"] = both(lambda *tls: generate(*fifty, *tls), "per_s", repeat=repeat)
+            large = ("rr", port, "--conns", 4, "--secs", seconds, "--warm-ms", 500, "--req", bulk, "--hello", hello,
+                     "--proto", "csp")  # fmt: skip
+            found["bulk_MBps"] = both(lambda *tls: generate(*large, *tls), "MBps", repeat=repeat)
+            found["connections_per_s"] = both(
+                lambda *tls: generate("conn", port, "--conns", 1000, *tls), "per_s", repeat=repeat
+            )
+            storm = during_storm(port, reads, seconds=seconds)
+            found["readers"] = {
+                "alone": latency(port, *reads, seconds=seconds),
+                "beside half-open handshakes": half_open(port, folder, reads, seconds=seconds),
+                "beside a storm": storm["readers"],
+            }
+            found["storm"] = storm["storm"]
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -98,9 +98,14 @@ class InternalAuthenticator:
                 self._remembered.move_to_end(digest)
                 return self._account(user, dbid)
             del self._remembered[digest]
-        right = await self._verify(password, stored or DUMMY_HASH)
-        # asked again: the password may have been changed, or the Person deleted, during the check
-        if dbid is None or stored is None or self._dbid(user) != dbid or self._hash(dbid) != stored:
+        while True:
+            checked, right = stored, await self._verify(password, stored or DUMMY_HASH)
+            # asked again: meanwhile the password may have been set, or hashed anew, or the Person deleted
+            dbid = self._dbid(user)
+            stored = self._hash(dbid)
+            if stored == checked:
+                break
+        if dbid is None or stored is None:
             raise _refusal(user, "unknown user, or one without a password")
         if not right:
             self._log_ins.wrong_password(dbid, self._log_ins.rules(dbid))

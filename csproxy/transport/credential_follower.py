@@ -21,7 +21,14 @@ from anyio.abc import TaskGroup
 from csproxy.core.credentials import CredentialBook, PersonEntry
 from csproxy.core.log_in_state import LogIn
 from csproxy.core.replication import State
-from csproxy.errors import ConnectionLostError, CsproxyError, RetryableError, ServerError, TimedOutError
+from csproxy.errors import (
+    AccessDeniedError,
+    ConnectionLostError,
+    CsproxyError,
+    RetryableError,
+    TimedOutError,
+    UnknownMessageError,
+)
 from csproxy.transport.batches import Batch, Batches
 from csproxy.transport.connection import Connection
 from csproxy.transport.upstream import UpstreamSource
@@ -96,7 +103,7 @@ class CredentialFollower:
             except (ConnectionLostError, TimedOutError, RetryableError) as e:
                 log.debug("credentials are read again later: %s", e)
                 await anyio.sleep(FLUSH_S)
-            except ServerError as e:
+            except (AccessDeniedError, UnknownMessageError) as e:
                 self._forget(str(e))
                 await connection.wait_closed()
             except CsproxyError as e:

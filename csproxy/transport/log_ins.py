@@ -57,9 +57,9 @@ class NoLogIns:
 
 
 class LogInSettings(NamedTuple):
-    """``last_login``: whether last log-ins are told, and those here are kept; ``is_shared`` False: they are not kept,
+    """``last_login``: whether last log-ins are told, and those at this server kept.
 
-    because the master does not hear of them and it is its log-ins that count.
+    ``is_shared`` False: those at this proxy are not kept, because its master does not hear of them.
     """
 
     last_login: bool = False

@@ -192,6 +192,17 @@ async def test_a_password_changed_during_the_check_refuses_the_old_one(
     await site.authenticator.authenticate("jane", "new")
 
 
+async def test_a_hash_made_anew_during_the_check_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(site, monkeypatch)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(site.authenticator.authenticate, "jane", "secret")
+        tasks.start_soon(site.refusal, "jane", "guess")
+        await gate.wait_entered()
+        site.password(101, "secret")
+        gate.open.set()
+    assert site.book.state(101).failed == 1
+
+
 async def test_log_ins_beyond_the_limit_are_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(monkeypatch, max_waiting=2, threads=1)
     site.person(101, "jane", "secret")

@@ -335,7 +335,7 @@ async def _forward_next(connection: ServerConnection, forwarder: Forwarder) -> N
     if connection.sending is None:
         connection.sending = anyio.Lock()
     async with connection.sending:
-        if not connection.writes:
+        if not connection.writes or connection.is_closed:
             return
         frame = connection.writes.pop(0)
         try:

@@ -17,7 +17,7 @@ import random as _random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
@@ -32,20 +32,17 @@ from csproxy.core.routes import Pools, PoolsRoute, ServersRoute
 from csproxy.core.tls_settings import TlsSettings
 from csproxy.errors import (
     ConfigurationError,
-    ConnectionLostError,
     ErrorCode,
     HistoryExpiredError,
     ModelError,
-    OutcomeUnknownError,
     ServerError,
-    TimedOutError,
 )
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_administration import ClientAdministration
 from csproxy.transport.client_filters import filter_map, key_filter
 from csproxy.transport.client_link import ClientLink
 from csproxy.transport.client_parts import PartReader, ReadResult
-from csproxy.transport.client_states import ClientEvents, ClientState
+from csproxy.transport.client_states import ClientEvents, ClientState, ClientStatistics
 from csproxy.transport.client_subscriptions import BUFFER_BYTES, ChangeStream
 from csproxy.transport.client_writes import Write, requested_change
 from csproxy.transport.connection import Connection
@@ -80,24 +77,6 @@ KEEP_ALIVE: Final = KeepAlive(timeout_s=15.0, remote_timeout_s=30.0)
 """What a client has unless it says otherwise: a dead server is found within 30 s, a dead client within 60 s."""
 
 _NONE: Final = Position(0, 0)
-
-
-class ClientStatistics(NamedTuple):
-    """What a client does and did; a snapshot.
-
-    ``switches``: moves to another server without a loss. ``quiet_s``: since a server last said something.
-    """
-
-    state: str
-    endpoint: str
-    session: str
-    position: Position
-    subscriptions: int
-    reconnects: int
-    registrations: int
-    restores: int
-    switches: int
-    quiet_s: float
 
 
 class ConfigClient:
@@ -506,24 +485,11 @@ class ConfigClient:
         )
 
     async def _write(self, message: MessageId, request: msgspec.Struct, key: str, doing: str) -> Frame:
-        """Send a write once. What is lost after sending has an unknown outcome, and the error says so."""
-        timeout_s = self._link.request_timeout_s
-        deadline = self._clock() + timeout_s
-        connection = await self._link.ready(deadline)
-        await connection.until_writable(deadline - self._clock())
-        exchange = connection.begin(message, request)
         unknown = (
             f"the outcome of {doing} is unknown, it may have been done: read before doing it again, "
             f"or repeat it with the same key ({key})"
         )
-        try:
-            return await exchange.wait(deadline - self._clock())
-        except ConnectionLostError as e:
-            raise ConnectionLostError(f"{e}; {unknown}", code=e.code) from e
-        except TimedOutError as e:
-            raise TimedOutError(f"{e}; {unknown}") from e
-        except OutcomeUnknownError as e:
-            raise OutcomeUnknownError(e.code, f"{e.description}; {unknown}", object_type=e.object_type) from e
+        return await self._link.once(message, request, unknown=unknown)
 
     def _new_key(self) -> str:
         return self._random_bytes(16).hex()

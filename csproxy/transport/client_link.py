@@ -24,7 +24,9 @@ from csproxy.errors import (
     CsproxyError,
     HistoryExpiredError,
     LocalProtocolError,
+    OutcomeUnknownError,
     ServerError,
+    TimedOutError,
 )
 from csproxy.transport.channel import Connector
 from csproxy.transport.client_move import Move
@@ -208,6 +210,21 @@ class ClientLink:
                 refusals += 1
                 await anyio.sleep(wait_s)
             restart()
+
+    async def once(self, message: MessageId, payload: msgspec.Struct, *, unknown: str) -> Frame:
+        """A request with an effect, sent once. If its answer is lost, the error says what is ``unknown``."""
+        deadline = self._clock() + self.request_timeout_s
+        connection = await self.ready(deadline)
+        await connection.until_writable(deadline - self._clock())
+        exchange = connection.begin(message, payload)
+        try:
+            return await exchange.wait(deadline - self._clock())
+        except ConnectionLostError as e:
+            raise ConnectionLostError(f"{e}; {unknown}", code=e.code) from e
+        except TimedOutError as e:
+            raise TimedOutError(f"{e}; {unknown}") from e
+        except OutcomeUnknownError as e:
+            raise OutcomeUnknownError(e.code, f"{e.description}; {unknown}", object_type=e.object_type) from e
 
     async def ask(
         self, message: MessageId, payload: Any, *, minimum: Position, on_answer: Callable[[Frame], object]

@@ -19,9 +19,19 @@ from weakref import WeakSet
 
 import anyio
 
+from csproxy.core.changes import Position
 from csproxy.errors import CsproxyError, LocalProtocolError
 
-__all__ = ["TRANSITIONS", "ClientEvent", "ClientEvents", "ClientState", "ClientStates", "Step", "diagram"]
+__all__ = [
+    "TRANSITIONS",
+    "ClientEvent",
+    "ClientEvents",
+    "ClientState",
+    "ClientStates",
+    "ClientStatistics",
+    "Step",
+    "diagram",
+]
 
 KEPT_EVENTS: Final = 100
 """Events that wait for a slow consumer; of more, the oldest are dropped."""
@@ -71,6 +81,24 @@ class ClientEvent(NamedTuple):
     endpoint: str
     age_s: float
     reason: CsproxyError | None
+
+
+class ClientStatistics(NamedTuple):
+    """What a client does and did; a snapshot.
+
+    ``switches``: moves to another server without a loss. ``quiet_s``: since a server last said something.
+    """
+
+    state: str
+    endpoint: str
+    session: str
+    position: Position
+    subscriptions: int
+    reconnects: int
+    registrations: int
+    restores: int
+    switches: int
+    quiet_s: float
 
 
 class ClientEvents:

@@ -101,37 +101,25 @@ class CredentialBook:
 
     def set_hash(self, id: ObjectId, hash: str | None, *, changed_ms: int = 0) -> None:
         """Put a hash in place, or take it away with None."""
-        if id[0] != _PERSON:
-            self._put_hash(id, hash)
-            return
-        dbid = id[1]
-        self._leave(dbid)
-        self._put_hash(id, hash)
-        if hash:
-            self._changed_ms[dbid] = changed_ms
+        if id[0] == _PERSON:
+            self._set(id[1], hash or "", changed_ms, self.state(id[1]))
+        elif hash:
+            self._hashes[id] = hash
         else:
-            self._changed_ms.pop(dbid, None)
-        self._enter(dbid)
+            self._hashes.pop(id, None)
 
     def set_state(self, dbid: int, state: LogInState) -> None:
         """Put a Person's log-ins in place."""
-        self._leave(dbid)
-        if state == NO_STATE:
-            self._states.pop(dbid, None)
-        else:
-            self._states[dbid] = state
-        self._enter(dbid)
+        self._set(dbid, self._hashes.get((_PERSON, dbid), ""), self.changed_ms(dbid), state)
 
     def put(self, entry: PersonEntry) -> None:
         """Put an entry of another book in place."""
         if entry != self.entry(entry.dbid):
-            self.set_hash((_PERSON, entry.dbid), entry.hash or None, changed_ms=entry.changed_ms)
-            self.set_state(entry.dbid, entry.state)
+            self._set(entry.dbid, entry.hash, entry.changed_ms, entry.state)
 
     def remove(self, dbid: int) -> None:
         """Forget a Person."""
-        self.set_hash((_PERSON, dbid), None)
-        self.set_state(dbid, NO_STATE)
+        self._set(dbid, "", 0, NO_STATE)
 
     def replace_bucket(self, bucket: int, entries: Iterable[PersonEntry]) -> None:
         """Put a whole bucket of another book in place."""
@@ -156,17 +144,20 @@ class CredentialBook:
         touched, self._touched = self._touched, set()
         return touched
 
-    def _put_hash(self, id: ObjectId, hash: str | None) -> None:
-        if hash:
-            self._hashes[id] = hash
-        else:
-            self._hashes.pop(id, None)
-
-    def _leave(self, dbid: int) -> None:
-        self._add_digest(dbid, -1)
-
-    def _enter(self, dbid: int) -> None:
+    def _set(self, dbid: int, hash: str, changed_ms: int, state: LogInState) -> None:
+        """All of a Person in place of what there was, and the digest of its bucket with it."""
         self._touched.add(dbid)
+        self._add_digest(dbid, -1)
+        if hash:
+            self._hashes[_PERSON, dbid] = hash
+            self._changed_ms[dbid] = changed_ms
+        else:
+            self._hashes.pop((_PERSON, dbid), None)
+            self._changed_ms.pop(dbid, None)
+        if state == NO_STATE:
+            self._states.pop(dbid, None)
+        else:
+            self._states[dbid] = state
         bucket = self._buckets[dbid % BUCKETS]
         if self._add_digest(dbid, 1):
             bucket.add(dbid)

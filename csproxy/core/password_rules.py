@@ -20,7 +20,7 @@ from csproxy.core.option_values import OptionValue
 from csproxy.core.security_options import RULE_OPTIONS, RULES
 from csproxy.core.tenants import ENVIRONMENT
 
-__all__ = ["DAY_MS", "MINUTE_MS", "PasswordRules", "broken_rules", "password_rules"]
+__all__ = ["DAY_MS", "MINUTE_MS", "NO_RULES", "PasswordRules", "broken_rules", "password_rules"]
 
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
@@ -48,6 +48,10 @@ class PasswordRules(msgspec.Struct, frozen=True, kw_only=True):
     def is_account_old(self, *, used_ms: int, now_ms: int) -> bool:
         """Whether an account was not used for too long (account-expiration); 0: it is not known when it was."""
         return used_ms > 0 and _is_over(self.account_expiration, used_ms, now_ms)
+
+
+NO_RULES: Final = PasswordRules()
+"""Nothing is asked for."""
 
 
 def _is_over(days: int, since_ms: int, now_ms: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password
@@ -13,6 +14,7 @@ from csproxy.core.cache import ConfigurationCache
 from csproxy.core.credentials import CredentialBook
 from csproxy.core.failure_alarm import AlarmSettings
 from csproxy.core.log_in_state import LogIn
+from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.sessions import Account
 from csproxy.daemon.runtime_options import RuntimeOptions
 from csproxy.errors import CsproxyError, ErrorCode, ServerError
@@ -26,6 +28,7 @@ from csproxy.transport.upstream import UpstreamSource
 __all__ = ["Passwords"]
 
 _log = logging.getLogger("csproxy.daemon")
+_PERSON: Final = int(CfgObjectType.CFGPerson)
 
 
 class Passwords:
@@ -113,7 +116,7 @@ class Passwords:
         if self._service is not None:
             self._service.rehash(dbid, stored, password)
         elif self.upstream is not None:
-            user = (self._server.cache.stored(3, dbid) or {}).get("userName", "")
+            user = (self._server.cache.stored(_PERSON, dbid) or {}).get("userName", "")
             self._server.spawn(self._let_master_rehash, user, password, name=f"a log-in of {user!r} at the master")
 
     async def _let_master_rehash(self, user: str, password: str) -> None:

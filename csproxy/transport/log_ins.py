@@ -17,7 +17,7 @@ from csproxy.core.credentials import CredentialBook
 from csproxy.core.failure_alarm import FailureAlarm
 from csproxy.core.log_in_state import LogIn, LogInState, after, is_locked
 from csproxy.core.model.enumerations import CfgObjectType
-from csproxy.core.password_rules import PasswordRules, password_rules
+from csproxy.core.password_rules import NO_RULES, PasswordRules, password_rules
 from csproxy.core.sessions import Account
 from csproxy.core.wellknown import DEFAULT_PERSON
 
@@ -145,7 +145,9 @@ class LogIns:
 
     def take(self, log_in: LogIn, rules: PasswordRules | None = None) -> None:
         """Let a log-in count that another server has reported, or this one has seen."""
-        state = after(self.book.state(log_in.dbid), log_in, rules or self.rules(log_in.dbid))
+        if rules is None:
+            rules = NO_RULES if log_in.is_right else self.rules(log_in.dbid)  # they are about wrong ones
+        state = after(self.book.state(log_in.dbid), log_in, rules)
         self.book.set_state(log_in.dbid, state)
 
     # LogInKeeper

@@ -36,6 +36,13 @@ def test_a_session_has_an_id_of_its_own_and_knows_its_author() -> None:
     assert "connected" in repr(one)
 
 
+def test_a_session_is_trusted_for_what_its_proxy_has_shown() -> None:
+    session = opened(registry(), daemon=True)
+    assert not session.trusted
+    session.trusted_by = "password"
+    assert session.trusted
+
+
 def test_a_daemon_is_found_only_while_it_is_connected() -> None:
     sessions = registry()
     session = opened(sessions, "Stat", dbid=130, daemon=True)

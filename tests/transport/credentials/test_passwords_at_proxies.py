@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
-from password_site import PasswordSite, assert_equal, run_site
+from password_site import PERSON, PasswordSite, assert_equal, run_site
 
 from csproxy.core.credentials import CredentialBook
-from csproxy.core.log_in_state import NO_STATE
-from csproxy.errors import ErrorCode, LoginIncorrectError
+from csproxy.core.log_in_state import NO_STATE, LogIn
+from csproxy.errors import ErrorCode, LoginIncorrectError, StoreError
+from csproxy.transport.wire.credentials import LogInRecords
 
 
 @pytest.fixture
@@ -251,5 +253,55 @@ def test_a_better_hash_is_made_at_the_master_after_a_log_in_at_a_proxy(path: Pat
         async with site.running_master() as master:
             assert master.book.hashes[3, 100] == new
             assert master.book.changed_ms(100) == 1
+
+    run_site(path, scenario)
+
+
+def test_log_ins_go_on_while_the_database_is_away_and_are_written_when_it_is_back(path: Path) -> None:
+    async def scenario(site: PasswordSite) -> None:
+        async with site.running_master(csproxy__last_login=True) as master:
+            store = site.database._store
+            assert store is not None
+            usual = store.call
+
+            async def failing(use: Any) -> Any:
+                raise StoreError("the database is away")
+
+            store.call = failing  # type: ignore[method-assign]
+            await site.refusal(master, "default", "guess")
+            await site.log_in(master, "default", "secret")
+            await anyio.sleep(5)
+            store.call = usual  # type: ignore[method-assign]
+            await anyio.sleep(60)
+            last_ms = master.book.state(100).last_ms
+        async with site.running_master() as master:
+            assert master.book.state(100).last_ms == last_ms > 0
+
+    run_site(path, scenario)
+
+
+def test_an_orderly_stop_writes_the_last_log_ins(path: Path) -> None:
+    async def scenario(site: PasswordSite) -> None:
+        async with site.running_master() as master:
+            await anyio.sleep(5)
+            await site.refusal(master, "default", "guess")
+        async with site.running_master() as master:
+            assert master.book.state(100).failed == 1
+
+    run_site(path, scenario)
+
+
+def test_a_batch_that_comes_again_counts_once_and_nobody_unknown_counts(path: Path) -> None:
+    async def scenario(site: PasswordSite) -> None:
+        async with site.running_master() as master:
+            tomorrow_ms = round((site.simulation.wall_clock() + 86_400) * 1000)
+            log_ins = [LogIn(100, tomorrow_ms, False), LogIn(4711, 5, False), LogIn(100, 7, True, True, "wde", "a")]
+            for batch, failed in (("a", 1), ("a", 1), ("b", 2), ("", 3), ("", 4)):
+                master.server.credentials.take(LogInRecords(log_ins=log_ins, batch=batch), server="proxy1")
+                assert master.book.state(100).failed == failed
+            state = master.book.state(100)
+            assert state.failed_ms < tomorrow_ms - 86_000_000, "a clock that is ahead"
+            assert state.last_ms == 0, "last log-ins are not kept here"
+            assert (PERSON, 4711) not in master.book
 
     run_site(path, scenario)

@@ -11,11 +11,13 @@ import anyio
 
 from csproxy.core.admission import AdmissionSettings
 from csproxy.core.changes import Epoch
+from csproxy.core.connections import partner
 from csproxy.core.lease import Holder
 from csproxy.core.persistence.records import KeepPolicy
 from csproxy.core.persistence.store import Store
 from csproxy.transport import database_follower, database_roles
 from csproxy.transport.database import DatabaseMaster
+from csproxy.transport.database_peer import is_primary
 from csproxy.transport.load_control import SerializedWriter
 from tests.simulation.processes import PORT, Process
 from tests.transport.trusting import AllTrusted
@@ -72,6 +74,9 @@ class Master(Process):
                 server.standby = self._standby
                 server.primary = lambda: self.database and self.database.primary
                 self.database.on_role = self._role_changed
+                self.database.is_replaced = lambda: is_primary(
+                    self.network.connector(self.host), partner(server.cache, name), name
+                )
                 async with self.listening(server):
                     await stop.wait()
                 await server.stop(grace_s=2.0)

@@ -112,6 +112,13 @@ def test_a_directory_knows_the_types_that_were_added() -> None:
     assert directory.types == {3}
 
 
+def test_objects_of_a_directory_are_replaced_by_what_is_made_of_them() -> None:
+    directory = Directory()
+    directory.add(3, [{"DBID": 100, "userName": "a"}, {"DBID": 101, "userName": "b"}], [0, 0])
+    assert directory.replace(lambda obj: {**obj, "userName": "a"}) == 1
+    assert [obj["userName"] for obj in directory.objects(3).values()] == ["a", "a"]
+
+
 def test_what_is_not_in_a_directory_is_named_by_its_number(bench: Bench) -> None:
     directory = bench.directory()
     assert full_text(directory.key(4, 999)) == "place [#999]"

@@ -74,6 +74,7 @@ class Issued:
         blobs = [blob.bytes() for blob in leaf.cert_chain_pems]
         Path(self.path).write_bytes(b"".join(blobs))
         Path(self.key).write_bytes(leaf.private_key_pem.bytes())
+        Path(self.key).chmod(0o600)
         self.parts = tuple(f"{place}-{number}.pem" for number in range(len(blobs)))
         for part, blob in zip(self.parts, blobs, strict=True):
             Path(part).write_bytes(blob)

@@ -11,12 +11,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
 from csproxy.core.transport_parameters import ListeningMode
 from csproxy.daemon.ports import ListeningPort
+from csproxy.daemon.private_files import loose_permissions
 from csproxy.errors import ConfigurationError
 from csproxy.transport.certificates import CertificateFacts
 from csproxy.transport.listener import ListenPort
@@ -59,6 +61,7 @@ class SecurePorts:
             self._ports[port.id] = each = _Port(port)
             await each.load(port)
             self._warn_of_expiry(each)
+            self._warn_of_readers(port)
         return [ListenPort(port.id, port.address, port.port, self._ports[port.id].security) for port in ports]
 
     async def keep(self) -> None:
@@ -119,6 +122,12 @@ class SecurePorts:
             each.next_warning_s = now_s + _DAY_S
             when = "has expired on" if days < 0 else f"expires in {days} days, on"
             _log.warning("port %r: the certificate %s %s %s", each.now.id, first, when, _date(first.not_after_s))
+
+    def _warn_of_readers(self, port: ListeningPort) -> None:
+        key = "" if port.tls is None else port.tls.certificate_key
+        warning = loose_permissions(Path(key), is_secret=True, group_may_read=True) if key else None
+        if warning is not None:
+            _log.warning("port %r: %s", port.id, warning)
 
     def _tell(self, sentences: Sequence[str]) -> None:
         for sentence in sentences:

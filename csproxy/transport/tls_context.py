@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+import anyio
+
 from csproxy.core.tls_settings import TlsSettings
 from csproxy.errors import ConfigurationError
 from csproxy.transport.blocking import run_blocking
@@ -56,6 +58,7 @@ class TlsFiles:
         """The context to use for the next handshake; None before the first `refresh`."""
         self._server_side = server_side
         self._seen: object = None
+        self._lock = anyio.Lock()
 
     def __repr__(self) -> str:
         return f"<TlsFiles {', '.join(self.settings.files) or 'of the system'}>"
@@ -66,12 +69,17 @@ class TlsFiles:
         Raises `ConfigurationError` that names the file and what is wrong; `current` is as before then, and the same
         files are not tried again.
         """
-        seen = await run_blocking(_signature, self.settings.files)
-        if seen == self._seen:
-            return False
-        self._seen = seen
-        self.current = await run_blocking(lambda: load_context(self.settings, server_side=self._server_side))
-        return True
+        async with self._lock:  # who comes second waits for what the first one loads
+            seen = await run_blocking(_signature, self.settings.files)
+            if seen == self._seen:
+                return False
+            try:
+                self.current = await run_blocking(lambda: load_context(self.settings, server_side=self._server_side))
+            except ConfigurationError:
+                self._seen = seen  # but not when cancelled: then they are loaded the next time
+                raise
+            self._seen = seen
+            return True
 
     async def latest(self) -> TlsContext:
         """The newest context that could be loaded. Raises `ConfigurationError` if there has been none yet."""

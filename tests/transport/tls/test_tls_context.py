@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import anyio
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
@@ -164,3 +165,27 @@ async def test_without_any_good_files_each_look_says_why(tmp_path: Path) -> None
             await files.latest()
     Authority(tmp_path, "ca")
     assert (await files.latest()).certificates == ()
+
+
+@pytest.mark.anyio
+async def test_those_who_come_at_the_same_time_load_once(issued: Issued) -> None:
+    files = TlsFiles(issued.settings(), server_side=True)
+    found = []
+
+    async def load() -> None:
+        found.append(await files.latest())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(load)
+    assert len(found) == 5
+    assert all(each is found[0] for each in found)
+
+
+@pytest.mark.anyio
+async def test_who_stops_waiting_for_files_leaves_them_to_be_loaded(issued: Issued) -> None:
+    files = TlsFiles(issued.settings(), server_side=True)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await files.latest()
+    assert (await files.latest()).certificates

@@ -186,3 +186,11 @@ async def test_warnings_of_the_objects_are_told_once(caplog: pytest.LogCaptureFi
     await objects.watched.open()
     await objects.watched.look()
     assert caplog.text.count("port 'default' is strange") == 1
+
+
+async def test_a_key_that_others_can_read_is_told(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    issued = authority.issue("a.example")
+    for mode, told in ((0o640, False), (0o644, True)):
+        os.chmod(issued.key, mode)
+        await Objects(secure(issued)).watched.open()
+        assert (f"port 's': {issued.key} holds a secret and has mode 0644" in caplog.text) is told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from csproxy.auth.internal import InternalAuthenticator
 from csproxy.auth.passwords import hash_password
@@ -92,6 +92,13 @@ class Passwords:
             int(str(self._options.get("security", f"failure-alarm-{name}"))) for name in ("period", "count", "percent")
         )
         self.log_ins.alarm.settings = AlarmSettings(period * 60.0, failures, percent)
+
+    def status(self) -> dict[str, Any]:
+        """The key ``passwords`` of the Status answer of a proxy."""
+        waiting = 0 if self._follower is None else self._follower.unreported
+        return {
+            "passwords": {"checked_here": self._checks_here(), "count": len(self.book.hashes), "unreported": waiting}
+        }
 
     async def authenticate(self, user: str, password: str) -> Account:
         """Check here if the book is complete, else ask the master; raises as they do, and error 39."""

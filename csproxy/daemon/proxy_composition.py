@@ -207,6 +207,7 @@ class ProxyDaemon(Daemon):
             **({} if self._writing is None else self._writing.status()),
             **copy_status(self._copy, self._source),
             **pair_status(self._member),
+            **({} if self._passwords is None else self._passwords.status()),
             **persistent,
             **data,
             "upstream": {

@@ -86,6 +86,11 @@ class CredentialFollower:
         """Let the master hear of a log-in, soon or when it is back."""
         self._reports.add(log_in)
 
+    @property
+    def unreported(self) -> int:
+        """Log-ins that the master has not confirmed yet."""
+        return len(self._reports)
+
     # the task
 
     def _state_changed(self) -> None:

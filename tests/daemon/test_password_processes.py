@@ -67,6 +67,7 @@ async def test_new_users_log_in_at_a_proxy_whose_master_was_killed_also_after_a_
             proxy.line(containing="the connection to")
             await log_in(port, "jane", "of jane")
             await log_in(port, "early", "changed")
+            assert answer("status", port=port)["passwords"]["checked_here"] is True
             for user, password in (("jane", "of early"), ("early", "of early"), ("nobody", "")):
                 with pytest.raises(LoginIncorrectError, match="user name or password is wrong"):
                     await log_in(port, user, password)

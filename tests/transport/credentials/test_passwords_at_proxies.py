@@ -26,8 +26,11 @@ def test_a_user_never_seen_before_logs_in_while_the_master_is_away(path: Path) -
             await site.create_person("jane", "first")
             await anyio.sleep(1)
             assert_equal(master, proxy)
+            assert proxy.passwords.status() == {"passwords": {"checked_here": True, "count": 2, "unreported": 0}}
             await site.take_master_away()
             await site.log_in(proxy, "jane", "first")
+            await site.refusal(proxy, "jane", "guess")
+            assert proxy.passwords.status()["passwords"]["unreported"] == 1
             error = await site.refusal(proxy, "jane", "second")
             assert (error.code, error.description) == (ErrorCode.LOGIN_INCORRECT, "user name or password is wrong")
             assert (await site.refusal(proxy, "nobody", "first")).description == error.description

@@ -308,3 +308,26 @@ def test_a_batch_that_comes_again_counts_once_and_nobody_unknown_counts(path: Pa
             assert (PERSON, 4711) not in master.book
 
     run_site(path, scenario)
+
+
+def test_a_new_password_is_at_the_proxy_before_the_change_that_set_it(path: Path) -> None:
+    async def scenario(site: PasswordSite) -> None:
+        async with site.running_master() as master, site.running_proxy() as proxy:
+            seen: list[bool] = []
+            usual = proxy.server.publish
+
+            def watching(transaction: Any) -> None:
+                id = transaction[0].type, transaction[0].dbid
+                seen.append(proxy.book.hashes.get(id) == master.book.hashes.get(id))
+                usual(transaction)
+
+            proxy.server.publish = watching  # type: ignore[method-assign]
+            jane = await site.create_person("jane", "first")
+            await anyio.sleep(0.5)
+            await site.set_password(jane, "second")
+            await anyio.sleep(0.5)
+            await site.delete_person(jane)
+            await anyio.sleep(0.5)
+            assert seen == [True, True, True]
+
+    run_site(path, scenario)

@@ -131,10 +131,10 @@ def _wrong_write(write: WriteRecord, found: list[int], log: MasterLog, *, is_own
 
 
 def check_bounds(history: History) -> Iterator[Violation]:
-    """P16: nothing grew beyond its limit."""
+    """P16 and P18: nothing grew beyond its limit."""
     for bound in history.bounds:
         if bound.most > bound.limit:
-            yield Violation("P16 bounded", bound.name, f"reached {bound.most:g}, the limit is {bound.limit:g}")
+            yield Violation(bound.property, bound.name, f"reached {bound.most:g}, the limit is {bound.limit:g}")
 
 
 def check_sameness(history: History, log: MasterLog) -> Iterator[Violation]:

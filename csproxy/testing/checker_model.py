@@ -199,9 +199,10 @@ class MasterLog:
         return versions[index - 1][1] if index else None
 
     def folder_at(self, key: ObjectKey, uen: int) -> int:
-        """The folder of an object that was there at ``uen``."""
-        places = self._places[key]
-        return places[bisect_right(places, uen, key=lambda place: place[0]) - 1][1]
+        """The folder of an object that was there at ``uen``; 0 if it never was."""
+        places = self._places.get(key, ())
+        index = bisect_right(places, uen, key=lambda place: place[0])
+        return places[index - 1][1] if index else 0
 
     def _members(self, uen: int) -> dict[int, list[ObjectKey]]:
         """What each folder holds at ``uen``, by type and DBID."""

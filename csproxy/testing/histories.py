@@ -269,11 +269,12 @@ class Announced(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """Something that must stay bounded: the most that was seen, and the limit."""
+    """Something that must stay bounded: the most that was seen, the limit, and the property that this is."""
 
     name: str
     most: float
     limit: float
+    property: str = "P16 bounded"
 
 
 class Final(NamedTuple):

@@ -49,7 +49,8 @@ class Faults:
             self.freeze_process,
         ]
         if plan.pair:
-            kinds += [self.freeze_master, self.crash_master, self.restart_master, self.power_off_master]
+            kinds += [self.freeze_primary, self.crash_master, self.restart_master, self.power_off_master]
+            kinds += [self.hang_primary, self.hang_primary]
         if plan.is_database_rough:
             kinds += [self.trouble_masters, self.trouble_masters, self.trouble_process]
         if plan.backups_are_restored:
@@ -137,10 +138,19 @@ class Faults:
 
     def freeze_process(self) -> None:
         """Stop any process in the middle of what it does, for shorter or longer than others wait for it."""
-        self._freeze(self._process())
+        self._freeze(self._process(), self.rng.choice([0.3, 3.0, 8.0]))
 
-    def freeze_master(self) -> None:
-        self._freeze(self.rng.choice(self.world.masters))
+    def freeze_primary(self) -> None:
+        """Until its backup has taken over, or nearly."""
+        for master in self.world.masters:
+            if master.is_primary:
+                self._freeze(master, self.world.plan.lease_s * self.rng.uniform(0.8, 2.5))
+
+    def hang_primary(self) -> None:
+        """The primary's calls of the database do not return; what it has begun happens after its backup took over."""
+        for master in self.world.masters:
+            if master.is_primary:
+                self._trouble([master], Trouble.HANGING, self.world.plan.lease_s * self.rng.uniform(1.2, 2.5))
 
     def crash_master(self) -> None:
         self._tasks.start_soon(self._down_and_up, self.rng.choice(self.world.masters), "crash")
@@ -155,11 +165,11 @@ class Faults:
         """The database fails one of the masters, or both."""
         masters = self.world.masters
         some = self.rng.sample(masters, self.rng.randint(1, len(masters)))
-        self._trouble(some, self.rng.choice(_TROUBLES))
+        self._trouble(some, self.rng.choice(_TROUBLES), self.rng.choice([0.2, 2.0, 8.0]))
 
     def trouble_process(self) -> None:
         """Any process: a proxy writes its local copy."""
-        self._trouble([self._process()], self.rng.choice(_TROUBLES))
+        self._trouble([self._process()], self.rng.choice(_TROUBLES), self.rng.choice([0.2, 2.0, 8.0]))
 
     def make_backup(self) -> None:
         self.world.operator.make_backup()
@@ -182,15 +192,15 @@ class Faults:
         """Somebody sets the wall clock; nothing but the times in records may depend on it."""
         self.world.sim.wall_clock_offset_s += self.rng.choice([-86_400.0, -3_600.0, -0.5, 3_600.0, 40 * 86_400.0])
 
-    def _freeze(self, process: Process) -> None:
+    def _freeze(self, process: Process, for_s: float) -> None:
         process.freeze()
-        self._later(self.rng.choice([0.3, 3.0, 8.0]), process.thaw)
+        self._later(for_s, process.thaw)
 
-    def _trouble(self, processes: list[Process], trouble: Trouble) -> None:
+    def _trouble(self, processes: list[Process], trouble: Trouble, for_s: float) -> None:
         disks = [process.disk for process in processes]
         for disk in disks:
             disk.suffer(trouble)
-        self._later(self.rng.choice([0.2, 2.0, 8.0]), lambda: [disk.suffer(Trouble.NONE) for disk in disks])
+        self._later(for_s, lambda: [disk.suffer(Trouble.NONE) for disk in disks])
 
     async def _down_and_up(self, process: Process, how: str) -> None:
         self.world.note(f"{process.host}: {how}")

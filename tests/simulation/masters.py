@@ -19,7 +19,7 @@ from csproxy.transport import database_follower, database_roles
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.database_peer import is_primary
 from csproxy.transport.load_control import SerializedWriter
-from tests.simulation.processes import PORT, Process
+from tests.simulation.processes import PORT, Process, own_host
 from tests.transport.trusting import AllTrusted
 
 KEEP_ALL = KeepPolicy(max_bytes=1 << 40)
@@ -97,10 +97,11 @@ class Master(Process):
 
 @contextmanager
 def on_machines(masters: list[Master], *, same: bool) -> Iterator[None]:
-    """While entered, masters see whether a process lives that had the database, if all are on the ``same`` machine."""
+    """While entered, masters see whether a process of their own machine lives that had the database; all are on the
+    ``same`` one, or each on its own."""
 
     def is_alive(process: str) -> bool | None:
-        if not same:
+        if not same and process.split(" ")[0] != own_host.get():
             return None
         return any(master.is_running and master.process_name == process for master in masters)
 

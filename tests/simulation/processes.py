@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,6 +22,10 @@ from tests.simulation.plan import RunPlan
 PORT = 2020
 MAX_DETACHED = 6
 MAX_OUTPUT_BYTES = 64 * 1024
+
+
+own_host: ContextVar[str] = ContextVar("own_host", default="")
+"""The host of the process that runs."""
 
 
 class Process:
@@ -107,6 +112,7 @@ class Process:
 
     async def _main(self, scope: anyio.CancelScope, stop: anyio.Event, ended: anyio.Event, disk: Disk) -> None:
         use_disk(disk)
+        own_host.set(self.host)
         try:
             with scope:
                 await self.run(stop)

@@ -273,7 +273,7 @@ class World:
                 self.note(f"{process.host} failed: {failure}")
         frame = 2 * self.plan.filler_bytes + 1_000
         if self.plan.load_max:
-            self._bound("loads at once at a master", self.plan.load_max)
+            self._bound("loads at once at a master", self.plan.load_max, "P18 upstream herd")
         self._bound("detached sessions", MAX_DETACHED)
         # beside a full channel: a piece of changes, a piece of a replay, and small answers that are made at once
         self._bound("bytes waiting for one client", 3 * self.plan.high_water_bytes + MAX_OUTPUT_BYTES + 60 * frame)
@@ -289,8 +289,8 @@ class World:
             folders = {key: cache.folder_of(*key) for key in keys}
             self.history.finals.append(Final(process.host, process.server.position, objects, folders))
 
-    def _bound(self, name: str, limit: float) -> None:
-        self.history.bounds.append(Bound(name, self._most.get(name, 0.0), limit))
+    def _bound(self, name: str, limit: float, property_: str = "P16 bounded") -> None:
+        self.history.bounds.append(Bound(name, self._most.get(name, 0.0), limit, property_))
 
     async def _watch(self) -> None:
         """Sample what must stay bounded."""

@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from csproxy.core import codec
 
-__all__ = ["MASK", "is_secret_option", "masked", "masked_object", "with_secrets"]
+__all__ = ["MASK", "is_secret_option", "masked", "masked_object", "shown", "with_secrets"]
 
 MASK: Final = "***"
 _NAME: Final = re.compile(r"(?!allow-)(?:.*[-_.])?(?:password|passwd|passphrase|secret|token-uuid)", re.IGNORECASE)
@@ -56,6 +58,18 @@ def with_secrets(values: Mapping[str, Any], before: Mapping[str, Any]) -> dict[s
                 for section, options in result[name].items()
             }
     return result
+
+
+def shown(struct: msgspec.Struct, *, secret: frozenset[str] = frozenset({"password"})) -> str:
+    """The ``repr`` of a struct with `MASK` for fields that are ``secret`` and for the values of secret options."""
+    hidden: dict[str, Any] = {}
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if name in secret and value:
+            hidden[name] = MASK
+        elif isinstance(value, dict) and (without := masked(value)) != value:
+            hidden[name] = without
+    return msgspec.Struct.__repr__(msgspec.structs.replace(struct, **hidden) if hidden else struct)
 
 
 def _restored(options: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

@@ -240,7 +240,6 @@ class ConfigClient:
         return ClientStatistics(
             state=link.state.value,
             endpoint=link.connected_endpoint,
-            session=self.session_id,
             position=self.position,
             subscriptions=len(link.hub),
             reconnects=link.reconnects,

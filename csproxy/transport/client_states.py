@@ -91,7 +91,6 @@ class ClientStatistics(NamedTuple):
 
     state: str
     endpoint: str
-    session: str
     position: Position
     subscriptions: int
     reconnects: int

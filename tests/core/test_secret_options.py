@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csproxy.core import codec
+from csproxy.core.model import CfgApplication, CfgPerson
+from csproxy.core.model.deltas import CfgDeltaPerson
 from csproxy.core.secret_options import MASK, is_secret_option, masked, masked_object, with_secrets
 
 
@@ -69,3 +71,15 @@ def test_an_export_that_is_imported_again_changes_nothing(options: dict[str, Any
 def test_a_mask_that_stands_for_nothing_is_left_out(before: dict[str, Any]) -> None:
     values = {"name": "a", "userProperties": None, "options": {"s": {"password": MASK, "o": MASK}}}
     assert with_secrets(values, before) == {"name": "a", "userProperties": None, "options": {"s": {"o": MASK}}}
+
+
+def test_objects_and_deltas_do_not_show_secrets() -> None:
+    person = CfgPerson(userName="jane", password="hush")
+    assert repr(person) == "CfgPerson(userName='jane', password='***')"
+    assert person.password == "hush"
+    assert repr(CfgDeltaPerson(password="hush")) == "CfgDeltaPerson(password='***')"
+    assert repr(CfgDeltaPerson(userName="j")) == "CfgDeltaPerson(userName='j')"
+    options = {"gauth_ldap": {"password": "hush", "verbose": "1"}}
+    assert "hush" not in repr(CfgApplication(options=options))
+    assert "'verbose': '1'" in repr(CfgApplication(options=options))
+    assert repr(CfgApplication(options={"a": {"b": "c"}})) == "CfgApplication(options={'a': {'b': 'c'}})"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
+from csproxy.core.secret_options import shown
+
 if TYPE_CHECKING:
     from csproxy.core.model.schema import ObjectType
 
@@ -91,6 +93,9 @@ NO_UNKNOWN: Final = UnknownAttributes()
 # really called "?" takes the slow path like any other unknown one.
 class _Known(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, repr_omit_defaults=True):
     unknown: UnknownAttributes = msgspec.field(default=NO_UNKNOWN, name=UNKNOWN_FIELD)
+
+    def __repr__(self) -> str:
+        return shown(self)
 
 
 class CfgStructure(_Known, kw_only=True):

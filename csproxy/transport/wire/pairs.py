@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from csproxy.core.secret_options import shown
 from csproxy.core.standby import Role
 from csproxy.transport.wire.payload import Payload
 from csproxy.transport.wire.subscriptions import Subscription
@@ -25,6 +26,9 @@ class PeerSession(Payload, kw_only=True):
     person_dbid: int = 0
     hears_permissions: bool = False
     subscriptions: list[Subscription] = msgspec.field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return shown(self, secret=frozenset({"id"}))
 
 
 class PeerUpdate(Payload, kw_only=True):

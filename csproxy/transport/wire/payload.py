@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+from csproxy.core.secret_options import shown
 
 __all__ = ["Disconnected", "Empty", "Error", "Forwardable", "OnBehalfOf", "Payload"]
 
 
+_SECRET: Final = frozenset(
+    {"app_password", "gss_token", "new_password", "old_password", "password", "session", "ticket"}
+)
+
+
 class Payload(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """Base of all payloads: absent fields take their defaults."""
+    """Base of all payloads: absent fields take their defaults. Their ``repr`` shows no secret."""
+
+    def __repr__(self) -> str:
+        return shown(self, secret=_SECRET)
 
 
 class Empty(Payload, kw_only=True):

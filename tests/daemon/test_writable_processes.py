@@ -16,6 +16,7 @@ from csproxy.errors import AccessDeniedError, ConnectionLostError, OutcomeUnknow
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_writes import CreateWrite
 from tests.daemon.servers import PASSWORD, Running, Site, answer, tool
+from tests.daemon.test_pair_processes import PROXY, Pair
 from tests.daemon.tls_site import TlsSite
 
 WRITERS = 8
@@ -36,14 +37,14 @@ def running(site: Site) -> Iterator[tuple[Site, Running, Running]]:
         yield site, master, proxy
 
 
-def set_option(site: Site, application: str, assignment: str) -> None:
-    (found,) = answer("read", "application", f"name={application}", port=site.port)
-    answer("update", "application", str(found["DBID"]), assignment, port=site.port)
+def set_option(port: int, application: str, assignment: str) -> None:
+    (found,) = answer("read", "application", f"name={application}", port=port)
+    answer("update", "application", str(found["DBID"]), assignment, port=port)
 
 
 def make_writable(site: Site, proxy: str = "CSProxy_1", *, rate: int = 0) -> None:
-    set_option(site, proxy, "options.csproxy.proxy-writable=true")
-    set_option(site, proxy, f"options.csproxy.proxy-write-rate={rate}")
+    set_option(site.port, proxy, "options.csproxy.proxy-writable=true")
+    set_option(site.port, proxy, f"options.csproxy.proxy-write-rate={rate}")
 
 
 def create_skill(port: int, name: str, *words: str) -> int:
@@ -55,7 +56,7 @@ def test_a_proxy_becomes_writable_and_read_only_again_while_it_runs(running: tup
     site, _, proxy = running
     port = site.proxy_ports["CSProxy_1"]
     assert answer("status", port=port)["writable"] is False
-    set_option(site, "CSProxy_1", "options.log.verbose=trace")
+    set_option(site.port, "CSProxy_1", "options.log.verbose=trace")
     make_writable(site)
     assert "Trc 04110" in proxy.line(containing="option proxy-writable of [csproxy] is now true")
     dbid = create_skill(port, "english")
@@ -65,7 +66,7 @@ def test_a_proxy_becomes_writable_and_read_only_again_while_it_runs(running: tup
     assert (status["writable"], status["writes"]) == (True, {"forwarded": 1, "unknown": 0, "under_way": 0})
     record = next(each for each in answer("history", port=site.port) if each.get("type") == "CfgSkill")
     assert (record["user"], record["application"]) == ("default", "default")
-    set_option(site, "CSProxy_1", "options.csproxy.proxy-writable=false")
+    set_option(site.port, "CSProxy_1", "options.csproxy.proxy-writable=false")
     proxy.line(containing="option proxy-writable of [csproxy] is now false")
     done = tool("delete", "skill", str(dbid), port=port)
     assert done.returncode == 1
@@ -91,12 +92,12 @@ def test_a_proxy_shows_who_it_is_by_the_password_of_its_application(site: Site) 
     conf = site.folder / "proxy.conf"
     with site.master() as master:
         make_writable(site)
-        set_option(site, "confserv", "options.system.proxy-trust-loopback=false")
+        set_option(site.port, "confserv", "options.system.proxy-trust-loopback=false")
         with site.proxy():
             done = tool("create", "skill", port=port, stdin=json.dumps({"tenantDBID": 1, "name": "x"}))
             assert done.returncode == 1
             assert "may not make requests for others" in done.stderr
-        set_option(site, "CSProxy_1", "password=its own")
+        set_option(site.port, "CSProxy_1", "password=its own")
         conf.write_text("[csproxy]\napp-password = not its own\n")
         with site.proxy("CSProxy_1", "-c", str(conf), wait=False) as proxy:
             assert "the Application's password is wrong" in proxy.line(containing="confserv:")
@@ -205,4 +206,17 @@ def test_changes_under_way_when_a_process_is_killed_happen_once_or_not_at_all(si
             anyio.run(writers.check, site.proxy_ports["CSProxy_2"])
             anyio.run(writers.check, site.port)
     assert len(writers.done) >= KILL_ROUNDS * BEFORE_THE_KILL
+    assert writers.unknown
+
+
+def test_changes_under_way_when_the_primary_of_a_pair_dies_are_settled_by_the_other_master(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, None)
+    writers = Writers([pair.ports[PROXY]])
+    with pair.master("confserv") as primary, pair.master("confserv_backup", ready=False) as backup, pair.proxy():
+        set_option(pair.ports["confserv"], PROXY, "options.csproxy.proxy-writable=true")
+        set_option(pair.ports["confserv"], PROXY, "options.csproxy.proxy-write-rate=0")
+        anyio.run(writers.write_until_killed, primary)
+        backup.line(containing="took the database over")
+        anyio.run(writers.check, pair.ports[PROXY])
+        create_skill(pair.ports[PROXY], "afterwards")
     assert writers.unknown

@@ -229,3 +229,26 @@ def test_peers_that_stop_flood_or_lie_do_not_hold_up_others(folder: Path) -> Non
         for sock in sockets:
             sock.close()
         assert site.status(site.port, *site.tls_flags)["ready"]
+
+
+def test_two_proxies_of_a_pair_are_linked_over_tls(folder: Path) -> None:
+    site = TlsSite(folder, transport="tls=0", proxies=("CSProxy_1", "CSProxy_2"))
+    security = {"trusted-ca": site.authority.path, "certificate": site.server.path, "certificate-key": site.server.key}
+    with site.master():
+        site.change("host", 1, userProperties={"security": security})
+        for dbid, (name, port) in enumerate(site.proxy_ports.items(), 101):
+            backup = {"backupServerDBID": 102} if name == "CSProxy_1" else {}
+            site.change(
+                "application",
+                dbid,
+                redundancyType="CFGHTWarmStanby",
+                serverInfo={"hostDBID": 1, "port": str(port), "timeout": 10, "attempts": 1, **backup},
+                portInfos=[{"id": "default", "port": str(port), "transportParams": "address=127.0.0.1;tls=1"}],
+            )
+        with site.proxy("CSProxy_1") as first, site.proxy("CSProxy_2", wait=False) as second:
+            second.line(containing="the connection to the other server of the pair 127.0.0.1:")
+            second.line(containing="standing by")
+            port = site.proxy_ports["CSProxy_1"]
+            eventually(lambda: site.status(port, *site.tls_flags)["pair"]["other_role"] == "backup")
+            assert site.status(port, *site.tls_flags)["pair"]["role"] == "primary"
+            assert first.process.poll() is None

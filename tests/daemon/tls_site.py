@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from tests.tls_files import Authority, Issued
 class TlsSite(Site):
     """A master whose port is as ``transport`` says, and a proxy CSProxy_1 with a second port ``more``."""
 
-    def __init__(self, folder: Path, *, transport: str = "", mutual: bool = False) -> None:
-        super().__init__(folder)
+    def __init__(
+        self, folder: Path, *, transport: str = "", mutual: bool = False, proxies: Sequence[str] = ("CSProxy_1",)
+    ) -> None:
+        super().__init__(folder, proxies=proxies)
         self.authority = Authority(folder / "tls", "root")
         self.server = self.authority.issue("localhost", "127.0.0.1", file="server", common_name="server")
         self.client = self.authority.issue("proxy.example", file="client", common_name="proxy")
@@ -59,7 +62,14 @@ class TlsSite(Site):
         infos = [{"id": "default", "port": str(self.proxy_ports["CSProxy_1"]), "transportParams": default}]
         if more is not None:
             infos.append({"id": "more", "port": str(self.more_port), "transportParams": more, "appParams": app_params})
-        done = tool("update", "application", "101", f"portInfos={json.dumps(infos)}", *flags, port=self.port)
+        self.change("application", 101, *flags, portInfos=infos)
+
+    def change(self, kind: str, dbid: int, *flags: str, **attributes: Any) -> None:
+        """Change an object at the master."""
+        words = [
+            f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in attributes.items()
+        ]
+        done = tool("update", kind, str(dbid), *words, *flags, port=self.port)
         assert done.returncode == 0, done.stderr
 
     def status(self, port: int, *flags: str) -> dict[str, Any]:

@@ -62,8 +62,8 @@ class Handshakes:
         self._waiting += 1
         try:
             async with self._door:  # in the order of the calls
-                await self._take_place(scope)
-                await anyio.lowlevel.checkpoint()  # the next one begins in a later turn
+                await anyio.lowlevel.checkpoint()  # each begins in a turn of its own
+                await self._take_place(scope)  # last: nothing may be cancelled between here and what gives it back
         finally:
             self._waiting -= 1
         is_finished = False

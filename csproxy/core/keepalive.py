@@ -21,7 +21,16 @@ import msgspec
 
 from csproxy.errors import ConfigurationError
 
-__all__ = ["LONGEST_TIMEOUT_S", "Deadlines", "KeepAlive", "Silence", "Trace", "Verdict", "connection_keep_alive"]
+__all__ = [
+    "LONGEST_TIMEOUT_S",
+    "TICK_S",
+    "Deadlines",
+    "KeepAlive",
+    "Silence",
+    "Trace",
+    "Verdict",
+    "connection_keep_alive",
+]
 
 LONGEST_TIMEOUT_S: Final = 3600.0
 TICK_S: Final = 0.25
@@ -138,16 +147,11 @@ class Deadlines(Generic[T]):
         self._ticks: list[int] = []
 
     def __len__(self) -> int:
-        """Places taken, those of silences that have moved or ended included."""
-        return sum(map(len, self._slots.values()))
+        """Steps at which there is something to look at."""
+        return len(self._ticks)
 
     def __repr__(self) -> str:
-        return f"<Deadlines {len(self)} in {len(self._ticks)} slots>"
-
-    @property
-    def next_s(self) -> float:
-        """When the next one may be due; infinity if none is watched."""
-        return self._ticks[0] * self._tick_s if self._ticks else math.inf
+        return f"<Deadlines {sum(map(len, self._slots.values()))} in {len(self)} steps>"
 
     def add(self, silence: Silence[T]) -> None:
         """Watch it, or look at it sooner than was planned; one without a time-out is not watched.

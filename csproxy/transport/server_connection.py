@@ -136,7 +136,7 @@ class ServerConnection:
     def receive(self, data: bytes) -> None:
         """Take bytes of the client and answer what they ask."""
         if self.silence is not None:
-            self.silence.heard_s = self.server.clock()
+            self.silence.heard_s = self.server.keep_alive.now_s
         try:
             frames = self.protocol.receive_data(data) if data else self.protocol.take_held()
             while frames:

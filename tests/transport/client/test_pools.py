@@ -460,6 +460,12 @@ async def check_run(sim: Simulation, world: PoolWorld, client: ConfigClient) -> 
             tasks.start_soon(consume, {}, START, 0.1 * round_)
             await disturb(sim, world)
         heal(world)
+        world.fail(*PREFERRED)
+        await until(lambda: at_site(client, BACKUP), limit_s=60)
+        world.start(*PREFERRED)
+        while not at_site(client, PREFERRED):
+            world.create_skills(10_000 + 10 * len(world.history))
+            await sim.sleep(0.05)
 
         def wanted(dbid: int) -> list[tuple[int, int]]:
             return [each for each in expected(world) if dbid in (0, each[1])]

@@ -50,6 +50,14 @@ class Authority:
         """What the account may do with an object that is there: a mask of `Permission`."""
         return self._masks.of(id)
 
+    def knows(self, id: ObjectId) -> bool:
+        """Whether the account may know that an object is there: it has some permission for it."""
+        return id in self._new or self._cache.get(*id) is None or bool(self.mask(id))
+
+    def names(self, id: ObjectId) -> bool:
+        """Whether the account may be told an object's name."""
+        return id in self._new or self._cache.get(*id) is None or bool(self.mask(id) & Permission.READ)
+
     def require(self, permission: Permission, id: ObjectId) -> None:
         """Raise `ModelError` NO_PERMISSION unless the account may do this; what it may not read is not named.
 

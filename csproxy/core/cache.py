@@ -366,7 +366,7 @@ class ConfigurationCache:
         planned = list(plan.changes())
         told = {(change.type, change.dbid): self.readers_of(change.type, change.dbid) for change in transaction}
         alone = {id: self.readers.of(*id) for id in changed_alone(planned, told) if self.get(*id) is not None}
-        shape = shape_of(self) if holders_change(planned, self) else None
+        shape = shape_of(self, planned) if holders_change(planned, self) else None
         for each in planned:
             self._take_over(each)
         if transaction:

@@ -100,8 +100,11 @@ def _released(draft: Draft, doomed: list[ObjectId]) -> dict[ObjectId, dict[str, 
 
 
 def _dependants_error(draft: Draft, root: ObjectId, dependants: Mapping[ObjectId, str]) -> ModelError:
-    named = [f"{draft.name(id)} ({path})" for id, path in sorted(dependants.items())[:MAX_NAMED]]
-    more = f" and {len(dependants) - MAX_NAMED} more" if len(dependants) > MAX_NAMED else ""
+    known = [(id, path) for id, path in sorted(dependants.items()) if draft.is_known(id)]
+    named = [f"{draft.name(id)} ({path})" for id, path in known[:MAX_NAMED]]
+    if len(known) < len(dependants):
+        named.append("objects that may not be read")
+    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
     return ModelError(
         ErrorCode.DEPENDENT_OBJECTS,
         f"{draft.name(root)} cannot be deleted: it is referred to by {', '.join(named)}{more}",

@@ -6,7 +6,7 @@ cache, so that they see what the same transaction has planned before. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -48,11 +48,20 @@ class Draft:
     """Planned steps over a cache, in the order of notification.
 
     ``counters`` holds the last DBID given out per type; it is copied, not changed. The cache must
-    not change while the draft is in use.
+    not change while the draft is in use. ``is_known`` says whether the author may know that an object is there,
+    ``may_name`` whether errors may name it.
     """
 
-    def __init__(self, cache: ConfigurationCache, counters: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        cache: ConfigurationCache,
+        counters: Mapping[int, int],
+        is_known: Callable[[ObjectId], bool] = lambda id: True,
+        may_name: Callable[[ObjectId], bool] = lambda id: True,
+    ) -> None:
         self.cache = cache
+        self.is_known = is_known
+        self._may_name = may_name
         self.counters: dict[int, int] = {}
         self.steps: list[Step] = []
         self._given = counters
@@ -131,7 +140,10 @@ class Draft:
 
     def name(self, id: ObjectId) -> str:
         """How an error names the object."""
-        return name_of(SCHEMA.types[id[0]], self.get(*id) or {"DBID": id[1]})
+        kind = SCHEMA.types[id[0]]
+        if not self._may_name(id):
+            return f"a {kind.singular} that may not be read"
+        return name_of(kind, self.get(*id) or {"DBID": id[1]})
 
     def next_dbid(self, type_number: int) -> int:
         """Give out the next DBID of a type: never one that any object had before."""

@@ -68,7 +68,7 @@ def default_folder_of(draft: Draft, kind: ObjectType, owner: ObjectId) -> int:
 def check_fits(draft: Draft, kind: ObjectType, obj: Mapping[str, Any], *, folder: int) -> None:
     """Raise INCORRECT_REFERENCES unless the folder exists and may hold the object."""
     found = draft.folder(folder)
-    if found is None:
+    if found is None or not draft.is_known((FOLDER, folder)):
         raise _wrong(kind, "folder", f"folder {folder} does not exist")
     held = found.get("type", FOLDER)
     if held not in (kind.number, FOLDER):
@@ -170,7 +170,7 @@ def moved_objects(draft: Draft, folder: int, change: Any) -> tuple[ObjectId, ...
                 property_name="objectIDs",
             )
         obj = draft.get(number, dbid)
-        if obj is None:
+        if obj is None or not draft.is_known((number, dbid)):
             raise _wrong(SCHEMA.types[FOLDER], "objectIDs", f"{kind.singular} {dbid} does not exist")
         check_fits(draft, kind, obj, folder=folder)
         if draft.folder_of(number, dbid) != folder:

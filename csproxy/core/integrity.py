@@ -109,7 +109,8 @@ def check_references(
         target_kind = types.get(number)
         if target_kind is None or number not in linked_types.get(path, (number,)):
             raise _wrong_reference(kind, after, path, f"type {number} with DBID {dbid}, a type that cannot stand there")
-        if not draft.has(number, dbid):
+        is_place = path in (kind.tenant_path, kind.container)  # for where it stands permission is asked for anyway
+        if not draft.has(number, dbid) or not (is_place or draft.is_known((number, dbid))):
             raise _wrong_reference(kind, after, path, f"{target_kind.singular} {dbid}, which does not exist")
         if is_bound and is_in_tenants(target_kind):
             other = draft.tenant_of(target_kind, dbid)

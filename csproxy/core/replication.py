@@ -197,16 +197,18 @@ class Replication:
 class ChangeStream:
     """Puts changes together to whole transactions and watches that none is missing or comes twice.
 
-    For a stream that shows everything: the UENs of a master have no gaps. ``position`` is that of
+    For a stream that shows everything the UENs of a master have no gaps; one that is ``partial`` may leave out what the
+    proxy may not read, and tells at one UEN of several objects that appear or disappear. ``position`` is that of
     the last complete transaction. Every method returns the transaction that is complete now, or
     None, and raises `RemoteProtocolError` when the stream has a gap or names an epoch that
     ``epochs`` does not list; the stream must then be resumed from `position`.
     """
 
-    __slots__ = ("_known", "_next_uen", "_open", "position")
+    __slots__ = ("_is_partial", "_known", "_next_uen", "_open", "position")
 
-    def __init__(self, position: Position, epochs: Sequence[Epoch]) -> None:
+    def __init__(self, position: Position, epochs: Sequence[Epoch], *, is_partial: bool = False) -> None:
         self.position = position
+        self._is_partial = is_partial
         self._known = frozenset(epoch.epoch for epoch in epochs)
         self._next_uen = position.uen + 1
         self._open: list[Change] = []
@@ -221,7 +223,8 @@ class ChangeStream:
         if uen != self._next_uen:
             if uen <= self.position.uen:
                 return None
-            raise RemoteProtocolError(f"change {uen} came where change {self._next_uen} was due")
+            if not self._is_partial or uen < self._next_uen - 1:
+                raise RemoteProtocolError(f"change {uen} came where change {self._next_uen} was due")
         self._next_uen = uen + 1
         self._open.append(change)
         return self._complete(change.position) if change.last else None
@@ -230,7 +233,12 @@ class ChangeStream:
         """Take a progress mark: it closes an open transaction, and shows whether changes are missing."""
         if position.uen < self.position.uen:
             return None
-        if position.uen != self._next_uen - 1:
+        if self._is_partial and position.uen >= self._next_uen - 1:
+            self._next_uen = position.uen + 1
+            if not self._open:
+                self.position = position
+                return None
+        elif position.uen != self._next_uen - 1:
             raise RemoteProtocolError(f"a mark for UEN {position.uen} came where change {self._next_uen} was due")
         return self._complete(self._open[-1].position) if self._open else None
 

@@ -60,11 +60,12 @@ class Shape(NamedTuple):
     folders: Mapping[int, Readers]
 
 
-def shape_of(cache: ConfigurationCache) -> Shape:
-    """The present shape; some 2 µs a folder."""
+def shape_of(cache: ConfigurationCache, coming: Iterable[PlannedChange] = ()) -> Shape:
+    """The present shape, that of folders included which the changes ``coming`` make; some 2 µs a folder."""
     index, placed = cache.readers, cache.folders(FOLDER)
+    within = {0, *placed, *(each.dbid for each in coming if each.type == FOLDER)}
     return Shape(
-        {0: index.within(0), **{dbid: index.within(dbid) for dbid in placed}},
+        {dbid: index.within(dbid) for dbid in within},
         {dbid: index.of(FOLDER, dbid, folder) for dbid, folder in placed.items()},
     )
 

@@ -125,6 +125,9 @@ class ReaderIndex:
             if stored is not None:
                 found = _listed(stored)[1]
                 break
+            if step[0] == FOLDER and self.objects.get(*step) is None:
+                found = _NOTHING  # a proxy that sees a part may lack it: nobody knows what it hands down
+                break
         else:
             found = _DEFAULT
         known.update(dict.fromkeys(way, found))

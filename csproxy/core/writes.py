@@ -128,7 +128,9 @@ class WritePlanner:
         time_ms: int = 0,
         authority: Authority | None = None,
     ) -> None:
-        self._draft = Draft(cache, counters)
+        self._draft = (
+            Draft(cache, counters) if authority is None else Draft(cache, counters, authority.knows, authority.names)
+        )
         self._authority = authority
         self._author: dict[str, Any] = {"user": user, "application": application, "time_ms": time_ms}
         self._time_ms = time_ms

@@ -97,7 +97,7 @@ async def _administer(connection: ServerConnection, frame: Frame, request: Any, 
 
 
 def _announce(server: ConfigurationServer, request: UpdatePermissions, author: Author) -> None:
-    """Send PermissionsChanged to the clients that registered for it.
+    """Send PermissionsChanged to the clients that registered for it and may read the object.
 
     It belongs to no UEN and is not replayed. A client that takes nothing is cut at the limit of unsent
     answers, so that it costs no more memory than they do.
@@ -113,7 +113,7 @@ def _announce(server: ConfigurationServer, request: UpdatePermissions, author: A
     frame = encode_frame(MessageId.PERMISSIONS_CHANGED, codec.encode(payload), epoch=at.epoch, uen=at.uen)
     limit = server.settings.max_client_output_bytes or _DEFAULT_OUTPUT_BYTES
     for other in list(server.sessions):
-        if not other.hears_permissions:
+        if not other.hears_permissions or not server.sight.sees(other, (request.type, request.dbid)):
             continue
         if other.connection.channel.pending_bytes > limit:
             other.connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the client took its notifications too slowly")

@@ -20,6 +20,7 @@ from csproxy.core.collation import CODE_POINTS
 from csproxy.core.model import SCHEMA, CfgApplication, CfgAppType
 from csproxy.core.model.applications import INTERACTIVE_TYPES, is_daemon
 from csproxy.core.model.typed import decode_object
+from csproxy.core.permissions import Permission, mask_of
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, LoginIncorrectError, ServerError
 from csproxy.transport.information_requests import must_change_password, set_password
@@ -44,6 +45,7 @@ __all__ = ["authenticate", "register_client", "restore_session"]
 log = logging.getLogger("csproxy.server")
 
 _APPLICATION: Final = 9
+_PERSON: Final = 3
 _decode_register = msgspec.msgpack.Decoder(RegisterClient).decode
 _decode_restore = msgspec.msgpack.Decoder(RestoreSession).decode
 _decode_authenticate = msgspec.msgpack.Decoder(Authenticate).decode
@@ -116,6 +118,7 @@ async def _log_in(
         account = SYSTEM_ACCOUNT
         if _has_user(request):
             account = await _account(connection, request)
+            _check_execute(connection.server, application, account)
             await _settle_password(connection, frame, request, account)
         trusted_by = ""
         if _is_proxy(application) and request.app_password:
@@ -135,6 +138,17 @@ async def _log_in(
             extra={"event": 22122},
         )
         raise
+
+
+def _check_execute(server: ConfigurationServer, application: CfgApplication, account: Account) -> None:
+    """A user needs Execute on the Application of a user interface; a daemon may have a user for other reasons."""
+    if is_daemon(application.type):
+        return
+    if not mask_of(server.cache, (_APPLICATION, application.DBID), (_PERSON, account.person_dbid)) & Permission.EXECUTE:
+        raise _refused(
+            ErrorCode.NO_PERMISSION,
+            f"user {account.user!r} has no permission to execute application {application.name!r}",
+        )
 
 
 async def _settle_password(
@@ -319,10 +333,17 @@ def _welcome(
             release=server.release,
             role=server.role,
             epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.told_epochs],
-            parameters={**({} if server.collation is CODE_POINTS else {"locale": server.collation.name}), **log_ins},
+            parameters={**_parameters(server, session), **log_ins},
         ),
         position=Position(*server.position),
     )
+
+
+def _parameters(server: ConfigurationServer, session: Session) -> dict[str, Any]:
+    parameters = {} if server.collation is CODE_POINTS else {"locale": server.collation.name}
+    if session.is_proxy and session.access is not None:
+        parameters["partial"] = "1"
+    return parameters
 
 
 def _check_standby(server: ConfigurationServer) -> None:

@@ -21,6 +21,7 @@ from csproxy.core.sessions import Session
 from csproxy.core.subscriptions import EVERY_RECORD, EVERYTHING, Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, ServerError
 from csproxy.transport.credential_requests import CREDENTIAL_HANDLERS
+from csproxy.transport.history_sight import visible_history
 from csproxy.transport.information_requests import INFORMATION_HANDLERS
 from csproxy.transport.keepalive import KEEP_ALIVE_HANDLERS
 from csproxy.transport.permission_requests import PERMISSION_HANDLERS
@@ -195,14 +196,16 @@ def load_end(connection: ServerConnection, frame: Frame) -> None:
 
 def read_status(connection: ServerConnection, frame: Frame) -> None:
     """1014: what the server says of itself."""
-    connection.answer(frame, MessageId.STATUS, Status(status=connection.server.status()))
+    status = connection.server.status()
+    if _session(connection).access is not None:  # who may not read everything must not count it
+        status = {name: value for name, value in status.items() if name not in ("objects", "history")}
+    connection.answer(frame, MessageId.STATUS, Status(status=status))
 
 
 def read_history(connection: ServerConnection, frame: Frame) -> None:
     """1033: some records of the history log."""
     if connection.is_behind(frame, read_history):
         return
-    _session(connection)
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadHistory)
     connection.wait_for(frame, _read_history, connection, frame, request)
 
@@ -290,7 +293,8 @@ def _grant_load(connection: ServerConnection, frame: Frame) -> None:
 
 
 async def _read_history(connection: ServerConnection, frame: Frame, request: ReadHistory) -> None:
-    records = await connection.server.history.read(request)
+    server = connection.server
+    records = await visible_history(server, _session(connection), request, server.history.read)
     connection.answer(frame, MessageId.HISTORY_RECORDS, records)
 
 

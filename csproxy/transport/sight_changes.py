@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from csproxy.core.changelog import LogRecord
 from csproxy.core.changes import Position
+from csproxy.core.ownership import ObjectId
 from csproxy.core.session_sight import SessionSight
 from csproxy.core.shifts import Shift, objects_read_by
 from csproxy.core.sight import Access, Readers, Viewer, may_read
@@ -56,6 +57,10 @@ class SightKeeper:
     def admit(self, session: Session) -> None:
         """A client has registered, or restored its session."""
         self._sight.admit(session)
+
+    def sees(self, session: Session, id: ObjectId) -> bool:
+        """Whether a session may read an object that is there."""
+        return session.access is None or may_read(session.access, self._server.cache.readers.of(*id))
 
     def has_changed_since(self, position: Position) -> bool:
         """Whether somebody's sight may have changed after ``position``, one of this history."""

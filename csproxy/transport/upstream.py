@@ -372,6 +372,7 @@ class UpstreamSource:
             timeout_s=self._limits.answer_s,
         )
         tasks.start_soon(self._watch.run, connection)
+        link.is_partial = "partial" in registered.parameters
         self._refused_since_s = None
         self._master_dbid = registered.server_dbid
         check_role(registered.role, connection.peer)

@@ -270,11 +270,8 @@ def _held(link: MasterLink) -> Iterator[None]:
 
 
 def _sees_everything(link: MasterLink) -> bool:
-    """Whether this proxy may read every object: only then are equal digests due.
-
-    Proxies run with an account that has READ everywhere today; one that has not must not compare.
-    """
-    return True
+    """Whether this proxy may read every object: only then are equal digests due."""
+    return not link.is_partial
 
 
 def _names(types: Collection[int]) -> str:

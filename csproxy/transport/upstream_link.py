@@ -60,6 +60,8 @@ class MasterLink:
         self.transactions = 0
         self.changes = 0
         self.objects_loaded = 0
+        self.is_partial = False
+        """Whether the master shows this proxy a part of its objects only: that of the proxy's own account."""
         self._sink = sink
         self._limits = limits
         self._stream: ChangeStream | None = None
@@ -76,7 +78,7 @@ class MasterLink:
         Raises `HistoryExpiredError` (or another `ServerError`) when the master refuses; a load may follow.
         """
         self._sink.set_epochs(epochs)
-        self._stream = ChangeStream(self._sink.position, epochs)
+        self._stream = ChangeStream(self._sink.position, epochs, is_partial=self.is_partial)
         try:
             await self.connection.request(
                 MessageId.RESUME_FROM,
@@ -159,7 +161,7 @@ class MasterLink:
     def _put_in_place(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
         """No await from here to the end: no change may fall between the data set and the stream."""
         self._sink.replace(builder, position, epochs)
-        self._stream = ChangeStream(position, epochs)
+        self._stream = ChangeStream(position, epochs, is_partial=self.is_partial)
         kept_back, self._kept_back = self._kept_back or [], None
         for item in kept_back:
             self._receive(item)

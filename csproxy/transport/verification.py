@@ -57,6 +57,8 @@ def read_digest(connection: ServerConnection, frame: Frame) -> None:
     """1012: content digests, all as of the position in the answer. The first ones are computed in steps."""
     if connection.is_behind(frame, read_digest):
         return
+    if not _may_verify(connection):
+        raise ServerError.from_code(ErrorCode.NO_PERMISSION, "digests are for those who may read everything")
     request = msgspec.msgpack.decode(frame.payload or b"\x80", type=ReadDigest)
     numbers = list(request.types or STORED_TYPES)
     if sum(map(connection.server.cache.count, numbers)) <= _AT_ONCE:
@@ -91,8 +93,8 @@ async def _verify(connection: ServerConnection, frame: Frame) -> None:
 
 
 def _may_verify(connection: ServerConnection) -> bool:
-    """Who may ask for a comparison: every registered client today; a permission would be asked for here."""
-    return connection.session is not None
+    """Who reads everything may: digests and numbers of objects are no matter for anybody else."""
+    return connection.session is not None and connection.session.access is None
 
 
 async def compute_digests(cache: Callable[[], ConfigurationCache], types: Collection[int]) -> None:

@@ -247,3 +247,24 @@ def test_an_unlisted_epoch_is_a_fault() -> None:
     stream = ChangeStream(Position(22, 150), EPOCHS)
     with pytest.raises(RemoteProtocolError, match="epoch 33, which the master never listed"):
         stream.change(make_change(151, epoch=33))
+
+
+def test_a_partial_stream_may_leave_changes_out_and_tell_several_at_one_uen() -> None:
+    stream = ChangeStream(Position(22, 150), EPOCHS, is_partial=True)
+    assert stream.change(make_change(153, last=False)) is None
+    assert [each.position.uen for each in stream.change(make_change(153)) or ()] == [153, 153]
+    assert stream.change(make_change(152)) is None
+    assert stream.mark(Position(22, 160)) is None
+    assert stream.position == Position(22, 160)
+    assert stream.change(make_change(165, last=False)) is None
+    assert len(stream.mark(Position(22, 166)) or ()) == 1
+    assert stream.change(make_change(170, last=False)) is None
+    with pytest.raises(RemoteProtocolError):
+        stream.change(make_change(168))
+
+
+def test_a_mark_below_what_came_is_a_fault_of_a_partial_stream_too() -> None:
+    stream = ChangeStream(Position(22, 150), EPOCHS, is_partial=True)
+    stream.change(make_change(160, last=False))
+    with pytest.raises(RemoteProtocolError):
+        stream.mark(Position(22, 155))

@@ -19,6 +19,8 @@ from csproxy.errors import ErrorCode, ModelError
 
 SWITCH, DN, PERSON, AGENT_GROUP, TENANT, SKILL, ACCESS_GROUP, FOLDER = 1, 2, 3, 5, 7, 13, 21, 22
 ENVIRONMENT = (TENANT, 1)
+PHYSICAL_SWITCH = 11
+REFUSALS = (ErrorCode.NO_PERMISSION, ErrorCode.OBJECT_NOT_FOUND, ErrorCode.INCORRECT_REFERENCES)
 READ, CREATE, CHANGE, DELETE = Permission.READ, Permission.CREATE, Permission.CHANGE, Permission.DELETE
 
 
@@ -48,10 +50,10 @@ def desk() -> GuardedDesk:
     return GuardedDesk()
 
 
-def forbidden(call: Any, *arguments: Any, **options: Any) -> ModelError:
+def forbidden(call: Any, *arguments: Any, code: ErrorCode | None = None, **options: Any) -> ModelError:
     with pytest.raises(ModelError) as caught:
         call(*arguments, **options)
-    assert caught.value.code in (ErrorCode.NO_PERMISSION, ErrorCode.OBJECT_NOT_FOUND)
+    assert caught.value.code in ((code,) if code else REFUSALS)
     return caught.value
 
 
@@ -114,6 +116,40 @@ def test_a_change_of_state_needs_change_on_all_that_it_reaches(desk: GuardedDesk
     desk.guarded.update(SWITCH, switch, {"name": "west"})
     desk.grant((SWITCH, switch), CHANGE)
     assert (DN, dn) in {(each.type, each.dbid) for each in desk.guarded.update(SWITCH, switch, {"state": 2}).changes}
+
+
+def test_dependants_that_may_not_be_read_are_not_named_nor_counted(desk: GuardedDesk) -> None:
+    switch = desk.switch("east")
+    office = desk.get("switch", switch)["physSwitchDBID"]
+    desk.grant((PHYSICAL_SWITCH, office), READ | DELETE)
+    desk.give((SWITCH, switch), ())
+    error = forbidden(desk.guarded.delete, PHYSICAL_SWITCH, office, code=ErrorCode.DEPENDENT_OBJECTS)
+    assert str(error).endswith("it is referred to by objects that may not be read")
+    desk.grant((SWITCH, switch), READ)
+    error = forbidden(desk.guarded.delete, PHYSICAL_SWITCH, office, code=ErrorCode.DEPENDENT_OBJECTS)
+    assert "switch" in str(error)
+    assert "may not be read" not in str(error)
+
+
+def test_what_may_not_be_read_is_not_there_for_links_and_named_by_no_error(desk: GuardedDesk) -> None:
+    skill = desk.skill("secret plan")
+    desk.give((SKILL, skill), ())
+    desk.grant((FOLDER, PERSON), CREATE)
+    desk.grant((FOLDER, SKILL), CREATE)
+    agent = {"userName": "z", "employeeID": "z", "tenantDBID": 1, "isAgent": 2}
+    for dbid in (skill, 999):
+        levels = {"agentInfo": {"skillLevels": [{"skillDBID": dbid, "level": 1}]}}
+        error = forbidden(desk.guarded.create, PERSON, {**agent, **levels})
+        assert f"skill {dbid}, which does not exist" in str(error)
+    error = forbidden(
+        desk.guarded.create, SKILL, {"name": "secret plan", "tenantDBID": 1}, code=ErrorCode.UNIQUENESS_VIOLATION
+    )
+    assert str(error).startswith("a skill that may not be read has the same key")
+    folder = desk.create("folder", {"name": "hidden", "type": SKILL})
+    desk.give((FOLDER, folder), ())
+    for dbid in (folder, 9999):
+        with pytest.raises(ModelError, match=f"folder {dbid} does not exist"):
+            desk.guarded.create(SKILL, {"name": "new", "tenantDBID": 1}, folder=dbid)
 
 
 def test_a_deletion_needs_delete_on_all_that_goes_and_change_on_who_loses_a_member(desk: GuardedDesk) -> None:

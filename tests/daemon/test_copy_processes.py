@@ -106,8 +106,10 @@ def test_a_proxy_killed_with_9_serves_from_its_copy_and_follows_when_the_master_
         assert (status["ready"], status["uen"], status["data"]["source"]) == (True, 2, "copy")
         assert status["data"]["age_s"] < 60
         assert status["upstream"]["state"] != "live"
-        done = tool("read", "person", port=own.proxy_ports[NAME])
-        assert "the master, which checks passwords, cannot be asked" in done.stderr
+        (person,) = answer("read", "person", "dbid=100", port=own.proxy_ports[NAME])
+        assert person["firstName"] == "Before", "the user has logged in"
+        done = tool("read", "person", port=own.proxy_ports[NAME], password="wrong")
+        assert "user name or password is wrong" in done.stderr
         with own.master():
             proxy.line(containing="following")
             (person,) = answer("read", "person", "dbid=100", port=own.proxy_ports[NAME])

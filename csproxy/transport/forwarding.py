@@ -125,9 +125,15 @@ class ForwardingWriter:
 
         ``changes`` is how many it makes; 0 for a question, which is forwarded whether or not changes are taken now.
 
-        Raises `ServerError`, and then nothing was sent: ACCESS_DENIED (this proxy takes no changes, or not so many), or
-        a retryable one (the master is away, or the client has used up its budget).
+        Raises `ServerError`, and then nothing was sent: ACCESS_DENIED (this proxy takes no changes, or not so many, or
+        somebody asks for others), or a retryable one (the master is away, or the client has used up its budget).
         """
+        if author.via:
+            raise ServerError.from_code(
+                ErrorCode.ACCESS_DENIED,
+                f"{author.via!r} may not make requests for others here: a proxy forwards what its own clients ask for",
+                property_name="on_behalf_of",
+            )
         if changes:
             self._check_refusal(request)
         self._source.live_connection()

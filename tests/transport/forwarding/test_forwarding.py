@@ -15,6 +15,7 @@ from csproxy.core.codec import decode_map
 from csproxy.core.model import CfgPerson, CfgSkill
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
+from csproxy.core.sessions import Author
 from csproxy.core.wellknown import well_known_objects
 from csproxy.core.write_budgets import WriteBudgets
 from csproxy.errors import ErrorCode, RetryableError, ServerError
@@ -240,6 +241,15 @@ async def test_a_client_cannot_pretend_to_be_another_through_a_proxy(url: str) -
             answer = decode_map((await client.ask(message, payload)).payload)
             assert answer["code"] == ErrorCode.ACCESS_DENIED
             assert "may not make requests for others" in answer["description"]
+
+
+async def test_nobody_asks_for_others_through_a_proxy_not_even_another_proxy_that_it_trusts(url: str) -> None:
+    async with site_with_proxy(url) as (site, proxy):
+        author = Author("default", "default", 100, via="proxy2")
+        for changes in (0, 1):
+            async with refused(ErrorCode.ACCESS_DENIED, "'proxy2' may not make requests for others here"):
+                await proxy.writer.forward(MessageId.WRITE_OUTCOME, WriteOutcome(key="k"), author, changes=changes)
+        assert site.server.position.uen == 0
 
 
 async def test_a_client_that_was_deleted_at_the_master_is_refused(url: str) -> None:

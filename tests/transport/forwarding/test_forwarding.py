@@ -35,6 +35,7 @@ from tests.transport.test_message_set import (
     ACCESS_GROUP,
     PERSON,
     SKILL,
+    SYSTEM,
     Listening,
     Site,
     cheap_hash,
@@ -128,7 +129,7 @@ async def test_a_client_may_do_through_a_proxy_what_it_may_do_at_the_master(url:
     async with site_with_proxy(url) as (_, proxy), proxy.client() as default, proxy.client(user="jane") as jane:
         async with refused(ErrorCode.NO_PERMISSION):
             await jane.create(skill())
-        await default.administration.update_permissions("folder", SKILL, {(PERSON, 101): 127})
+        await default.administration.update_permissions("folder", SKILL, {(PERSON, 101): 127, SYSTEM: 127})
         created = await jane.create(skill())
         assert (await jane.get(CfgSkill, created.DBID)).name == "english"
         async with refused(ErrorCode.NO_PERMISSION):
@@ -137,7 +138,7 @@ async def test_a_client_may_do_through_a_proxy_what_it_may_do_at_the_master(url:
 
 async def test_permissions_accounts_and_the_mode_are_changed_through_a_proxy(url: str) -> None:
     async with site_with_proxy(url) as (site, proxy), proxy.client() as client, site.client() as direct:
-        await client.administration.update_permissions(CfgPerson, 101, {(PERSON, 100): 127})
+        await client.administration.update_permissions(CfgPerson, 101, {(PERSON, 100): 127, SYSTEM: 127})
         assert (await direct.administration.permissions(CfgPerson, 101)).source == (PERSON, 101)
         await client.administration.set_account(100, (PERSON, 100))
         assert await direct.administration.account(100) == (PERSON, 100)
@@ -254,7 +255,9 @@ async def test_nobody_asks_for_others_through_a_proxy_not_even_another_proxy_tha
 
 async def test_a_client_that_was_deleted_at_the_master_is_refused(url: str) -> None:
     async with site_with_proxy(url) as (site, proxy), site.client() as direct, proxy.client(user="jane") as jane:
-        await direct.administration.update_permissions("tenant", 1, {(PERSON, 101): 127, (PERSON, 100): 127})
+        await direct.administration.update_permissions(
+            "tenant", 1, {(PERSON, 101): 127, (PERSON, 100): 127, SYSTEM: 127}
+        )
         await jane.create(skill())
         await direct.delete(CfgPerson, 101)
         async with refused(ErrorCode.ACCESS_DENIED, "there is no user 'jane'"):

@@ -23,7 +23,7 @@ from csproxy.transport.wire.writes import CreateObject
 from tests.transport.forwarding import test_forwarding as forwarding
 from tests.transport.forwarding.test_forwarding import skill
 from tests.transport.forwarding.writable_site import Proxy, until, writable_proxy
-from tests.transport.test_message_set import SKILL, Listening, Site, master_site
+from tests.transport.test_message_set import SKILL, SYSTEM, Listening, Site, master_site
 
 pytestmark = pytest.mark.anyio
 url = forwarding.url
@@ -131,7 +131,7 @@ async def test_changes_of_permissions_are_a_success_too_when_the_stream_breaks_a
         errors: list[Exception] = []
         async with anyio.create_task_group() as tasks:
             change = client.administration.update_permissions
-            tasks.start_soon(caught, lambda: change(CfgSkill, 101, {}), errors)
+            tasks.start_soon(caught, lambda: change(CfgSkill, 101, {SYSTEM: 127}), errors)
             await until(lambda: proxy.writer.statistics().forwarded == 1)
             proxy.cut(for_good=True)
         assert errors == []

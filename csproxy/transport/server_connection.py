@@ -329,8 +329,10 @@ class ServerConnection:
         That is so already, unless a proxy lost its master between the answer and the change.
         """
         session = self.session
+        if session is None or (session.written is not None and session.written.uen > position.uen):
+            return  # answers of several changes may come in any order
         with suppress(ServerError):  # of a history that has ended meanwhile
-            if session is not None and not self.server.has_reached(position):
+            if not self.server.has_reached(position):
                 session.written = position
 
     def _missing(self, frame: Frame) -> Position | None:

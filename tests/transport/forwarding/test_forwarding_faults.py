@@ -124,6 +124,20 @@ async def test_a_change_that_was_answered_before_the_stream_broke_is_a_success_a
         assert await names(client) == ["english"]
 
 
+async def test_of_several_changes_the_last_one_is_waited_for(url: str) -> None:
+    async with broken_site(url) as (site, proxy):
+        client = Listening()
+        await client.register(site, "proxy1")
+        proxy.valve.holds = is_notification
+        for n in range(8):
+            client.send(MessageId.CREATE_OBJECT, create(f"s{n}"))
+        await until(lambda: len(proxy.valve.held) == 8)
+        proxy.cut(for_good=True)
+        await until(lambda: len(client.answers()) == 8)
+        (session,) = proxy.server.sessions
+        assert session.written == site.server.position
+
+
 async def test_changes_of_permissions_are_a_success_too_when_the_stream_breaks_after_the_answer(url: str) -> None:
     async with broken_site(url) as (site, proxy), proxy.client() as client, site.client() as direct:
         proxy.valve.holds = is_notification

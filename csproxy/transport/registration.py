@@ -106,7 +106,14 @@ def authenticate(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 69: check a user name and password, or a ticket, nothing else."""
     request = _decode_authenticate(frame.payload)
     _check_standby(connection.server)
+    if not _asks_for_others(connection):
+        connection.server.peers.registering(connection)
     connection.wait_for(frame, _check, connection, frame, request)
+
+
+def _asks_for_others(connection: ServerConnection) -> bool:
+    """Whether this is a trusted proxy, which limits its own clients; whoever says that it is one may be guessing."""
+    return connection.session is not None and connection.session.trusted
 
 
 async def _log_in(
@@ -201,19 +208,16 @@ async def _account(connection: ServerConnection, request: RegisterClient | Authe
 
 
 async def _check(connection: ServerConnection, frame: Frame, request: Authenticate) -> None:
-    """A proxy asks for its own clients, whom it limits itself."""
-    session, peers = connection.session, connection.server.peers
-    is_proxy = session is not None and session.application_type == CfgAppType.CFGConfigServer
-    if not is_proxy:
-        peers.registering(connection)
+    session = connection.session
     try:
         account = await _account(connection, request)
     except LoginIncorrectError:
-        if not is_proxy:
-            peers.failed(connection)
+        if not _asks_for_others(connection):
+            connection.server.peers.failed(connection)
         connection.server.log_ins.refused()
         raise
     if session is not None:
+        is_proxy = session.application_type == CfgAppType.CFGConfigServer
         is_kept = is_proxy and not session.trusted  # a trusted proxy reports its users' log-ins itself
         connection.server.log_ins.logged_in(
             account, application=session.application, address=connection.channel.peer, is_kept=is_kept

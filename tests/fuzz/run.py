@@ -88,6 +88,18 @@ class Report:
         )
 
 
+class _FarChannel(ManualChannel):
+    """From an address that limits apply to."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__()
+        self._peer = peer
+
+    @property
+    def peer(self) -> str:
+        return self._peer
+
+
 class Conversation:
     """One connection: a proper beginning, or none, then frames; all drawn from its own seed."""
 
@@ -96,7 +108,7 @@ class Conversation:
         self._report = report
         self._rng = Random(seed)
         self._mutator = Mutator(self._rng)
-        self._channel = ManualChannel()
+        self._channel = _FarChannel(f"203.0.113.{self._rng.randrange(4)}:5000")
         self._sent = FrameReader()
         self._answers = FrameReader()
         self._sessions = sessions

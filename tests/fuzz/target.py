@@ -16,6 +16,7 @@ from csproxy.core.lease import Holder
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
+from csproxy.core.peer_limits import PeerLimits
 from csproxy.core.persistence.engine import sqlite_url
 from csproxy.core.persistence.initial import create_configuration
 from csproxy.core.sessions import Account
@@ -58,7 +59,7 @@ class Complaints(logging.Handler):
 
 def _server() -> ConfigurationServer:
     counter = itertools.count(1)
-    return ConfigurationServer(
+    server = ConfigurationServer(
         role="master",
         name="confserv",
         authenticator=OneUser(),
@@ -73,6 +74,8 @@ def _server() -> ConfigurationServer:
             history=WindowLimits(min_changes=64, min_age_s=0.0, max_bytes=1 << 16),
         ),
     )
+    server.peers.table.limits = PeerLimits(connections=6, unregistered=4, registrations=10**6, failures=10**6)
+    return server
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import FrameReader, encode_frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.payload import Disconnected, Error
-from csproxy.transport.wire.registration import RegisterClient
+from csproxy.transport.wire.registration import Authenticate, RegisterClient
 from tests.transport.manual import Client, ManualChannel, application, manual_server
 
 
@@ -119,6 +119,24 @@ def test_clients_that_register_too_fast_are_told_when_to_come_back_and_may_try_a
         encode_frame(MessageId.REGISTER_CLIENT, codec.encode(RegisterClient(type=2, name="client_1")), request=8)
     )
     assert len(server.sessions) == 1
+
+
+@pytest.mark.parametrize(("trusted_by", "is_limited"), [("", True), ("password", False)])
+def test_checks_that_a_proxy_asks_for_are_limited_unless_it_is_trusted(
+    trusted_by: str, is_limited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = served(registrations=1)
+    tasks: list[object] = []
+    monkeypatch.setattr(server, "spawn", lambda *args, **_: tasks.append(args))
+    channel = connect(server)
+    assert register(channel, "client_0") is None
+    (session,) = server.sessions
+    session.trusted_by = trusted_by
+    channel.deliver(encode_frame(MessageId.AUTHENTICATE, codec.encode(Authenticate(user="a", password="b")), request=9))
+    channel.take(1 << 20)
+    answers = FrameReader().receive_data(bytes(channel.taken))
+    assert [frame.message for frame in answers] == ([MessageId.ERROR] if is_limited else [])
+    assert len(tasks) == (not is_limited)
 
 
 def test_when_too_many_are_unregistered_the_oldest_goes_and_the_newest_gets_in(

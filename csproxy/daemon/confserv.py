@@ -50,14 +50,21 @@ def _serve(words: Sequence[str]) -> int:
     from csproxy.daemon.process import raise_descriptor_limit, run_event_loop
     from csproxy.daemon.settings import load_settings
     from csproxy.daemon.shutdown import Shutdown
+    from csproxy.daemon.systemd import ServiceManager
 
     settings = load_settings(words)
     raise_descriptor_limit()
 
+    manager = ServiceManager()
+
+    def announce(line: str) -> None:
+        print(line, flush=True)
+        manager.ready(line)
+
     async def run() -> int:
         shutdown = Shutdown()
-        daemon = _daemon_of(settings)(settings, shutdown, announce=_announce)
-        async with shutdown.watching_signals():
+        daemon = _daemon_of(settings)(settings, shutdown, announce=announce)
+        async with shutdown.watching_signals(), manager.informed(shutdown.wait):
             await daemon.run()
         return DONE
 
@@ -73,10 +80,6 @@ def _daemon_of(settings: DaemonSettings) -> type[Daemon]:
     from csproxy.daemon.proxy_composition import ProxyDaemon
 
     return ProxyDaemon
-
-
-def _announce(line: str) -> None:
-    print(line, flush=True)
 
 
 def _say(error: CsproxyError) -> None:

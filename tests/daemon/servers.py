@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,11 +59,13 @@ def _heed_interrupts() -> None:
 class Running:
     """A process that runs beside the test; killed at the end whatever happened."""
 
-    def __init__(self, module: str, *words: str, cwd: Path | None = None) -> None:
+    def __init__(
+        self, module: str, *words: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"csproxy.daemon.{module}", *words],
             cwd=cwd,
-            env=_ENVIRONMENT | {"CSPROXY_PASSWORD": PASSWORD},
+            env=_ENVIRONMENT | {"CSPROXY_PASSWORD": PASSWORD} | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if module == "confserv" else subprocess.PIPE,

@@ -54,7 +54,10 @@ def _divided(wire: WireHistory, log: MasterLog) -> Iterator[tuple[MasterLog, lis
     present: MasterLog | None = None
     events: list[Event] = []
     positions: set[Position] = set()
+    of_snapshots: set[int] = set()
     for event in wire.events:
+        if isinstance(event, Asked) and getattr(event.payload, "snapshot", False):
+            of_snapshots.add(event.request)
         position = _position(event)
         history = _history_of(event, position, log, present) if position.epoch else None
         if history is not None and history is not present:
@@ -62,6 +65,13 @@ def _divided(wire: WireHistory, log: MasterLog) -> Iterator[tuple[MasterLog, lis
                 yield present, events
                 events, positions = [], set()
             present = history
+        if (
+            history is None
+            and isinstance(event, Answered)
+            and event.request in of_snapshots
+            and log.history_of(position)
+        ):
+            continue  # a snapshot that was opened in an earlier history shows that one until it is closed
         if history is not None:
             positions.add(position)
         events.append(event)

@@ -95,3 +95,12 @@ def test_no_repr_shows_a_hash() -> None:
         "(<CredentialBook of 1 passwords, 0 log-in states>, <PersonEntry 101, with a password>, "
         "<PersonEntry 5, without a password>)"
     )
+
+
+def test_a_new_password_leaves_the_log_ins_as_they_are() -> None:
+    state = LogInState(last_ms=3, failed=1)
+    book = make([PersonEntry(101, "a", 5, state)])
+    book.set_hash((3, 101), "b", changed_ms=7)
+    assert book.entry(101) == PersonEntry(101, "b", 7, state)
+    book.set_hash((3, 101), None)
+    assert book.entry(101) == PersonEntry(101, "", 0, state)

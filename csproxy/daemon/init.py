@@ -19,6 +19,7 @@ from typing import Any
 from csproxy import __version__
 from csproxy.daemon.connection_flags import port_number
 from csproxy.daemon.init_conf import BACKUP, LOOPBACK, DatabasePlace, conf_text, database_place
+from csproxy.daemon.init_tls import TlsPlace, make_certificates
 from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
 
@@ -26,6 +27,7 @@ __all__ = ["add_init_arguments", "run_init"]
 
 _PERSON = 3
 _APPLICATION = 9
+_HOST = 10
 _OBJECTS_PER_AGENT = 5.2
 _PROGRESS_STEP = 500
 
@@ -58,6 +60,12 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
         type=port_number,
         help=f"also make {BACKUP}, the backup of a pair of masters, and DIR/backup/confserv.conf",
     )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        dest="with_tls",
+        help="make an authority and a certificate in DIR/tls, and every port secure",
+    )
 
 
 def _proxy(text: str) -> tuple[str, int]:
@@ -85,20 +93,21 @@ def run_init(arguments: argparse.Namespace) -> int:
     place = database_place(arguments.db, directory)
     _check_ports(arguments.master_port, backup, proxies)
     _make_directory(directory)
+    tls = make_certificates(directory / "tls") if arguments.with_tls else None
     password = arguments.password
     if password is None:
         password = secrets.token_urlsafe(12)
-    _create_database(arguments, place, password, proxies)
+    _create_database(arguments, place, password, proxies, tls)
     if arguments.password is None:
         _write(directory / "password", password + "\n", mode=0o600)
     mode = 0o600 if place.has_password else 0o640
-    text = conf_text(place, application="confserv", port=arguments.master_port)
+    text = conf_text(place, application="confserv", port=arguments.master_port, is_secure=tls is not None)
     _write(directory / "confserv.conf", text, mode=mode)
     if backup is not None:
         (directory / "backup").mkdir(mode=0o750)
-        text = conf_text(place, application=BACKUP, port=backup, is_below=True)
+        text = conf_text(place, application=BACKUP, port=backup, is_secure=tls is not None, is_below=True)
         _write(directory / "backup" / "confserv.conf", text, mode=mode)
-    _print_next_steps(arguments, directory, proxies)
+    _print_next_steps(arguments, directory, proxies, tls)
     return 0
 
 
@@ -138,24 +147,29 @@ def _write(path: Path, text: str, *, mode: int) -> None:
 
 
 def _create_database(
-    arguments: argparse.Namespace, place: DatabasePlace, password: str, proxies: list[tuple[str, int]]
+    arguments: argparse.Namespace,
+    place: DatabasePlace,
+    password: str,
+    proxies: list[tuple[str, int]],
+    tls: TlsPlace | None,
 ) -> None:
     from csproxy.auth.passwords import hash_password
     from csproxy.core.persistence.initial import create_configuration
     from csproxy.core.wellknown import DEFAULT_PERSON, well_known_objects
     from csproxy.daemon.output import progress
 
-    base: list[_InitialObject] = [
-        *well_known_objects(
-            arguments.master_port,
-            version=__version__,
-            proxies=proxies,
-            backup=None if arguments.backup_master is None else (BACKUP, arguments.backup_master),
-        ),
-    ]
-    for kind, obj, _ in base:
-        if kind == _APPLICATION and "portInfos" in obj:
-            obj["portInfos"][0]["transportParams"] = f"address={LOOPBACK}"
+    made = well_known_objects(
+        arguments.master_port,
+        version=__version__,
+        proxies=proxies,
+        backup=None if arguments.backup_master is None else (BACKUP, arguments.backup_master),
+    )
+    for each in made:
+        if each.type == _APPLICATION and "portInfos" in each.object:
+            each.object["portInfos"][0]["transportParams"] = f"address={LOOPBACK}" + (";tls=1" if tls else "")
+        elif each.type == _HOST and tls is not None:
+            each.object["userProperties"] = {"security": tls.security}
+    base: list[_InitialObject] = [*made]
     hashes = {(_PERSON, DEFAULT_PERSON): hash_password(password)}
     with progress("writing objects") as report:
         objects: Iterable[_InitialObject] = base
@@ -183,12 +197,22 @@ def _with_site(
             report(count, max(expected, count))
 
 
-def _print_next_steps(arguments: argparse.Namespace, directory: Path, proxies: list[tuple[str, int]]) -> None:
+def _print_next_steps(
+    arguments: argparse.Namespace, directory: Path, proxies: list[tuple[str, int]], tls: TlsPlace | None
+) -> None:
+    authority = "" if tls is None else shlex.quote(str(tls.authority))
+    to_master = f" -transport-tls 1 -transport-trusted-ca {authority}" if authority else ""
+    to_server = f" --tls-ca {authority}" if authority else ""
     conf = shlex.quote(str(directory / "confserv.conf"))
     master_port: int = arguments.master_port
     has_file = arguments.password is None
     secret = f"--password-file {shlex.quote(str(directory / 'password'))}" if has_file else "--password-stdin"
-    print(f"Wrote {directory}: confserv.conf, the database" + (", password" if has_file else "") + ".")
+    print(
+        f"Wrote {directory}: confserv.conf, the database"
+        + (", password" if has_file else "")
+        + (", tls" if tls else "")
+        + "."
+    )
     print("\nStart the master:")
     print(f"  confserv -c {conf}")
     if arguments.backup_master is not None:
@@ -197,7 +221,7 @@ def _print_next_steps(arguments: argparse.Namespace, directory: Path, proxies: l
     if proxies:
         print("\nStart a proxy, once the master is ready:")
         for name, _ in proxies:
-            print(f"  confserv -host {LOOPBACK} -port {master_port} -app {shlex.quote(name)}")
+            print(f"  confserv -host {LOOPBACK} -port {master_port} -app {shlex.quote(name)}{to_master}")
     print("\nRead:")
     port = proxies[0][1] if proxies else master_port
-    print(f"  csproxy read person --port {port} {secret}")
+    print(f"  csproxy read person --port {port} {secret}{to_server}")

@@ -21,7 +21,7 @@ _CONF: Final = """\
 port = {port}
 # The master can be reached from this machine only. 0.0.0.0 opens it on all addresses.
 address = {address}
-server = dbserver
+{transport}server = dbserver
 
 [dbserver]
 {database}
@@ -78,10 +78,16 @@ def database_place(url: str | None, directory: Path) -> DatabasePlace:
     )
 
 
-def conf_text(place: DatabasePlace, *, application: str, port: int, is_below: bool = False) -> str:
-    """The file; ``is_below`` for one in a folder below that of the database."""
+def conf_text(
+    place: DatabasePlace, *, application: str, port: int, is_secure: bool = False, is_below: bool = False
+) -> str:
+    """The file; ``is_below`` for one in a folder below that of the database.
+
+    A port that ``is_secure`` has the certificate of its Host.
+    """
     options = dict(place.options)
     if place.is_inside and is_below:
         options["dbname"] = "../" + options["dbname"]
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
-    return _CONF.format(application=application, port=port, address=LOOPBACK, database=lines)
+    transport = "transport = tls=1\n" if is_secure else ""
+    return _CONF.format(application=application, port=port, address=LOOPBACK, transport=transport, database=lines)

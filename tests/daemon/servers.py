@@ -124,13 +124,20 @@ class Running:
 
 
 class Site:
-    """A folder made by `csproxy init`, and how its servers are started."""
+    """A folder made by `csproxy init`, with ``more`` arguments, and how its servers are started."""
 
-    def __init__(self, folder: Path, *, agents: int | None = None, proxies: Sequence[str] = ("CSProxy_1",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        agents: int | None = None,
+        proxies: Sequence[str] = ("CSProxy_1",),
+        more: Sequence[str] = (),
+    ) -> None:
         self.folder = folder / "d"
         self.port, *others = free_ports(1 + len(proxies))
         self.proxy_ports = dict(zip(proxies, others, strict=True))
-        words = ["init", str(self.folder), "--password", PASSWORD, "--master-port", str(self.port)]
+        words = ["init", str(self.folder), "--password", PASSWORD, "--master-port", str(self.port), *more]
         if agents is not None:
             words += ["--site", str(agents)]
         for name, port in self.proxy_ports.items():

@@ -156,3 +156,17 @@ def test_a_database_server_is_written_into_a_file_that_others_cannot_read(postgr
     settings = load_settings(["-c", "f/confserv.conf"])
     assert settings.database is not None
     assert postgres.folder.name in settings.database.url
+
+
+def test_a_site_with_tls_has_an_authority_a_certificate_and_secure_ports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "d", "--tls", "--proxy", "CSProxy_1=2122", "--backup-master", "2021"]) == 0
+    tls = Path("d", "tls").absolute()
+    assert sorted(path.name for path in tls.iterdir()) == ["ca-key.pem", "ca.pem", "server-key.pem", "server.pem"]
+    assert (mode(tls / "ca-key.pem"), mode(tls / "server-key.pem")) == (0o600, 0o600)
+    for conf in (Path("d", "confserv.conf"), Path("d", "backup", "confserv.conf")):
+        assert "transport = tls=1\n" in conf.read_text()
+    (proxy,) = applications(Path("d", "config.db"))["CSProxy_1"]["portInfos"]  # type: ignore[misc, attr-defined]
+    assert proxy["transportParams"] == "address=127.0.0.1;tls=1"
+    said = capsys.readouterr().out
+    assert f"-transport-tls 1 -transport-trusted-ca {tls / 'ca.pem'}" in said
+    assert f"--tls-ca {tls / 'ca.pem'}" in said

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.servers import DEADLINE_S, Running, tool
+from tests.daemon.servers import DEADLINE_S, Running, Site, tool
 from tests.daemon.tls_site import TlsSite, s_client
 from tests.tls_files import Authority
 
@@ -252,3 +252,14 @@ def test_two_proxies_of_a_pair_are_linked_over_tls(folder: Path) -> None:
             eventually(lambda: site.status(port, *site.tls_flags)["pair"]["other_role"] == "backup")
             assert site.status(port, *site.tls_flags)["pair"]["role"] == "primary"
             assert first.process.poll() is None
+
+
+def test_the_site_that_init_makes_with_tls_works_as_it_says(folder: Path) -> None:
+    site = Site(folder, more=["--tls"])
+    authority = str(site.folder / "tls" / "ca.pem")
+    with site.master(), site.proxy("CSProxy_1", "-transport-tls", "1", "-transport-trusted-ca", authority):
+        for port in (site.port, site.proxy_ports["CSProxy_1"]):
+            assert tool("read", "person", "--tls-ca", authority, port=port).returncode == 0
+            assert "(error 38)" in tool("read", "person", port=port).stderr
+            _, said = s_client(port, "-CAfile", authority, "-verify_hostname", "localhost", "-verify_return_error")
+            assert "Verify return code: 0 (ok)" in said

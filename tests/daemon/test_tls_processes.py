@@ -249,7 +249,7 @@ def test_two_proxies_of_a_pair_are_linked_over_tls(folder: Path) -> None:
             second.line(containing="the connection to the other server of the pair 127.0.0.1:")
             second.line(containing="standing by")
             port = site.proxy_ports["CSProxy_1"]
-            eventually(lambda: site.status(port, *site.tls_flags)["pair"]["other_role"] == "backup")
+            eventually(lambda: site.status(port, *site.tls_flags)["pair"]["other_role"] == "standby")
             assert site.status(port, *site.tls_flags)["pair"]["role"] == "primary"
             assert first.process.poll() is None
 

@@ -174,6 +174,10 @@ class ConfigurationCache:
         """The DBIDs of the tenants an object belongs to; see `csproxy.core.tenants`."""
         return tenants_of(type_number, dbid, self.get)
 
+    def dbids_in(self, type_number: int, folder_dbid: int) -> Sequence[int]:
+        """The DBIDs of the objects of a type immediately in a folder, ascending; valid until the next change."""
+        return self._membership.find(type_number, folder_dbid)
+
     def compose(self, type_number: int, stored: bytes) -> bytes:
         """A stored object as a reader sees it: a folder with its ``objectIDs``, any other as it is."""
         if type_number != FOLDER_TYPE:

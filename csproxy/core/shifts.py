@@ -7,12 +7,14 @@ not see them now is told that they are gone; whoever sees them only now, that th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from csproxy.core.containers import FOLDER
+from csproxy.core.model.schema import SCHEMA
 from csproxy.core.ownership import ObjectId
 from csproxy.core.security_records import RECORDS, is_record
 from csproxy.core.sight import HOLDERS, Access, Readers, may_read
+from csproxy.core.tenants import tenants_of_many
 
 if TYPE_CHECKING:
     from csproxy.core.applying import PlannedChange
@@ -108,57 +110,82 @@ def shifts(
     """The shifts that led to the present state.
 
     ``before`` is the former shape if it may have changed, ``alone`` the former readers of single objects; what is
-    ``told`` has changes of its own.
+    ``told`` has changes of its own. Some 3 µs for each object that shifts.
     """
-    moved: dict[tuple[Readers, Readers], list[ObjectId]] = {}
+    moved = _Groups(cache, told)
     index = cache.readers
     for id, former in alone.items():
-        _note(moved, former, index.of(*id), id, cache)
+        if cache.get(*id) is not None and former != (now := index.of(*id)):
+            moved.add((former, now), id[0], [id[1]])
     if before is not None:
         after = shape_of(cache)
         for dbid, former in before.folders.items():
-            if dbid in after.folders:
-                _note(moved, former, after.folders[dbid], (FOLDER, dbid), cache)
+            if former != (now := after.folders.get(dbid, former)):
+                moved.add((former, now), FOLDER, [dbid])
         for folder, former in before.within.items():
-            now = after.within.get(folder)
-            if now is not None and now != former:
-                for id in _content(cache, folder):
-                    if id not in alone and id[0] != FOLDER and id[1] not in index.lists(id[0]):
-                        _note(moved, former, now, id, cache)
-    found = []
-    for (former, now), ids in moved.items():
-        objects = [_shifted(cache, id) for id in dict.fromkeys(ids) if id not in told]
-        if objects:
-            found.append(Shift(former, now, objects))
-    return found
+            if former != (now := after.within.get(folder, former)):
+                for number, dbids in _content(cache, folder):
+                    moved.add((former, now), number, [dbid for dbid in dbids if (number, dbid) not in alone])
+    return [Shift(former, now, objects) for (former, now), objects in moved.shifted()]
 
 
 def objects_read_by(cache: ConfigurationCache, wanted: Collection[Readers], told: Collection[ObjectId]) -> list[Shift]:
     """All objects with these readers, apart from those ``told``: for accounts whose identities changed."""
-    groups: dict[Readers, list[ShiftedObject]] = {readers: [] for readers in wanted}
-    index = cache.readers
+    found = _Groups(cache, told)
+    index, shape = cache.readers, shape_of(cache)
+    for dbid, readers in shape.folders.items():
+        if readers in wanted:
+            found.add((readers, readers), FOLDER, [dbid])
+    for folder, readers in shape.within.items():
+        if readers in wanted:
+            for number, dbids in _content(cache, folder):
+                found.add((readers, readers), number, dbids)
+    for number in SCHEMA.types:
+        for dbid in index.lists(number):
+            if number != FOLDER and cache.get(number, dbid) is not None and (of := index.of(number, dbid)) in wanted:
+                found.add((of, of), number, [dbid])
+    return [Shift(readers, readers, objects) for (readers, _), objects in found.shifted()]
+
+
+class _Groups:
+    """Objects by the readers before and after, then by type."""
+
+    def __init__(self, cache: ConfigurationCache, told: Collection[ObjectId]) -> None:
+        self._cache = cache
+        self._told = told
+        self._dbids: dict[tuple[Readers, Readers], dict[int, dict[int, None]]] = {}
+
+    def add(self, readers: tuple[Readers, Readers], number: int, dbids: Iterable[int]) -> None:
+        """Put objects of a type into a group."""
+        self._dbids.setdefault(readers, {}).setdefault(number, {}).update(dict.fromkeys(dbids))
+
+    def shifted(self) -> Iterator[tuple[tuple[Readers, Readers], list[ShiftedObject]]]:
+        """Each group that has any object."""
+        for readers, types in self._dbids.items():
+            objects = [each for number, dbids in types.items() for each in self._of_type(number, dbids)]
+            if objects:
+                yield readers, objects
+
+    def _of_type(self, number: int, dbids: Iterable[int]) -> Iterator[ShiftedObject]:
+        cache, told = self._cache, self._told
+        present = cache.objects(number)
+        wanted = [dbid for dbid in dbids if dbid in present and (number, dbid) not in told]
+        objects = [present[dbid] for dbid in wanted]
+        for dbid, stored, tenants in zip(
+            wanted, objects, tenants_of_many(number, wanted, objects, cache.get), strict=True
+        ):
+            yield ShiftedObject(number, dbid, stored, cache.folder_of(number, dbid), tenants)
+
+
+def _content(cache: ConfigurationCache, folder: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """By type, the objects in a folder (0: in none) that inherit from it; folders are looked at apart."""
     for number in cache.counts():
-        for dbid, folder in cache.folders(number).items():
-            group = groups.get(index.of(number, dbid, folder))
-            if group is not None and (number, dbid) not in told:
-                group.append(_shifted(cache, (number, dbid)))
-    return [Shift(readers, readers, objects) for readers, objects in groups.items() if objects]
-
-
-def _note(moved: dict[Any, list[ObjectId]], former: Readers, now: Readers, id: ObjectId, cache: Any) -> None:
-    if former != now and cache.get(*id) is not None:
-        moved.setdefault((former, now), []).append(id)
-
-
-def _content(cache: ConfigurationCache, folder: int) -> Iterator[ObjectId]:
-    if folder:
-        yield from cache.members_of(folder)
-        return
-    for number in cache.counts():
-        yield from ((number, dbid) for dbid, where in cache.folders(number).items() if not where)
-
-
-def _shifted(cache: ConfigurationCache, id: ObjectId) -> ShiftedObject:
-    stored = cache.get(*id)
-    assert stored is not None
-    return ShiftedObject(*id, stored, cache.folder_of(*id), cache.tenants_of(*id))
+        if number == FOLDER:
+            continue
+        lists = cache.readers.lists(number)
+        dbids: Sequence[int] = (
+            cache.dbids_in(number, folder)
+            if folder
+            else [dbid for dbid, where in cache.folders(number).items() if not where]
+        )
+        yield number, [dbid for dbid in dbids if dbid not in lists] if lists else dbids

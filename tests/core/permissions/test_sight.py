@@ -273,6 +273,11 @@ def test_objects_are_found_by_their_readers() -> None:
     (shift,) = objects_read_by(cache, {frozenset({JANE}), frozenset({JOHN})}, {(FOLDER, INNER)})
     assert [(each.type, each.dbid) for each in shift.objects] == [(SKILL, 101)]
     assert shift.before is shift.after
+    cache = world(acls={(SKILL, 102): for_jane(), (FOLDER, INNER): for_jane(), (SKILL, 999): for_jane()})
+    (shift,) = objects_read_by(cache, {frozenset({JANE})}, ())
+    assert [(each.type, each.dbid) for each in shift.objects] == [(FOLDER, INNER), (SKILL, 101), (SKILL, 102)]
+    seen = viewer(cache)
+    assert list(seen.places(DN, [101, 102], [DNS, DNS])) == list(seen.places(DN, [101], [DNS])) == []
 
 
 # sightings

@@ -86,6 +86,18 @@ def test_wrong_log_ins_stop_all_log_ins_of_the_address_until_time_has_passed() -
     assert table.registering(HOST, 110.1) is None
 
 
+def test_a_minutes_worth_of_registrations_may_come_at_once_and_then_one_at_a_time() -> None:
+    table = PeerTable(PeerLimits(registrations=6))
+    table.opened(HOST)
+    assert [table.registering(HOST, 50.0) for _ in range(6)] == [None] * 6
+    refusal = table.registering(HOST, 50.0)
+    assert refusal is not None
+    assert refusal.text == "too many clients from 192.0.2.7 register at once"
+    assert refusal.retry_after_s == pytest.approx(10.0)
+    assert table.registering(HOST, 60.1) is None
+    assert table.registering(HOST, 60.1) is not None
+
+
 def test_what_was_used_up_is_remembered_when_all_connections_have_ended() -> None:
     table = PeerTable(PeerLimits(failures=1))
     table.opened(HOST)

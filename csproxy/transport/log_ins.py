@@ -133,10 +133,7 @@ class LogIns:
 
     def wrong_password(self, dbid: int, rules: PasswordRules) -> None:
         """Somebody gave a wrong password for a Person."""
-        was_locked = self.is_locked(dbid, rules)
         self.note(LogIn(dbid, self.now_ms(), is_right=False), rules)
-        if not was_locked and self.is_locked(dbid, rules):
-            log.warning("person %d is locked out after %d wrong passwords", dbid, self.book.state(dbid).failed)
 
     def note(self, log_in: LogIn, rules: PasswordRules | None = None) -> None:
         """Let a log-in count, and report it."""
@@ -147,8 +144,11 @@ class LogIns:
         """Let a log-in count that another server has reported, or this one has seen."""
         if rules is None:
             rules = NO_RULES if log_in.is_right else self.rules(log_in.dbid)  # they are about wrong ones
-        state = after(self.book.state(log_in.dbid), log_in, rules)
+        before = self.book.state(log_in.dbid)
+        state = after(before, log_in, rules)
         self.book.set_state(log_in.dbid, state)
+        if state.locked_ms > before.locked_ms:
+            log.warning("person %d is locked out after %d wrong passwords", log_in.dbid, state.failed)
 
     # LogInKeeper
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from csproxy.core.changes import Position
 from csproxy.core.model.enumerations import CfgAppType
-from csproxy.core.subscriptions import READ_ALL, Access, Interest
+from csproxy.core.subscriptions import Access, Interest
 
 __all__ = ["SESSION_ID_BYTES", "SYSTEM_ACCOUNT", "Account", "Author", "Session", "SessionRegistry"]
 
@@ -79,7 +79,7 @@ class Session:
         self.application_dbid = application_dbid
         self.identities: frozenset[int] = frozenset()
         """The account's number and those of its groups (`csproxy.core.sight.account_key`)."""
-        self.access: Access = READ_ALL
+        self.access: Access = frozenset()  # nothing, before its server has looked
         self.interests: frozenset[Interest] = frozenset()
         self.hears_permissions = False
         self.trusted_by = ""

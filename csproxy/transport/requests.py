@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -56,6 +56,7 @@ from csproxy.transport.writers import Forwarder
 
 if TYPE_CHECKING:
     from csproxy.core.cache import View
+    from csproxy.core.sight import Viewer
 
 __all__ = ["HANDLERS"]
 
@@ -282,14 +283,23 @@ def _grant_load(connection: ServerConnection, frame: Frame) -> None:
         MessageId.LOAD_GRANTED,
         LoadGranted(
             snapshot=handle,
-            counts={
-                number: count if viewer is None else -1 for number in STORED_TYPES if (count := view.count(number))
-            },
+            counts={number: count for number in _loadable(connection) if (count := _count(view, number, viewer))},
             epochs=[(epoch.epoch, epoch.first_uen) for epoch in connection.server.epochs],
         ),
         position=view.position,
     )
-    connection.subscribe(_session(connection).interests | {EVERYTHING, EVERY_RECORD})
+    session = _session(connection)
+    connection.subscribe(session.interests | {EVERYTHING} | ({EVERY_RECORD} if session.is_proxy else set()))
+
+
+def _count(view: View, number: int, viewer: Viewer | None) -> int:
+    """How many objects a load announces of a type; -1 if it is not told, 0 if there are none."""
+    return -1 if viewer is not None and view.count(number) else view.count(number)
+
+
+def _loadable(connection: ServerConnection) -> Collection[int]:
+    """The types that a load consists of: for anybody but a proxy there are no security records."""
+    return STORED_TYPES if _session(connection).is_proxy else SCHEMA.types
 
 
 async def _read_history(connection: ServerConnection, frame: Frame, request: ReadHistory) -> None:

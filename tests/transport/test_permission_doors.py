@@ -19,6 +19,7 @@ from csproxy.transport.wire import administration as wire
 from csproxy.transport.wire.history import HistoryRecords, ReadHistory
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.reads import ReadObjects
+from csproxy.transport.wire.subscriptions import RegisterNotification, ResumeFrom, Subscription
 from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +64,27 @@ async def test_counts_and_comparisons_are_for_those_who_read_everything(tmp_path
         status = codec.decode_map((await default.connection.request(MessageId.READ_STATUS)).payload)["status"]
         assert status["objects"] > 0
         await default.connection.request(MessageId.READ_DIGEST)
+
+
+async def test_security_records_are_for_proxies_only(tmp_path: Path) -> None:
+    async with site(tmp_path) as world:
+        default = Follower(world, "master", "default", 100)
+        await default.connect()
+        granted = codec.decode_map((await default.connection.request(MessageId.LOAD_BEGIN)).payload)
+        assert max(granted["counts"]) < 1000
+        for number in (1000, 1000 + SKILL, 1100):
+            for message, request in (
+                (MessageId.READ_OBJECTS, ReadObjects(type=number)),
+                (MessageId.READ_OBJECTS, ReadObjects(type=number, filter={"dbid": 100})),
+                (MessageId.READ_OBJECTS, ReadObjects(type=number, snapshot=granted["snapshot"])),
+                (MessageId.GET_BRIEF_INFO, ReadObjects(type=number)),
+                (MessageId.REGISTER_NOTIFICATION, RegisterNotification(object_type=number)),
+                (MessageId.RESUME_FROM, ResumeFrom(subscriptions=[Subscription(object_type=number)])),
+            ):
+                assert (await refusal(default, message, request))[0] == ErrorCode.UNSUPPORTED_OBJECT
+        default.copy = await default.read(SKILL)
+        await world.set_list((FOLDER, SKILL), dict(FULL))  # its record would fail the client
+        await default.catch_up()
 
 
 async def test_the_history_log_shows_what_may_be_read_now(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from permission_model import ACCESS_GROUP, FOLDER, PERSON, SKILL, TENANT, Id
 from permission_world import Follower, Site, site
 
+from csproxy.core.changelog import WindowLimits
 from csproxy.errors import ModelError
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +25,10 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+SHORT = WindowLimits(min_changes=4, min_age_s=0.0, max_bytes=2_000)
+"""A history that forgets so soon that some clients must read everything again."""
 
 
 class Actor:
@@ -154,10 +159,10 @@ class Actor:
         await self.site.set_list(id, entries)
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_each_client_sees_what_the_model_says(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "window"), [*((seed, WindowLimits()) for seed in range(6)), (6, SHORT), (7, SHORT)])
+async def test_each_client_sees_what_the_model_says(tmp_path: Path, seed: int, window: WindowLimits) -> None:
     rng = Random(seed)
-    async with site(tmp_path) as world:
+    async with site(tmp_path, history=window) as world:
         actor = Actor(world, rng)
         await actor.populate()
         for _ in range(6):

@@ -10,6 +10,7 @@ import anyio
 
 from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.daemon.connection_flags import ConnectionFlags, connection_flags
 from csproxy.daemon.output import pretty_json, print_rows, say
 from csproxy.daemon.session import open_session, run
@@ -67,6 +68,7 @@ async def _compare(flags: ConnectionFlags, master_flags: ConnectionFlags) -> dic
                 types = [
                     VerifiedType(type=number, state="equal" if ours.get(number) == theirs.get(number) else "different")
                     for number in sorted(ours.keys() | theirs.keys())
+                    if number in SCHEMA.types or ours.get(number) != theirs.get(number)  # records only if they differ
                 ]
                 return _document(Verified(compared_with=f"{master.peer}", types=types), position)
     raise TimedOutError(f"{_ATTEMPTS} times the data changed while it was compared: try again when less is written")
@@ -106,7 +108,7 @@ def _sentences(wrong: list[dict[str, Any]]) -> list[str]:
 
 
 def _name(number: int) -> str:
-    return SCHEMA.types[number].name if number in SCHEMA.types else str(number)
+    return STORED_TYPES[number].name if number in STORED_TYPES else str(number)
 
 
 def _endpoint(text: str) -> dict[str, Any]:

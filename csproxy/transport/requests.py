@@ -35,6 +35,7 @@ from csproxy.transport.verification import VERIFICATION_HANDLERS
 from csproxy.transport.wire.frames import FLAG_END, HEADER_SIZE, Frame, encode_frame
 from csproxy.transport.wire.history import ReadHistory, SessionRecords
 from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.notifications import without_former
 from csproxy.transport.wire.reads import SnapshotHandle, Status
 from csproxy.transport.wire.replication import LoadDeferred, LoadGranted
 from csproxy.transport.wire.subscriptions import (
@@ -328,7 +329,9 @@ async def _write_all(connection: ServerConnection) -> None:
             elif isinstance(request, WriteOutcome):
                 connection.answer(frame, MessageId.WRITE_OUTCOME_READ, await server.writer.outcome(request, author))
             else:
-                _answer_write(connection, frame, request, await server.writer.write(request, author))
+                hides = _hides_former(connection, request)
+                changes = await server.writer.write(request, author)
+                _answer_write(connection, frame, request, changes, hides_former=hides)
         except REFUSALS as e:
             connection.refuse(frame, e)
         finally:
@@ -355,14 +358,18 @@ async def _forward_next(connection: ServerConnection, forwarder: Forwarder) -> N
         try:
             request = _WRITE_REQUESTS[frame.message](frame.payload)
             author = author_of(_session(connection), request.on_behalf_of)
+            hides = _hides_former(connection, request)
             pending = await forwarder.start(MessageId(frame.message), request, author, changes=_changes_of(request))
         except REFUSALS as e:
             connection.refuse(frame, e)
-            pending = None
+            pending, hides = None, False
     connection.unblock_if_free()
     if pending is not None:
         try:
-            connection.relay(frame, await pending.answer())
+            answer = await pending.answer()
+            if hides:
+                answer = answer._replace(payload=without_former(answer.payload))
+            connection.relay(frame, answer)
         except REFUSALS as e:
             connection.refuse(frame, e)
 
@@ -373,14 +380,25 @@ def _changes_of(request: WriteRequest | ApplyTransaction | WriteOutcome) -> int:
     return max(len(request.changes), 1) if isinstance(request, ApplyTransaction) else 1
 
 
-def _answer_write(connection: ServerConnection, frame: Frame, request: WriteRequest, changes: Any) -> None:
+def _hides_former(connection: ServerConnection, request: Any) -> bool:
+    """Whether the answer must not show what has been deleted: DELETE alone is no permission to read."""
+    if not isinstance(request, DeleteObject):
+        return False
+    viewer = viewer_of(connection, connection.server.cache)
+    return viewer is not None and not viewer.sees(request.type, request.dbid)
+
+
+def _answer_write(
+    connection: ServerConnection, frame: Frame, request: WriteRequest, changes: Any, *, hides_former: bool
+) -> None:
     """The answer is the notification of the object that the request names, with the request's id."""
     change = next(change for change in changes if _is_answer(change, request))
+    payload = change.frame[HEADER_SIZE:]
     end = Position(change.position.epoch, changes[-1].position.uen)
     connection.send(
         encode_frame(
             change.action,
-            change.frame[HEADER_SIZE:],
+            without_former(payload) if hides_former else payload,
             request=frame.request,
             epoch=end.epoch,
             uen=end.uen,

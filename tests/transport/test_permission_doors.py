@@ -280,3 +280,19 @@ async def test_a_slow_client_gets_the_whole_shift_in_pieces(tmp_path: Path) -> N
         await world.settle()
         await jane.catch_up()
         assert set(jane.copy) == before
+
+
+async def test_the_answer_to_a_deletion_does_not_show_what_its_author_could_not_read(tmp_path: Path) -> None:
+    async with site(tmp_path) as world:
+        client, seen, hidden = await with_jane(world)
+        for skill, mask in ((seen, 1 | 16), (hidden, 16)):
+            await world.set_list((SKILL, skill), {**FULL, client.account: mask})
+        await world.settle()
+        client.host = "master"
+        await client.connect()
+        for skill, shows in ((seen, True), (hidden, False)):
+            frame = await client.connection.request(MessageId.DELETE_OBJECT, DeleteObject(type=SKILL, dbid=skill))
+            answer = codec.decode_map(frame.payload)
+            assert answer["dbid"] == skill
+            assert ("former" in answer) is shows
+        client.disconnect()

@@ -14,7 +14,7 @@ from csproxy.core.model.misencoded import text_error
 from csproxy.errors import ErrorCode, RemoteProtocolError
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 
-__all__ = ["NOTIFICATIONS", "decode_change", "encode_notification"]
+__all__ = ["NOTIFICATIONS", "decode_change", "encode_notification", "without_former"]
 
 _ABSENT = msgspec.Raw()
 
@@ -47,6 +47,12 @@ NOTIFICATIONS = frozenset({int(Action.CREATED), int(Action.UPDATED), int(Action.
 def encode_notification(action: Action, payload: bytes, *, position: Position, last: bool) -> bytes:
     """The notification frame of a change whose payload is encoded already."""
     return encode_frame(action, payload, epoch=position.epoch, uen=position.uen, flags=FLAG_END if last else 0)
+
+
+def without_former(payload: bytes) -> bytes:
+    """The payload of a deletion for somebody who could not read what has been deleted."""
+    fields = msgspec.structs.asdict(_DELETED.decode(payload))
+    return codec.encode(ObjectDeleted(**{**fields, "former": None}))
 
 
 def decode_change(frame: Frame) -> Change:

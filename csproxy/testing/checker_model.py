@@ -14,6 +14,7 @@ from csproxy.core import codec
 from csproxy.core.changes import Action, Change, Epoch, Position
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import apply_delta, encode_object
+from csproxy.core.security_records import RECORDS, is_record
 from csproxy.core.subscriptions import Interest
 from csproxy.core.tenants import tenants_of
 from csproxy.testing.histories import ObjectKey
@@ -235,7 +236,9 @@ class MasterLog:
 
 
 def wants(interest: Interest, change: LoggedChange) -> bool:
-    """Whether a subscription is to get a change."""
+    """Whether a subscription is to get a change; security records are for who asks for them by their number."""
+    if is_record(change.type):
+        return interest.object_type == RECORDS
     return (
         interest.object_type in (0, change.type)
         and interest.object_dbid in (0, change.dbid)

@@ -13,6 +13,7 @@ import msgspec
 
 from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
+from csproxy.core.security_records import is_record
 from csproxy.errors import ErrorCode
 from csproxy.testing.checker_histories import mixed_answers, parts_of
 from csproxy.testing.checker_model import FOLDER, LoggedChange, MasterLog, wants
@@ -214,6 +215,8 @@ def check_refusals(
         is_future = log.is_valid(since) and since.uen > position.uen
         if error.code == ErrorCode.HISTORY_LOG_EXPIRED:
             outside = since.uen < wire.floors.get(request, 0) or not log.is_valid(since)
+            # a server that read its history from the disk does not know what accounts could read before
+            outside |= log.is_valid(since) and any(is_record(change.type) for change in log.changes[since.uen :])
             if is_future or not (outside or any(gap.after < since.uen < gap.until for gap in gaps)):
                 what = f"error 27 for UEN {since.uen}, which the server at {position.uen} must know"
                 yield Violation("P7 resumable", str(wire), what, index)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 
 from csproxy.core.collation import collation
 from csproxy.core.files.xml_format import text_encoding
@@ -18,6 +19,7 @@ __all__ = [
     "Effect",
     "Option",
     "OptionValue",
+    "address",
     "boolean",
     "choice",
     "encoding",
@@ -109,6 +111,11 @@ def outputs(text: str) -> OptionValue:
     if not targets or any(target in ("network", "memory") for target in targets):
         raise ValueError(text)
     return targets
+
+
+def address(text: str) -> OptionValue:
+    """An IP address."""
+    return str(ip_address(text.strip()))
 
 
 def required_text(text: str) -> OptionValue:

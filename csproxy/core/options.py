@@ -29,7 +29,7 @@ from csproxy.core.option_values import (
 )
 from csproxy.core.peer_limits import PeerLimits
 from csproxy.core.security_options import SECURITY_OPTIONS
-from csproxy.core.start_options import START_OPTIONS
+from csproxy.core.start_options import MANAGEMENT_OPTIONS, START_OPTIONS
 
 __all__ = [
     "APPLICATION_OPTIONS",
@@ -420,6 +420,7 @@ _SECURITY = (
 
 OPTIONS: Final[tuple[Option, ...]] = (
     *START_OPTIONS,
+    *MANAGEMENT_OPTIONS,
     *_RUNNING,
     *_SYSTEM,
     _PORT_SELECTION,

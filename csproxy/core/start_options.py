@@ -4,13 +4,46 @@ from __future__ import annotations
 
 from typing import Final
 
-from csproxy.core.option_values import Effect, Option, boolean, integer, required_text
+from csproxy.core.option_values import Effect, Option, address, boolean, integer, required_text
 
-__all__ = ["START_OPTIONS"]
+__all__ = ["MANAGEMENT_OPTIONS", "START_OPTIONS"]
 
 _PORT = integer(1, 65535)
 
+
+def _management(section: str, *, from_application: bool) -> tuple[Option, Option]:
+    return (
+        Option(
+            section=section,
+            name="management-port",
+            default=0,
+            valid="a port, 1 to 65535; 0 for none",
+            parse=integer(0, 65535),
+            effect=Effect.RESTART,
+            origin="D",
+            meaning="The HTTP port for status, health and stop. That of file or environment is open from the start on, "
+            "and counts before that of the Application object, which opens with the first data.",
+            from_application=from_application,
+        ),
+        Option(
+            section=section,
+            name="management-address",
+            default="127.0.0.1",
+            valid="an IP address of this machine; 0.0.0.0 or :: for all of them",
+            parse=address,
+            effect=Effect.RESTART,
+            origin="O",
+            meaning="Its local address. Other than loopback, every request needs the token.",
+            from_application=from_application,
+        ),
+    )
+
+
+MANAGEMENT_OPTIONS: Final = _management("csproxy", from_application=True)
+"""Those of [csproxy]; a master's own section of the file may have them, too."""
+
 START_OPTIONS: Final = (
+    *_management("confserv", from_application=False),
     Option(
         section="confserv",
         name="port",

@@ -10,6 +10,7 @@ import random
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import anyio
@@ -22,7 +23,9 @@ from csproxy.core.history import history_settings
 from csproxy.core.options import LOG_OUTPUT_LEVELS
 from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.daemon.application_watch import ApplicationWatch
+from csproxy.daemon.health import LastErrors, Readiness, beyond_status
 from csproxy.daemon.logs import LogOutputs
+from csproxy.daemon.management import Managed, ManagementPort
 from csproxy.daemon.passwords import Passwords
 from csproxy.daemon.ports import ListeningPort, OwnPort, application_ports
 from csproxy.daemon.process import freeze_heap
@@ -62,6 +65,11 @@ class Daemon(ABC):
         self._server: ConfigurationServer | None = None
         self._history: MasterHistory | ProxyHistory | None = None
         self._is_serving = False
+        self._is_open = False
+        self._errors = LastErrors()
+        self._management = ManagementPort(
+            Managed(self.readiness, self.full_status, shutdown.request), folder=Path.cwd()
+        )
         self._announce_role: Callable[[], None] = lambda: None
         self._chain: AuthenticationChain | None = None
         self._passwords: Passwords | None = None
@@ -83,7 +91,10 @@ class Daemon(ABC):
                 _log.warning("%s", warning)
             if self._settings.licence is not None:
                 _log.info("licence %s (not checked)", self._settings.licence)
-            await self._run()
+            with self._errors.kept():
+                async with self._management:
+                    self._open_management()
+                    await self._run()
         finally:
             self._logs.close()
 
@@ -99,6 +110,18 @@ class Daemon(ABC):
     def _apply_own_options(self, changed: set[str]) -> None:
         """Put the options of these sections in force, as far as they are this role's."""
 
+    def _doubt(self) -> str:
+        """Why what is served may be old; empty when it is not."""
+        return ""
+
+    def _awaits(self) -> str:
+        """What a server that has no data waits for."""
+        return "loading"
+
+    async def _behind(self) -> dict[str, Any]:
+        """Where the server stands to the one that it follows."""
+        return {}
+
     async def _leave(self) -> None:  # noqa: B027 - a master has nobody to say it to
         """Say farewell before the clients are told that the server stops."""
 
@@ -107,6 +130,7 @@ class Daemon(ABC):
 
     async def _serve(self, server: ConfigurationServer, ports: SecurePorts, what: Callable[[], str]) -> None:
         self._is_serving = True
+        self._open_management()
         self._ports = ports
         server.is_for_users = ports.restricted
         server.collation = collation(str(self._options.get("csproxy", "locale")))
@@ -132,6 +156,7 @@ class Daemon(ABC):
                 self._announce(f"{state} as {what()}: {objects}" + (f"; {reason}" if reason else ""))
 
             self._announce_role = announce
+            self._is_open = True
             announce()
             await self._shutdown.wait()
             await self._leave()
@@ -176,6 +201,40 @@ class Daemon(ABC):
                 "finished": handshakes.finished,
                 "failed": handshakes.failed,
             },
+        }
+
+    # management
+
+    def _open_management(self) -> None:
+        """Open the management port if an option names one, and it is not open.
+
+        Called at the start, with the options of file and environment, and again with those of the Application object.
+        """
+        port = self._number("management-port")
+        if port and not self._management.is_open:
+            self._management.open(str(self._options.get("csproxy", "management-address")), port)
+
+    def readiness(self) -> Readiness:
+        """Whether clients are served now."""
+        server = self._server
+        if self._shutdown.is_requested:
+            return Readiness(False, "stopping")
+        if server is None or not self._is_open or not server.replica.complete:
+            return Readiness(False, self._awaits())
+        reason = server.standby()
+        return Readiness(True, self._doubt()) if reason is None else Readiness(False, reason)
+
+    async def full_status(self) -> dict[str, Any]:
+        """The Status answer and what is documented for the management port (docs/howto/monitoring.md)."""
+        server, now = self._server, self.readiness()
+        known = {"role": self.role, "name": self._settings.application} if server is None else server.status()
+        return {
+            **known,
+            "ready": now.ready,
+            "reason": now.text,
+            **await self._behind(),
+            **beyond_status(server, known),
+            "last_errors": self._errors.shown(),
         }
 
     # options

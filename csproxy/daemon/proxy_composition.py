@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -22,7 +22,7 @@ from csproxy.daemon.pairing import check_pool_member, pair_member, pair_status
 from csproxy.daemon.persistent import PersistentMode, master_answers, read_database
 from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.daemon.writing import ProxyWriting
-from csproxy.errors import ConfigurationError
+from csproxy.errors import ConfigurationError, CsproxyError
 from csproxy.transport.administration import ReplicaAdministration, UpstreamAdministration
 from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.history import ProxyHistory
@@ -32,6 +32,9 @@ from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
 from csproxy.transport.upstream import UpstreamSource
 
 __all__ = ["ProxyDaemon"]
+
+_QUESTION_S: Final = 1.0
+"""How long the master is asked for its position to show the lag."""
 
 
 class ProxyDaemon(Daemon):
@@ -145,6 +148,36 @@ class ProxyDaemon(Daemon):
     async def _leave(self) -> None:
         if self._member is not None:
             await self._member.leave()
+
+    def _doubt(self) -> str:
+        if self._persistent is not None and self._persistent.is_on:
+            return self._persistent.refusal
+        if self._source is None or self._source.state is State.LIVE:
+            return ""
+        kept = "the local copy, which no master has confirmed" if self._source.serves_copy else "what it has"
+        return f"{self._link()}; it serves {kept}"
+
+    def _awaits(self) -> str:
+        return f"loading: {self._link()}" if self._source is not None else super()._awaits()
+
+    def _link(self) -> str:
+        assert self._source is not None
+        now = self._source.statistics()
+        return f"the master {now.endpoint} is {now.state}" + (f" ({now.last_error})" if now.last_error else "")
+
+    async def _behind(self) -> dict[str, Any]:
+        source, server = self._source, self._server
+        if source is None or server is None:
+            return {}
+        found: dict[str, Any] = {"state": source.state.value}
+        if source.state is State.LIVE and server.upstream_position is not None:
+            with suppress(CsproxyError), anyio.move_on_after(_QUESTION_S):
+                theirs = await server.upstream_position.position()
+                own = server.position
+                found["master_uen"] = theirs.uen
+                if theirs.epoch == own.epoch:
+                    found["lag_changes"] = max(theirs.uen - own.uen, 0)
+        return {"replication": found}
 
     def _apply_own_options(self, changed: set[str]) -> None:
         if changed & {"csproxy", "system"}:

@@ -29,6 +29,7 @@ from pydantic_settings import (
 
 from csproxy.core.history import HISTORY_PAIRS
 from csproxy.core.options import APPLICATION_OPTIONS, OptionValue, close_options, find_option
+from csproxy.core.start_options import MANAGEMENT_OPTIONS
 from csproxy.core.transport_parameters import look_up, transport_parameters
 from csproxy.daemon.arguments import Arguments, parse_arguments
 from csproxy.daemon.conf_file import ConfFile, read_conf
@@ -50,6 +51,8 @@ _CONF_NAMES = ("confserv.conf", "confserv.cfg")
 _DATABASE = "dbserver"
 _SECRETS = (("database", "password"), ("csproxy", "app-password"))
 """What is encrypted in a file with encryption=true: (section of the table, option)."""
+_MANAGEMENT = {option.name for option in MANAGEMENT_OPTIONS}
+"""Options of [csproxy] that may stand in a master's own section, too."""
 _RUNTIME_SECTIONS = tuple(dict.fromkeys(option.section for option in APPLICATION_OPTIONS))
 
 
@@ -243,6 +246,9 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         for section in _RUNTIME_SECTIONS
         for name, text in merged.texts(section).items()
     }
+    own = {name: _parse("confserv", name, text) for name, text in merged.confserv.items()}
+    if not is_proxy:
+        options = {("csproxy", name): own[name] for name in own.keys() & _MANAGEMENT} | options
     app_password = str(options.pop(("csproxy", "app-password"), ""))
     to_master = transport_parameters(str(options.pop(("csproxy", "master-transport"), "")))
     layers = RuntimeLayers(
@@ -250,7 +256,6 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         file={key: value for key, value in options.items() if key not in fixed},
     )
     _require_fitting_history(options, merged.texts("history-log"))
-    own = {name: _parse("confserv", name, text) for name, text in merged.confserv.items()}
     database = None if conf is None or section is None else _database(merged.database, conf)
     return DaemonSettings(
         application=application,

@@ -1,10 +1,10 @@
-"""`csproxy status`: what a server says of itself, at its client port."""
+"""`csproxy status`: what a server says of itself, at its client port or its management port."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,14 @@ from csproxy.daemon.output import compact_json, pretty_json, print_pairs, say
 from csproxy.daemon.session import open_session, run
 from csproxy.daemon.usage import DONE, FAILED
 from csproxy.errors import ConnectionLostError, CsproxyError, ServerError, TimedOutError
+from csproxy.transport.blocking import run_blocking
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import Status
 
 __all__ = ["run_status"]
+
+Asker = Callable[[float | None], Awaitable[dict[str, Any]]]
+"""Asks once; called with the seconds that are left, None for no limit of its own."""
 
 _RETRY_S = 0.2
 _decode = msgspec.msgpack.Decoder(Status).decode
@@ -27,10 +31,10 @@ _decode = msgspec.msgpack.Decoder(Status).decode
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Ask, with ``--wait`` until the server is ready; returns the exit status."""
-    flags = connection_flags(arguments)
+    ask = _asker(arguments)
 
     async def main() -> dict[str, Any]:
-        return await _status(flags, wait_s=arguments.wait)
+        return await _status(ask, wait_s=arguments.wait)
 
     status = run(main)
     if arguments.output == "table":
@@ -38,19 +42,35 @@ def run_status(arguments: argparse.Namespace) -> int:
     else:
         print(pretty_json(status) if arguments.output == "json" else compact_json(status))
     if not status.get("ready"):
-        say(f"csproxy status: {status.get('name', 'the server')} is not ready")
+        reason = f": {status['reason']}" if status.get("reason") else ""
+        say(f"csproxy status: {status.get('name', 'the server')} is not ready{reason}")
         return FAILED
     return DONE
 
 
-async def _status(flags: ConnectionFlags, *, wait_s: float | None) -> dict[str, Any]:
+def _asker(arguments: argparse.Namespace) -> Asker:
+    if arguments.management is not None:
+        from csproxy.daemon.management_client import management_client
+
+        client = management_client(arguments)
+        return lambda _at_most_s: run_blocking(client.status)
+    flags = connection_flags(arguments)
+
+    def ask(at_most_s: float | None) -> Awaitable[dict[str, Any]]:
+        if at_most_s is None:
+            return _ask(flags)
+        return _ask(replace(flags, timeout_s=min(flags.timeout_s, max(at_most_s, 1.0))))
+
+    return ask
+
+
+async def _status(ask: Asker, *, wait_s: float | None) -> dict[str, Any]:
     """The Status answer. Raises what the last attempt raised when the server cannot be asked in time."""
     deadline = time.monotonic() + (wait_s or 0.0)
     while True:
         left_s = deadline - time.monotonic()
         try:
-            bounded = flags if wait_s is None else replace(flags, timeout_s=min(flags.timeout_s, max(left_s, 1.0)))
-            status = await _ask(bounded)
+            status = await ask(None if wait_s is None else left_s)
             if wait_s is None or status.get("ready") or left_s <= 0:
                 return status
         except CsproxyError as e:

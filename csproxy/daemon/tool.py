@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     command("demo", "tool:run_demo", "the whole system on this machine, explained while it runs", connects=False)
     add_init_arguments(command("init", "init:run_init", "write a folder to start servers from", connects=False))
     _add_status(command("status", "status:run_status", "what a server says of itself"))
+    stop = command("stop", "management_client:run_stop", "stop a server in an orderly way", connects=False)
+    _add_management(stop, required=True)
     _add_read(command("read", "read:run_read", "the objects of a type, as of one moment"))
     _add_verify(command("verify", "verify:run_verify", "compare a server's data with where it comes from"))
     _add_watch(command("watch", "watch:run_watch", "changes as they happen, one JSON document per line"))
@@ -206,7 +208,23 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", metavar="SECONDS", type=_seconds, help="wait so long for the server to be ready")
+    _add_management(parser, required=False)
     _add_output(parser)
+
+
+def _add_management(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--management",
+        metavar="HOST:PORT",
+        required=required,
+        help="ask at the server's management port" + ("" if required else " instead of logging in"),
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        type=Path,
+        help="the file that the server wrote for its management port (./management-PORT.token)",
+    )
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,10 @@ from csproxy.core.changes import Position
 from csproxy.core.model import SCHEMA
 from csproxy.core.security_records import STORED_TYPES
 from csproxy.daemon.connection_flags import ConnectionFlags, connection_flags
+from csproxy.daemon.endpoints import host_and_port
 from csproxy.daemon.output import pretty_json, print_rows, say
 from csproxy.daemon.session import open_session, run
-from csproxy.daemon.usage import DONE, FAILED, UsageError
+from csproxy.daemon.usage import DONE, FAILED
 from csproxy.errors import ServerError, TimedOutError
 from csproxy.transport.connection import Connection
 from csproxy.transport.wire.messages import MessageId, decode_payload
@@ -29,7 +30,7 @@ _ATTEMPTS: Final = 20
 def run_verify(arguments: argparse.Namespace) -> int:
     """Ask, print, and return 0 if everything was equal, else 1."""
     flags = connection_flags(arguments)
-    master = None if arguments.master is None else replace(flags, **_endpoint(arguments.master))
+    master = None if arguments.master is None else _master_flags(flags, arguments.master)
 
     async def main() -> dict[str, Any]:
         return await _verify(flags) if master is None else await _compare(flags, master)
@@ -111,8 +112,6 @@ def _name(number: int) -> str:
     return STORED_TYPES[number].name if number in STORED_TYPES else str(number)
 
 
-def _endpoint(text: str) -> dict[str, Any]:
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise UsageError(f"--master {text!r} is not of the form HOST:PORT")
-    return {"host": host.strip("[]"), "port": int(port)}
+def _master_flags(flags: ConnectionFlags, text: str) -> ConnectionFlags:
+    host, port = host_and_port("--master", text)
+    return replace(flags, host=host, port=port)

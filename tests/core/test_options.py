@@ -44,6 +44,8 @@ def test_only_running_options_may_stand_in_the_application_object() -> None:
         ("csproxy", "encoding", " GB18030 ", "GB18030"),
         ("log", "standard", "stdout, /var/log/x ,", ("stdout", "/var/log/x")),
         ("dbserver", "dbname", " a b.db ", "a b.db"),
+        ("csproxy", "management-port", "0", 0),
+        ("confserv", "management-address", " ::1 ", "::1"),
     ],
 )
 def test_a_valid_text_becomes_the_value(section: str, name: str, text: str, value: OptionValue) -> None:
@@ -67,6 +69,7 @@ def test_a_valid_text_becomes_the_value(section: str, name: str, text: str, valu
         ("log", "all", "stdout,memory"),
         ("log", "all", " , "),
         ("dbserver", "dbname", "  "),
+        ("csproxy", "management-address", "localhost"),
     ],
 )
 def test_any_other_text_is_refused(section: str, name: str, text: str) -> None:

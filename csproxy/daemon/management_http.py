@@ -1,0 +1,100 @@
+"""The management port's HTTP: Starlette on Hypercorn (extra ``admin``).
+
+| request | answer |
+|---|---|
+| GET /healthz | 200 while the event loop turns |
+| GET /readyz | 200 when clients are served, else 503; the text says why, or what is doubtful |
+| GET /status.json | the Status answer and more; its keys are documented in docs/howto/monitoring.md |
+| POST /stop | 202; the server stops in an orderly way |
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+import msgspec
+from hypercorn.asyncio import serve as serve_hypercorn
+from hypercorn.config import Config
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from csproxy.daemon.management import Access, Managed
+
+__all__ = ["application", "serve"]
+
+_IDLE_S: Final = 10
+_NO_CACHE: Final = {"Cache-Control": "no-store"}
+
+
+def application(managed: Managed, access: Access) -> ASGIApp:
+    """The ASGI application."""
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("alive\n", headers=_NO_CACHE)
+
+    async def readyz(request: Request) -> Response:
+        now = managed.readiness()
+        word = "ready" if now.ready else "not ready"
+        text = f"{word}{'; warning' if now.ready and now.text else ''}{f': {now.text}' if now.text else ''}\n"
+        return PlainTextResponse(text, status_code=200 if now.ready else 503, headers=_NO_CACHE)
+
+    async def status(request: Request) -> Response:
+        content = msgspec.json.encode(await managed.status())
+        return Response(content, media_type="application/json", headers=_NO_CACHE)
+
+    async def stop(request: Request) -> Response:
+        managed.stop()
+        return PlainTextResponse("stopping\n", status_code=202, headers=_NO_CACHE)
+
+    routes = [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/status.json", status),
+        Route("/stop", stop, methods=["POST"]),
+    ]
+    return _Guard(Starlette(routes=routes), access)
+
+
+class _Guard:
+    """Answers 401 to whoever may not ask, whatever the path."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers: dict[bytes, bytes] = dict(scope["headers"])
+            if not self._access.allows(scope["method"], headers.get(b"authorization", b"")):
+                refusal = PlainTextResponse(
+                    "the token of the management port is missing or wrong\n",
+                    status_code=401,
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def serve(app: ASGIApp, listening: socket.socket, ending: Callable[[], Awaitable[None]]) -> None:
+    """Serve a socket that listens, which is closed in the end, until ``ending`` returns."""
+    log = logging.getLogger("csproxy.management.http")
+    log.setLevel(logging.WARNING)
+    config = Config()
+    config.bind = [f"fd://{listening.detach()}"]
+    config.errorlog = log
+    config.include_server_header = False
+    config.keep_alive_timeout = _IDLE_S
+    config.read_timeout = _IDLE_S
+    config.graceful_timeout = 1.0
+    try:
+        await serve_hypercorn(cast(Any, app), config, shutdown_trigger=ending)
+    except Exception:
+        # clients are served without it
+        log.exception("the management port has failed and is closed")

@@ -100,7 +100,7 @@ class CacheMachine(RuleBasedStateMachine):
             with pytest.raises(ModelError):
                 self.cache.apply(changes)
             return
-        footprints = self.cache.apply(changes)
+        footprints = self.cache.apply(changes).footprints
         assert len(footprints) == len(changes)
         assert all(footprint.tenants for footprint in footprints)
         self.world = after

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from desk import Desk
+from desk import Desk, change_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csproxy.core.authority import Authority
+from csproxy.core.changes import Position
 from csproxy.core.draft import Step
+from csproxy.core.history import HistorySettings, history_batch
+from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.permissions import Permission, mask_of
 from csproxy.core.security_records import Acl, AclEntry, encode_acl
+from csproxy.core.sessions import SYSTEM_ACCOUNT, Session
 from csproxy.core.transactions import RequestedChange, Verb
 from csproxy.core.writes import Plan, WritePlanner, planned_record
 from csproxy.errors import ErrorCode, ModelError
@@ -265,3 +269,30 @@ def test_a_plan_is_allowed_exactly_if_every_step_is(acls: dict[tuple[int, int], 
         carry_out(desk.guarded)
     else:
         forbidden(carry_out, desk.guarded)
+
+
+def test_lists_and_accounts_go_with_their_objects_before_them(
+    desk: GuardedDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skill = desk.skill()
+    desk.give((SKILL, skill), ())
+    desk.plant_many("skill", [{"name": f"s{n}", "tenantDBID": 1} for n in range(3)])
+    plan = desk.planner.delete(SKILL, skill)
+    assert [(each.type, each.dbid) for each in plan.changes] == [(1000 + SKILL, skill), (SKILL, skill)]
+    assert plan.answers == (1,)
+    batch = history_batch(
+        HistorySettings(), desk.cache, plan.changes, [change_of(each, Position(1, 9)) for each in plan.changes]
+    )
+    assert batch is not None
+    assert [record.type for record in batch.make()] == [SKILL]
+    monkeypatch.setattr("csproxy.core.writes.MAX_CHANGES", 1)
+    with pytest.raises(ModelError, match="access control lists that go along"):
+        desk.planner.delete(SKILL, skill)
+
+
+def test_a_session_knows_whether_it_is_a_proxy() -> None:
+    for kind, is_proxy in ((int(CfgAppType.CFGConfigServer), True), (int(CfgAppType.CFGSCE), False)):
+        session = Session(
+            "s", account=SYSTEM_ACCOUNT, application="a", application_type=kind, application_dbid=1, now_s=0.0
+        )
+        assert session.is_proxy is is_proxy

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from csproxy.core.applying import MAX_DBID
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action, Position
+from csproxy.core.containers import TENANT, held_types, is_in_tenants
 from csproxy.core.folders import FOLDER_TYPE, Membership, without_members
 from csproxy.core.indexes import TypeIndexes
 from csproxy.core.model import SCHEMA, ObjectType
@@ -23,12 +24,20 @@ from csproxy.errors import ErrorCode, LocalProtocolError, ModelError
 
 __all__ = ["CacheBuilder", "Difference"]
 
+_CONTAINERS: Final = frozenset(
+    kind.number for kind in SCHEMA.types.values() if kind.number != TENANT and held_types(kind)
+)
+"""What holds other objects in one tenant: switches, IVRs, enumerators, campaigns."""
+
 
 class Difference(NamedTuple):
     """One object that the new data set has and the previous has not, or has otherwise, or the reverse.
 
     ``object`` is the new object (None if deleted), ``former`` the old one (None if created).
     ``folder`` is that of a created object; for an updated one only if it differs, else 0.
+
+    What belongs to one tenant stays there. An object that is in another tenant now is another one that got the DBID, in
+    a database that was put back to an older copy: the old one is deleted, the new one created.
     """
 
     action: Action
@@ -143,6 +152,7 @@ class CacheBuilder:
             raise LocalProtocolError("the difference is known when the builder has finished")
         before = self._previous or ConfigurationCache()
         found = [difference for number in self._types for difference in _compare(number, before, self._finished)]
+        found += _content_of_others(found, before, self._finished)
         order = {Action.DELETED: 0, Action.CREATED: 1, Action.UPDATED: 2}
         return sorted(found, key=lambda difference: order[difference.action])
 
@@ -165,5 +175,36 @@ def _compare(number: int, before: ConfigurationCache, after: ConfigurationCache)
         touched.update(dbid for dbid, folder in new_folders.items() if old_folders.get(dbid) != folder)
     for dbid in sorted(touched & old.keys()):
         folder = 0 if old_folders[dbid] == new_folders[dbid] else new_folders[dbid]
-        if folder or new[dbid] != old[dbid]:
+        if not folder and new[dbid] == old[dbid]:
+            continue
+        if _is_another(number, dbid, before, after):
+            yield from _exchange(number, dbid, before, after)
+        else:
             yield Difference(Action.UPDATED, number, dbid, new[dbid], old[dbid], folder)
+
+
+def _is_another(number: int, dbid: int, before: ConfigurationCache, after: ConfigurationCache) -> bool:
+    """Whether an object that is in both data sets belongs to another tenant now, which no object of a tenant does."""
+    if number != FOLDER_TYPE and not is_in_tenants(STORED_TYPES[number]):
+        return False
+    return before.tenants_of(number, dbid) != after.tenants_of(number, dbid)
+
+
+def _exchange(number: int, dbid: int, before: ConfigurationCache, after: ConfigurationCache) -> Iterator[Difference]:
+    old, new = before.get(number, dbid), after.get(number, dbid)
+    yield Difference(Action.DELETED, number, dbid, None, old, before.folder_of(number, dbid))
+    yield Difference(Action.CREATED, number, dbid, new, None, after.folder_of(number, dbid))
+
+
+def _content_of_others(
+    found: Sequence[Difference], before: ConfigurationCache, after: ConfigurationCache
+) -> Iterator[Difference]:
+    """What has no tenant of its own and is alike in both data sets, in a container that is another one now."""
+    told = {(each.type, each.dbid) for each in found}
+    for number, dbid in sorted(id for id in told if id[0] in _CONTAINERS):
+        if before.tenants_of(number, dbid) != after.tenants_of(number, dbid):
+            for held, held_dbid, _ in after.referrers(number, dbid):
+                is_new = (held, held_dbid) in told or before.get(held, held_dbid) is None
+                if not is_new and _is_another(held, held_dbid, before, after):
+                    told.add((held, held_dbid))
+                    yield from _exchange(held, held_dbid, before, after)

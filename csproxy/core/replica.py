@@ -233,16 +233,22 @@ class Replica:
         for index, difference in enumerate(differences):
             last = index == len(differences) - 1
             kind, dbid = difference.type, difference.dbid
-            tenants = dict.fromkeys(before.tenants_of(kind, dbid) + self.cache.tenants_of(kind, dbid))
+            tenants = {
+                *(() if difference.action is Action.CREATED else before.tenants_of(kind, dbid)),
+                *(() if difference.action is Action.DELETED else self.cache.tenants_of(kind, dbid)),
+            }
             payload = codec.encode(_payload(difference, is_correction=is_correction))
             frame = self._encode(difference.action, payload, position=position, last=last)
-            was, now = before.readers_of(kind, dbid), self.cache.readers_of(kind, dbid)
+            was = None if difference.action is Action.CREATED else before.readers_of(kind, dbid)
+            now = None if difference.action is Action.DELETED else self.cache.readers_of(kind, dbid)
             now = was if was == now else now
             appears = None
             if was is not None and now is not None:
                 appears = (self.cache.get(kind, dbid) or b"", self.cache.folder_of(kind, dbid))
             records.append(
-                LogRecord(position, kind, dbid, tuple(tenants), was, now, frame, last, now_s, is_correction, appears)
+                LogRecord(
+                    position, kind, dbid, tuple(sorted(tenants)), was, now, frame, last, now_s, is_correction, appears
+                )
             )
         return records
 

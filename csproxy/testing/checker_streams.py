@@ -43,7 +43,7 @@ class _Follower:
         self._at = 0
         self._copy = State({}, {})
         self._truth = State({}, {})
-        self._seen: set[tuple[int, int, int, int]] = set()
+        self._seen: set[tuple[int, int, int, int, int]] = set()
 
     def _enter_history(self, position: Position) -> bool:
         """Go on in the history of ``position``; False if what the subscriber has is of one that has ended."""
@@ -97,7 +97,8 @@ class _Follower:
         log = self._log
         before = self._at
         for change in event.changes:
-            key = (*change.position, change.type, change.dbid)
+            # in the difference of a reload an object may be deleted and another one created with its DBID
+            key = (*change.position, change.type, change.dbid, change.action if change.is_reload else 0)
             if key in self._seen:
                 yield "P2 unique", f"{change} came twice"
             self._seen.add(key)

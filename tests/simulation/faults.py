@@ -58,8 +58,9 @@ class Faults:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             if plan.backups_are_restored:  # once at least
-                self._later(plan.duration_s * rng.uniform(0.1, 0.5), self.make_backup)
-                self._later(plan.duration_s * rng.uniform(0.6, 0.9), self.restore_backup)
+                copied = rng.uniform(0.1, 0.5)
+                self._later(plan.duration_s * copied, self.make_backup)
+                self._later(plan.duration_s * (copied + rng.uniform(0.05, 0.2)), self.restore_backup)
             while True:
                 await anyio.sleep(rng.expovariate(1 / plan.fault_pause_s))
                 kind = rng.choice(kinds)

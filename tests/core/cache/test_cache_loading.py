@@ -17,6 +17,7 @@ from tests.core.cache.world import (
     APPLICATION,
     FOLDER,
     PERSON,
+    SWITCH,
     World,
     cache_of,
     collect,
@@ -125,6 +126,22 @@ def test_the_difference_lists_deletions_creations_and_updates() -> None:
         Difference(Action.CREATED, PERSON, 6, objects[6], None, 5),
         Difference(Action.UPDATED, PERSON, 2, objects[2], former[2], 0),
         Difference(Action.UPDATED, PERSON, 3, objects[3], former[3], 8),
+    ]
+
+
+def test_what_hangs_on_another_tenants_container_goes_with_it() -> None:
+    owned = [(FOLDER, {"DBID": dbid, "name": "f", "ownerID": {"DBID": dbid, "type": SWITCH}}) for dbid in (1, 2)]
+    before = cache_of((SWITCH, {"DBID": 1, "tenantDBID": 101}), (SWITCH, {"DBID": 2, "tenantDBID": 101}), *owned)
+    builder = CacheBuilder(before)
+    switches = [codec.encode({"DBID": 1, "tenantDBID": 102}), before.get(SWITCH, 2) or b""]
+    builder.add(SWITCH, switches, [0, 0])
+    builder.add(FOLDER, [before.get(FOLDER, dbid) or b"" for dbid in (1, 2)], [0, 0])
+    builder.finish(Position(1, 2))
+    assert [(each.action, each.type, each.dbid) for each in builder.difference()] == [
+        (Action.DELETED, SWITCH, 1),
+        (Action.DELETED, FOLDER, 1),
+        (Action.CREATED, SWITCH, 1),
+        (Action.CREATED, FOLDER, 1),
     ]
 
 

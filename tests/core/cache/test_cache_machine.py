@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache, View
 from csproxy.core.changes import Action, Change, Position
+from csproxy.core.containers import is_in_tenants
 from csproxy.core.digests import object_hash
 from csproxy.core.filters import Part
 from csproxy.core.model import SCHEMA
@@ -63,6 +64,11 @@ class UnderWay:
         while self.step():
             pass
         assert self.taken == self.expected
+
+
+def _owner_type(world: World, folder: int) -> int:
+    obj, _ = world.objects[FOLDER][folder]
+    return int(obj.get("ownerID", {}).get("type", 0))
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -153,7 +159,20 @@ class CacheMachine(RuleBasedStateMachine):
             for dbid in self.world.objects[number].keys() | new.objects[number].keys()
             if self.world.objects[number].get(dbid) != new.objects[number].get(dbid)
         }
-        assert {(difference.type, difference.dbid) for difference in builder.difference()} == changed
+        found = builder.difference()
+        others = {
+            (number, dbid)
+            for number in TYPES
+            for dbid in self.world.objects[number].keys() & new.objects[number].keys()
+            if (number == FOLDER or is_in_tenants(SCHEMA.types[number]))
+            and self.cache.tenants_of(number, dbid) != cache.tenants_of(number, dbid)
+            and (
+                (number, dbid) in changed or number != FOLDER or _owner_type(new, dbid) == SWITCH
+            )  # no owner but these
+        }
+        assert {(difference.type, difference.dbid) for difference in found} == changed | others
+        updates = {(difference.type, difference.dbid) for difference in found if difference.action is Action.UPDATED}
+        assert not updates & others
         self.world, self.cache = new, cache
         self.digested.clear()
 

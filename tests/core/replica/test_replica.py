@@ -164,11 +164,39 @@ def test_a_reload_of_another_history_starts_it_anew(position: Position, epochs: 
     assert caught.value.code is ErrorCode.HISTORY_LOG_EXPIRED
 
 
-def test_a_change_moves_between_tenants_is_reported_to_both() -> None:
+def test_a_dbid_that_went_to_an_object_of_another_tenant_is_deleted_for_one_and_created_for_the_other() -> None:
     target = replica()
-    loaded(target, [skill(1, tenant=1)], Position(EPOCH, 5))
-    records, _ = loaded(target, [skill(1, tenant=2)], Position(EPOCH, 6))
-    assert records[0].tenants == (1, 2)
+    loaded(target, [skill(1, tenant=101), skill(2, tenant=101)], Position(EPOCH, 5))
+    items = [skill(1, tenant=102), skill(2, tenant=101, name="other"), skill(3, tenant=102)]
+    records, _ = loaded(target, items, Position(9, 3), [Epoch(9, 1)])
+    told = [(action, record.tenants) for record, (action, _) in zip(records, differences(records), strict=True)]
+    assert told == [
+        (Action.DELETED, (101,)),
+        (Action.CREATED, (102,)),
+        (Action.CREATED, (102,)),
+        (Action.UPDATED, (101,)),
+    ]
+    assert [record.dbid for record in records] == [1, 3, 1, 2]
+    assert differences(records)[0][1] == {"type": SKILL, "dbid": 1, "former": skill(1, tenant=101)}
+    assert differences(records)[2][1] == {"type": SKILL, "object": skill(1, tenant=102)}
+    assert [(record.readers_before is None, record.readers_after is None) for record in records] == [
+        (False, True),
+        (True, False),
+        (True, False),
+        (False, False),
+    ]
+
+
+def test_an_application_that_tenants_share_differently_after_a_reload_is_updated_for_all_of_them() -> None:
+    target = replica()
+    application = SCHEMA.types[9]
+    for tenants in [101], [101, 102]:
+        builder = CacheBuilder(target.cache)
+        builder.add(9, [encode_object(application, {"DBID": 1, "name": "a", "tenantDBIDs": tenants})], [0])
+        published, _ = target.replace(builder, Position(EPOCH, tenants[-1]), EPOCHS)
+    (record,) = published.records
+    assert differences([record])[0][0] is Action.UPDATED
+    assert record.tenants == (101, 102)
 
 
 def test_history_from_before_the_data_set_can_be_resumed_from() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,11 +31,11 @@ class Readiness:
 
 
 class LastErrors(logging.Handler):
-    """The last warnings and errors of the log, newest last. Log lines hold no secrets."""
+    """The last warnings and errors of the log, newest last; one that comes again is counted. They hold no secrets."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._records: deque[dict[str, str]] = deque(maxlen=_KEPT_ERRORS)
+        self._found: dict[str, dict[str, str | int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
@@ -46,7 +45,11 @@ class LastErrors(logging.Handler):
             self.handleError(record)
             return
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        self._records.append({"time": time, "level": record.levelname.lower(), "text": text[:_MAX_TEXT]})
+        text = text[:_MAX_TEXT]
+        times = 1 + int(self._found.pop(text, {}).get("times", 0))
+        self._found[text] = {"time": time, "times": times, "level": record.levelname.lower(), "text": text}
+        if len(self._found) > _KEPT_ERRORS:
+            del self._found[next(iter(self._found))]
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -58,9 +61,9 @@ class LastErrors(logging.Handler):
         finally:
             logger.removeHandler(self)
 
-    def shown(self) -> list[dict[str, str]]:
-        """For status.json."""
-        return list(self._records)
+    def shown(self) -> list[dict[str, str | int]]:
+        """For status.json: the last time, how often, level and text of each."""
+        return list(self._found.values())
 
 
 def beyond_status(server: ConfigurationServer | None, status: Mapping[str, Any]) -> dict[str, Any]:

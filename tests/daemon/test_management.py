@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
+from csproxy.daemon.health import LastErrors
 from csproxy.daemon.management import Access, token_file
 from csproxy.errors import ConnectionLostError
 from csproxy.transport.client import ConfigClient
@@ -167,6 +169,42 @@ def test_at_an_address_that_is_not_loopback_everything_needs_the_token(site: Sit
         assert master.stop() == 0
 
 
+def test_a_backup_master_is_not_ready_until_it_is_primary(tmp_path: Path) -> None:
+    numbers = free_ports(2)
+    words = ["--password", PASSWORD, "--master-port", str(numbers[0]), "--backup-master", str(numbers[1])]
+    assert tool("init", str(tmp_path / "d"), *words).returncode == 0
+    port = Port(tmp_path)
+    primary_words = ("-c", str(tmp_path / "d" / "confserv.conf"))
+    backup_words = ("-c", str(tmp_path / "d" / "backup" / "confserv.conf"), "-app", "confserv_backup")
+    with Running("confserv", *primary_words) as primary:
+        primary.line(containing="ready on")
+        with Running("confserv", *backup_words, cwd=tmp_path, environment=port.environment) as backup:
+            backup.line(containing="standing by on")
+            code, text = port.ask("/readyz")
+            assert code == 503
+            assert "is a backup at UEN" in text
+            assert port.status()["role"] == "backup"
+            assert primary.stop() == 0
+            backup.line(containing="ready on")
+            assert port.ask("/readyz") == (200, "ready\n")
+            assert backup.stop() == 0
+
+
+def test_persistent_mode_is_ready_with_a_warning(site: Site, port: Port) -> None:
+    with site.master() as master:
+        assert master.stop() == 0
+    words = ("-host", "127.0.0.1", "-port", str(site.port), "-app", "CSProxy_1", "-proxy-persistent-mode")
+    words += ("-cs-persistent-failover-tmout", "1")
+    with Running("confserv", *words, cwd=site.folder, environment=port.environment) as proxy:
+        proxy.line(containing="ready on")
+        code, text = port.ask("/readyz")
+        assert code == 200
+        assert text.startswith("ready; warning: ")
+        assert "persistent mode" in text
+        assert port.tool("status").returncode == 0
+        assert proxy.stop() == 0
+
+
 GARBAGE = (
     b"\x00\xff\x16\x03\x01" * 50,
     b"GET /readyz HTTP/9.9\r\n\r\n",
@@ -261,6 +299,22 @@ def test_the_tool_says_what_is_wrong(port: Port, tmp_path: Path) -> None:
     missing = tool("status", "--management", "127.0.0.1:1", "--token-file", str(tmp_path / "none"), password=None)
     assert missing.returncode == 1
     assert "none cannot be read" in missing.stderr
+
+
+def test_an_error_that_comes_again_is_counted_and_the_oldest_go() -> None:
+    errors = LastErrors()
+    with errors.kept():
+        log = logging.getLogger("csproxy.test")
+        log.info("nothing")
+        for number in range(30):
+            log.warning("number %d", number)
+            log.error("again and again")
+        assert len(errors.shown()) == 20
+        assert errors.shown()[0]["text"] == "number 11"
+        again = errors.shown()[-1]
+        assert (again["text"], again["times"], again["level"]) == ("again and again", 30, "error")
+    log.warning("afterwards")
+    assert errors.shown()[-1] == again
 
 
 def test_only_reading_is_open_and_only_without_a_token() -> None:

@@ -160,7 +160,8 @@ class MasterLog:
 
     def state(self, uen: int, interest: Interest) -> State:
         """What a subscriber knows who has read everything that matches at ``uen``."""
-        objects = {key: stored for key in self._versions if (stored := self.at(key, uen)) is not None}
+        known = {key: self.at(key, uen) for key in self._versions if not is_record(key[0])}
+        objects = {key: stored for key, stored in known.items() if stored is not None}
         stored_of = objects.get
 
         def lookup(kind: int, dbid: int) -> bytes | None:

@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Change, Epoch, Position
-from csproxy.core.security_records import STORED_TYPES
+from csproxy.core.model import SCHEMA
 from csproxy.testing.checker import MasterLog, Violation, check
 from csproxy.testing.histories import Announced, Answered, Asked, Bound, Final, History, Notified, WireHistory
 from csproxy.testing.memory import MemoryNetwork
@@ -284,7 +284,7 @@ class World:
         """What the process holds now."""
         if process.server is not None:
             cache = process.server.cache
-            keys = [(kind, dbid) for kind in STORED_TYPES for dbid in cache.dbids(kind)]
+            keys = [(kind, dbid) for kind in SCHEMA.types for dbid in cache.dbids(kind)]
             objects = {key: cache.get(*key) or b"" for key in keys}
             folders = {key: cache.folder_of(*key) for key in keys}
             self.history.finals.append(Final(process.host, process.server.position, objects, folders))

@@ -67,7 +67,6 @@ class WriterClient(SimulatedClient):
             self.switch_with_dns,
             self.delete_switch,
             self.move_person,
-            self.set_list,
             self.refused,
         ]
 
@@ -128,25 +127,6 @@ class WriterClient(SimulatedClient):
         if not any((item.DBID, item.type) == (dbid, PERSON) for item in folder.objectIDs):
             after.objectIDs = [*folder.objectIDs, CfgObjectID(DBID=dbid, type=PERSON)]
         await self._write_update(client, folder, after)
-
-    async def set_list(self, client: ConfigClient) -> None:
-        """A list that lets everybody read; it and those below it are records that all replicas must have alike."""
-        kind, dbid = self.rng.choice(
-            [
-                (22, self.world.template.known["team"]),
-                (22, PERSON),
-                (3, self.rng.choice(self._persons)),
-                (13, self._skills[0]),
-            ]
-        )
-        entries = {
-            (21, 98): 127,
-            (21, 96): 127,
-            (21, 97): self.rng.choice([1, 9]),
-            (3, self._persons[0]): self.rng.randint(0, 127),
-        }
-        wanted = None if self.rng.random() < 0.3 else entries
-        await client.administration.update_permissions(kind, dbid, wanted, recursive=self.rng.random() < 0.3)
 
     async def refused(self, client: ConfigClient) -> None:
         await self._create(client, CfgSkill(name="skill 0", tenantDBID=1))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
+from csproxy.core.changes import Epoch
+from csproxy.core.replication import newest_name
 from csproxy.testing.checker_wires import Violation
 from csproxy.testing.histories import Answered, Asked, Began, Event, History, Marked, Notified
 from csproxy.transport.wire.messages import MessageId
@@ -80,7 +82,8 @@ class _Run:
         elif isinstance(event, Notified) and number in self._followed and event.change.last:
             self._position = event.change.position
         elif isinstance(event, Marked) and number in self._followed and not event.from_history:
-            self._position = event.position
+            # where it is already, it goes on under the name that it has
+            self._position = max(self._position, event.position, key=lambda position: position.uen)
 
     def _answered(self, number: int, event: Answered) -> None:
         asked = self._asked.pop((number, event.request), None)
@@ -88,8 +91,12 @@ class _Run:
             self._epochs[number] = event.payload.epochs
             if self._position != (0, 0) and not self._may_resume(number):
                 self._reload_due(event.at_s)
+        elif event.message == MessageId.LOAD_GRANTED:
+            self._epochs[number] = event.payload.epochs
         elif asked is not None and asked.message in _CONFIRMING and event.message != MessageId.ERROR:
             self._position = event.position
+            if asked.message == MessageId.LOAD_END:
+                self._position = newest_name(event.position, [Epoch(*row) for row in self._epochs[number]])
             self._followed.add(number)
             self._reload_from_s = None
             self.confirmed_s.append(event.at_s)

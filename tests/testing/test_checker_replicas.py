@@ -9,10 +9,11 @@ import pytest
 from csproxy.core.changes import Position
 from csproxy.errors import ErrorCode
 from csproxy.testing.checker_replicas import check_replicas
-from csproxy.testing.histories import Announced, Answered, Asked, Began, History, WireHistory
+from csproxy.testing.histories import Announced, Answered, Asked, Began, History, Marked, WireHistory
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Empty, Error
 from csproxy.transport.wire.registration import ClientRegistered
+from csproxy.transport.wire.replication import LoadGranted
 
 OLD, NEW = 11, 22
 NONE = Position(0, 0)
@@ -42,7 +43,10 @@ REFUSED = (asked(1, 2, MessageId.RESUME_FROM), refused(2, 2))
 
 
 def loads(at_s: float) -> tuple[Asked, Answered]:
-    return asked(at_s, 3, MessageId.LOAD_BEGIN), done(at_s, 3, MessageId.LOAD_GRANTED)
+    granted = LoadGranted(snapshot=1, counts={}, epochs=TABLE)
+    return asked(at_s, 3, MessageId.LOAD_BEGIN), Answered(
+        at_s, 3, MessageId.LOAD_GRANTED, Position(NEW, 9), True, granted
+    )
 
 
 def properties(began: Position, *events: Any, delay_s: float = 0.0, announced: tuple[Announced, ...] = ()) -> list[str]:
@@ -69,6 +73,16 @@ def properties(began: Position, *events: Any, delay_s: float = 0.0, announced: t
 )
 def test_who_can_resume_does_not_load(began: Position, events: tuple[Any, ...], expected: list[str]) -> None:
     assert properties(began, *events) == expected
+
+
+def test_who_has_loaded_goes_by_the_name_of_the_epoch_that_began_there() -> None:
+    ends = asked(3, 4, MessageId.LOAD_END), Answered(3, 4, MessageId.LOAD_ENDED, Position(OLD, 6), True, Empty())
+    loaded = WireHistory("p", 1, "master", [registered(0.5), *loads(2), *ends, Marked(3, Position(OLD, 6), False)])
+    other = ClientRegistered(session="s", protocol_version=1, epochs=[(OLD, 1), (33, 7)])  # the database was put back
+    again = Answered(4, 1, MessageId.CLIENT_REGISTERED, Position(33, 8), True, other)
+    later = WireHistory("p", 2, "master", [again, *loads(5)])
+    history = History(wires=[loaded, later], began=[Began(0.0, "p", NONE, 0.0)])
+    assert list(check_replicas(history)) == []
 
 
 def test_a_reload_waits_for_its_delay() -> None:

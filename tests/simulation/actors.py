@@ -80,7 +80,7 @@ class SimulatedClient:
 
     def _make(self) -> ConfigClient:
         client = ConfigClient(
-            **way_to(self.endpoints, seed=self.world.sim.seed, name=self.name, plan=self.world.plan),
+            **way_to(self.endpoints, seed=self.world.sim.seed, name=self.name),
             application=self.name,
             application_type=CLIENT_TYPE,
             connector=self.world.connector(self.name, self.sample),

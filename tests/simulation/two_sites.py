@@ -13,16 +13,12 @@ _SHARE = 0.12
 """None of the seeds that are kept because they once failed is among those, so that they stay what they were."""
 
 
-def way_to(endpoints: list[tuple[str, int]], *, seed: int, name: str, plan: Any) -> dict[str, Any]:
+def way_to(endpoints: list[tuple[str, int]], *, seed: int, name: str) -> dict[str, Any]:
     """Which servers a client is given, and how: the arguments of its `ConfigClient`.
 
     In some seeds the clients with several servers go by pools, and return in haste, so that runs see many moves.
     """
-    # when backups of the database are put back, pools lead more clients to a proxy that is still to find that out,
-    # which shows a defect that is not theirs: P28, a proxy that goes on in another history for clients it has
-    if len(endpoints) < 2 or getattr(plan, "backups_are_restored", False):
-        return {"endpoints": endpoints}
-    if random.Random(f"{seed} clients with two sites").random() >= _SHARE:
+    if len(endpoints) < 2 or random.Random(f"{seed} clients with two sites").random() >= _SHARE:
         return {"endpoints": endpoints}
     preferred = random.Random(f"{seed} {name} preferred").randint(1, len(endpoints) - 1)
     pools = Pools(

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 
 from csproxy.core.changes import Action, Position
-from csproxy.core.subscriptions import EVERYTHING
 from csproxy.testing.checker_model import MasterLog
 from csproxy.testing.checker_replicas import check_replicas
 from csproxy.testing.checker_streams import check_streams
@@ -143,7 +142,7 @@ def check_sameness(history: History, log: MasterLog) -> Iterator[Violation]:
         if not log.is_valid(final.position):
             yield Violation("P12 same", final.name, f"stands at {final.position}, which is not in the master's history")
             continue
-        truth = log.state(final.position.uen, EVERYTHING)
+        truth = log.whole(final.position.uen)
         different = sorted(
             key
             for key in truth.objects.keys() | final.objects.keys()

@@ -160,24 +160,23 @@ class MasterLog:
 
     def state(self, uen: int, interest: Interest) -> State:
         """What a subscriber knows who has read everything that matches at ``uen``."""
-        known = {key: self.at(key, uen) for key in self._versions if not is_record(key[0])}
-        objects = {key: stored for key, stored in known.items() if stored is not None}
-        stored_of = objects.get
+        everything = self.whole(uen)
+        stored_of = everything.objects.get
 
         def lookup(kind: int, dbid: int) -> bytes | None:
             return stored_of((kind, dbid))
 
-        if interest.object_type or interest.tenant_id:
-            objects_wanted = {
-                key: stored
-                for key, stored in objects.items()
-                if interest.object_type in (0, key[0])
-                and interest.object_dbid in (0, key[1])
-                and (not interest.tenant_id or interest.tenant_id in tenants_of(*key, lookup))
-            }
-        else:
-            objects_wanted = objects
-        return State(objects_wanted, {key: self.folder_at(key, uen) for key in objects_wanted})
+        objects = {
+            key: stored
+            for key, stored in everything.objects.items()
+            if _concerns(interest, *key) and (not interest.tenant_id or interest.tenant_id in tenants_of(*key, lookup))
+        }
+        return State(objects, {key: everything.folders[key] for key in objects})
+
+    def whole(self, uen: int) -> State:
+        """All objects and security records at ``uen``."""
+        objects = {key: stored for key in self._versions if (stored := self.at(key, uen)) is not None}
+        return State(objects, {key: self.folder_at(key, uen) for key in objects})
 
     def of_type(self, kind: int, uen: int) -> dict[int, bytes]:
         """All objects of a type at ``uen``, by DBID ascending; folders as a reader sees them."""
@@ -237,14 +236,15 @@ class MasterLog:
 
 
 def wants(interest: Interest, change: LoggedChange) -> bool:
-    """Whether a subscription is to get a change; security records are for who asks for them by their number."""
-    if is_record(change.type):
+    """Whether a subscription is to get a change."""
+    return _concerns(interest, *change.key) and (not interest.tenant_id or interest.tenant_id in change.tenants)
+
+
+def _concerns(interest: Interest, kind: int, dbid: int) -> bool:
+    """Apart from tenants; security records are for who asks for them by their number."""
+    if is_record(kind):
         return interest.object_type == RECORDS
-    return (
-        interest.object_type in (0, change.type)
-        and interest.object_dbid in (0, change.dbid)
-        and (not interest.tenant_id or interest.tenant_id in change.tenants)
-    )
+    return interest.object_type in (0, kind) and interest.object_dbid in (0, dbid)
 
 
 def _composed(stored: bytes, members: Sequence[ObjectKey]) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from csproxy.core.changes import Action, Change, Epoch, Position
-from csproxy.core.subscriptions import Interest
+from csproxy.core.subscriptions import EVERY_RECORD, Interest
 from csproxy.testing.checker import MasterLog, check
 from csproxy.testing.histories import (
     Answered,
@@ -128,6 +128,14 @@ def test_a_server_does_not_answer_what_was_asked_for_as_of_another_history() -> 
     asked = Asked(0.0, 1, MessageId.READ_OBJECTS, LOST, ReadObjects(type=SKILL))
     answered = Answered(0.0, 1, MessageId.OBJECTS_SENT, NEWER, True, ObjectsSent(total=0))
     assert "P28 epoch" in properties(History(wires=[WireHistory("c", 1, "p", [asked, answered])]))
+
+
+def test_only_who_asks_for_security_records_is_told_of_them() -> None:
+    skill, record = (SKILL, 100), (1000 + SKILL, 100)
+    log = MasterLog({skill: stored(SKILL, 100), record: b"\x80"}, {skill: 0, record: 0}, [], [Epoch(OLD, 1)])
+    assert log.state(0, Interest()).objects.keys() == log.state(0, Interest(tenant_id=1)).objects.keys() == {skill}
+    assert log.state(0, EVERY_RECORD).objects.keys() == {record}
+    assert log.whole(0).objects.keys() == {skill, record}
 
 
 def test_a_change_of_an_epoch_that_had_ended_is_a_second_writer() -> None:

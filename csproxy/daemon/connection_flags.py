@@ -13,15 +13,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from csproxy.auth.kerberos_client import kerberos_tickets
-from csproxy.core.tls_settings import TlsSettings
-from csproxy.core.transport_parameters import switch
 from csproxy.daemon.private_files import loose_permissions
 from csproxy.daemon.usage import UsageError
 from csproxy.errors import ConfigurationError
-from csproxy.transport.tickets import TicketSource
+
+if TYPE_CHECKING:
+    from csproxy.core.tls_settings import TlsSettings
+    from csproxy.transport.tickets import TicketSource
 
 __all__ = ["ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
 
@@ -52,7 +52,11 @@ class ConnectionFlags:
     @property
     def tickets(self) -> TicketSource | None:
         """Where tickets come from, if they are used."""
-        return kerberos_tickets(self.spn) if self.spn else None
+        if not self.spn:
+            return None
+        from csproxy.auth.kerberos_client import kerberos_tickets
+
+        return kerberos_tickets(self.spn)
 
     def __repr__(self) -> str:
         return f"<ConnectionFlags {self.user!r} at {self.host}:{self.port} as {self.application!r}>"
@@ -145,6 +149,10 @@ def _tls(given: Mapping[str, object], environment: Mapping[str, str]) -> TlsSett
         name: str(given.get(f"tls_{name}") or environment.get(f"CSPROXY_TLS_{name.upper()}") or "")
         for name in _TLS_FLAGS
     }
+    # not at the top: --help imports nothing heavy
+    from csproxy.core.tls_settings import TlsSettings
+    from csproxy.core.transport_parameters import switch
+
     try:
         wanted = bool(given.get("tls")) or switch({"tls": environment.get("CSPROXY_TLS", "")}, "tls", "CSPROXY_TLS")
         if not wanted and not any(values.values()):

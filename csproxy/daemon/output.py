@@ -18,7 +18,7 @@ from csproxy.core.changes import Action, Change
 from csproxy.core.model import SCHEMA
 from csproxy.daemon.plain import delta_to_json, object_to_json
 from csproxy.daemon.terminal import shown, speaks_utf8
-from csproxy.errors import CsproxyError, ModelError, ServerError
+from csproxy.errors import ConnectionLostError, CsproxyError, ModelError, ServerError
 
 __all__ = [
     "change_document",
@@ -106,7 +106,8 @@ def error_document(error: CsproxyError) -> dict[str, Any]:
         if isinstance(error, ServerError) and error.retry_after_s > 0:
             content["retry_after_s"] = round(error.retry_after_s, 3)
     else:
-        content["name"] = type(error).__name__
+        lost = isinstance(error, ConnectionLostError)  # of several kinds; scripts know one name
+        content["name"] = ConnectionLostError.__name__ if lost else type(error).__name__
         content["message"] = str(error)
     return {"error": content}
 

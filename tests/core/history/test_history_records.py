@@ -300,3 +300,12 @@ def test_a_new_password_is_told_and_stands_nowhere() -> None:
     assert (record.password, "anders" in repr(record)) == (True, False)
     (record,) = records_of(desk, desk.planner.update(3, dbid, {"firstName": "Eve"}))
     assert record.password is False
+
+
+def test_a_list_that_goes_with_its_object_is_no_record_of_its_own() -> None:
+    desk = Desk()
+    skill = desk.skill()
+    desk.give((13, skill), ())
+    plan = desk.planner.delete(13, skill)
+    assert [change.type for change in plan.changes] == [1013, 13]
+    assert [(record.action, record.type) for record in records_of(desk, plan)] == [(Action.DELETED, 13)]

@@ -99,3 +99,57 @@ def test_detached_sessions_are_bounded_in_number() -> None:
         sessions.detach(session, now_s=20.0)
     assert sessions.detached_count == 2
     assert sessions.find(kept[0].id, application="Desk", user="ann") is None
+
+
+# sessions of another server
+
+
+def test_who_is_told_hears_of_new_sessions_changes_and_what_is_dropped() -> None:
+    sessions = registry(keep_s=5.0)
+    kept: list[str] = []
+    dropped: list[str] = []
+    session = opened(sessions)  # nobody is told yet
+    sessions.on_kept, sessions.on_dropped = lambda session: kept.append(session.id), dropped.append
+    sessions.changed(session)
+    other = opened(sessions)
+    assert kept == [session.id, other.id]
+    sessions.detach(session, now_s=20.0)
+    assert sessions.kept() == [other, session]
+    sessions.expire(30.0)
+    assert dropped == [session.id]
+
+
+def test_stored_sessions_can_be_restored_only_after_a_takeover() -> None:
+    elsewhere, here = registry(), registry(keep_s=5.0)
+    first, second = opened(elsewhere), opened(elsewhere)
+    for session in (first, second):
+        here.store(session)
+    here.drop_stored(second.id)
+    here.drop_stored("unknown")
+    assert here.stored_count == 1
+    here.expire(1000.0)
+    assert here.find(first.id, application="Desk", user="ann") is None
+    assert here.take_over(now_s=1000.0) == 1
+    assert here.find(first.id, application="Desk", user="ann") is first
+    assert (here.stored_count, here.detached_count) == (0, 1)
+    assert here.expire(1006.0) == 1
+
+
+def test_a_connected_session_stays_as_it_is_at_a_takeover() -> None:
+    here = registry()
+    session = opened(here)
+    stale = Session(
+        session.id, account=session.account, application="Desk", application_type=1, application_dbid=100, now_s=0.0
+    )
+    here.store(stale)
+    assert here.take_over(now_s=20.0) == 0
+    assert here.find(session.id, application="Desk", user="ann") is session
+    here.store(stale)
+    here.drop_all_stored()
+    assert here.stored_count == 0
+
+
+def test_a_proxy_is_known_by_the_type_of_its_application() -> None:
+    session = Session("1", account=SYSTEM_ACCOUNT, application="p", application_type=21, application_dbid=1, now_s=0.0)
+    assert session.is_proxy
+    assert not opened(registry()).is_proxy

@@ -9,8 +9,9 @@ from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action, Change, Position
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
+from csproxy.core.security_records import Acl, encode_acl
 from csproxy.core.wellknown import first_counters, well_known_objects
-from csproxy.core.writes import Plan, PlannedChange, WritePlanner
+from csproxy.core.writes import Plan, PlannedChange, WritePlanner, planned_record
 from csproxy.errors import ErrorCode, ModelError
 
 NOW_MS = 1_700_000_000_000
@@ -96,6 +97,11 @@ class Desk:
                 )
             )
         self.cache.apply(changes)
+
+    def give(self, id: tuple[int, int], acl: Acl) -> None:
+        """Set an object's own access control list."""
+        before = self.cache.get(1000 + id[0], id[1])
+        self.apply(Plan((planned_record((1000 + id[0], id[1]), before, encode_acl(id[1], acl)),), {}, {}, (0,)))
 
     # a few objects that many tests need
 

@@ -15,10 +15,10 @@ from csproxy.core.draft import Step
 from csproxy.core.history import HistorySettings, history_batch
 from csproxy.core.model.enumerations import CfgAppType
 from csproxy.core.permissions import Permission, mask_of
-from csproxy.core.security_records import Acl, AclEntry, encode_acl
+from csproxy.core.security_records import Acl, AclEntry
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Session
 from csproxy.core.transactions import RequestedChange, Verb
-from csproxy.core.writes import Plan, WritePlanner, planned_record
+from csproxy.core.writes import Plan, WritePlanner
 from csproxy.errors import ErrorCode, ModelError
 
 SWITCH, DN, PERSON, AGENT_GROUP, TENANT, SKILL, ACCESS_GROUP, FOLDER = 1, 2, 3, 5, 7, 13, 21, 22
@@ -37,11 +37,6 @@ class GuardedDesk(Desk):
 
     def grant(self, id: tuple[int, int], mask: int) -> None:
         self.give(id, (AclEntry(PERSON, self.ada, int(mask)),))
-
-    def give(self, id: tuple[int, int], acl: Acl) -> None:
-        """Set the object's own list."""
-        before = self.cache.get(1000 + id[0], id[1])
-        self.apply(Plan((planned_record((1000 + id[0], id[1]), before, encode_acl(id[1], acl)),), {}, {}, (0,)))
 
     @property
     def guarded(self) -> WritePlanner:

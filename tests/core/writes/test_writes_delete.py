@@ -17,6 +17,10 @@ from csproxy.core.rules import MAX_CHANGES
 from csproxy.core.wellknown import PERMANENT
 from csproxy.errors import ErrorCode, ModelError
 
+SWITCH, DN = 1, 2
+
+SWITCH, DN = 1, 2
+
 
 @pytest.fixture
 def desk() -> Desk:
@@ -267,3 +271,17 @@ def test_a_closure_lists_owned_objects_before_their_owners(edges: list[tuple[int
     if acyclic:
         place = {id: n for n, id in enumerate(order)}
         assert all(place[(22, part)] < place[(22, owner)] for owner, part in edges if owner in reachable)
+
+
+def test_lists_go_with_their_objects_and_count_as_changes_of_the_transaction() -> None:
+    desk = Desk()
+    switch = desk.switch()
+    desk.plant_many("dn", [{"switchDBID": switch, "number": str(n), "type": 1} for n in range(600)])
+    dns = list(desk.cache.dbids(DN))
+    for dbid in dns[:3]:
+        desk.give((DN, dbid), ())
+    assert [each.type for each in desk.planner.delete(SWITCH, switch).changes][:3] == [1000 + DN] * 3
+    for dbid in dns[3:]:
+        desk.give((DN, dbid), ())
+    with pytest.raises(ModelError, match="1203 changes with the access control lists that go along, more than 1000"):
+        desk.planner.delete(SWITCH, switch)

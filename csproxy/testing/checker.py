@@ -3,29 +3,27 @@
     violations = check(history, log)
 
 Every property of a history is checked by one function, which names the property that is broken
-(P1 … P28, G11), where, and how. Connections are judged in `csproxy.testing.checker_wires` and (P10) `checker_writes`,
-subscriptions in `csproxy.testing.checker_streams`; writes, reads of the client library, bounds and
-the state at the end here.
+(P1 … P28, G11), where, and how. Connections are judged in `csproxy.testing.checker_wires`, (P10) `checker_writes` and
+(P23) `checker_log_in`, subscriptions in `csproxy.testing.checker_streams`, writes in `checker_outcomes`; reads of the
+client library, bounds and the state at the end here.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from csproxy.core.changes import Action, Position
+from csproxy.core.changes import Position
+from csproxy.testing.checker_log_in import check_log_in
 from csproxy.testing.checker_model import MasterLog
+from csproxy.testing.checker_outcomes import TOKEN, check_outcomes, check_writes
 from csproxy.testing.checker_replicas import check_replicas
 from csproxy.testing.checker_streams import check_streams
 from csproxy.testing.checker_wires import Violation, check_wires, wrong_objects
 from csproxy.testing.checker_writes import check_own_writes
-from csproxy.testing.histories import Arrived, Expired, History, Outcome, Reached, Started, WriteRecord
+from csproxy.testing.histories import Arrived, Expired, History, Reached, Started
 from csproxy.transport.wire.reads import ReadObjects
 
 __all__ = ["TOKEN", "MasterLog", "Violation", "check"]
-
-TOKEN = re.compile(rb"token-[0-9]+-")
-"""What a writer puts into every object that it creates or updates, to find the write again; numbers are used once."""
 
 
 def check(history: History, log: MasterLog) -> list[Violation]:
@@ -34,10 +32,12 @@ def check(history: History, log: MasterLog) -> list[Violation]:
         *check_log(log),
         *check_wires(history.wires, log, history.reloads),
         *(violation for wire in history.wires for violation in check_own_writes(wire, log)),
+        *(violation for wire in history.wires for violation in check_log_in(wire)),
         *check_streams(history.streams, log, history.reloads),
         *check_replicas(history),
         *check_reads(history, log),
         *check_writes(history, log),
+        *check_outcomes(history),
         *check_bounds(history),
         *check_sameness(history, log),
         *check_liveness(history, log),
@@ -74,59 +74,6 @@ def check_reads(history: History, log: MasterLog) -> Iterator[Violation]:
         wrong = wrong_objects(truth, request, read.objects, read.position.uen)
         if wrong:
             yield Violation("P14 snapshot reads", read.client, f"{request}: {wrong}", index)
-
-
-def check_writes(history: History, log: MasterLog) -> Iterator[Violation]:
-    """G11: an acknowledged write is in the log once, where the acknowledgement says; a refused one is not;
-    one of unknown outcome at most once. Where an older copy of the database was put back, an acknowledged write is in
-    the history in which it was acknowledged; what was lost with that is the operator's affair."""
-    places = [_Places(each) for each in log.histories]
-    for index, write in enumerate(history.writes):
-        its_own = log.history_of(write.position)
-        if its_own is None and write.outcome is Outcome.ACKNOWLEDGED:
-            what = f"was acknowledged at {write.position}, which is no position of the master's history"
-            yield Violation("G11 durable", write.client, what, index)
-        for each in places:
-            wrong = _wrong_write(write, each.of(write), each.log, is_own=each.log is its_own)
-            if wrong:
-                what = f"{write.action.name.lower()} {write.type}/{write.dbid} {write.token}: {wrong}"
-                yield Violation("G11 durable", write.client, what, index)
-                break
-
-
-class _Places:
-    """Where in a history each write stands: UENs by token, and of deletions by object."""
-
-    def __init__(self, log: MasterLog) -> None:
-        self.log = log
-        self._tokens: dict[str, list[int]] = {}
-        self._deletions: dict[tuple[int, int], list[int]] = {}
-        for change in log.changes:
-            if change.action is Action.DELETED:
-                self._deletions.setdefault(change.key, []).append(change.position.uen)
-            else:
-                for token in TOKEN.findall(change.payload):
-                    self._tokens.setdefault(token.decode(), []).append(change.position.uen)
-
-    def of(self, write: WriteRecord) -> list[int]:
-        if write.action is Action.DELETED:
-            return self._deletions.get((write.type, write.dbid), [])
-        return self._tokens.get(write.token, [])
-
-
-def _wrong_write(write: WriteRecord, found: list[int], log: MasterLog, *, is_own: bool) -> str:
-    if len(found) > 1:
-        return f"is in the log {len(found)} times, at UENs {found}"
-    if write.outcome is Outcome.ACKNOWLEDGED:
-        if not is_own:
-            return ""
-        if not found:
-            return f"was acknowledged at UEN {write.position.uen} and is not in the log"
-        if log.transaction_of(found[0])[1] != write.position.uen:
-            return f"was acknowledged at UEN {write.position.uen} and is in the log at {found[0]}"
-    elif write.outcome is Outcome.REFUSED and found and write.action is not Action.DELETED:
-        return f"was refused and is in the log at UEN {found[0]}"
-    return ""
 
 
 def check_bounds(history: History) -> Iterator[Violation]:

@@ -11,11 +11,12 @@ from csproxy.testing.checker_wires import Violation
 from csproxy.testing.histories import Answered, Asked, WireHistory
 from csproxy.transport.wire.messages import MessageId
 
-__all__ = ["check_own_writes"]
+__all__ = ["WRITES", "check_own_writes"]
 
-_WRITES: Final = frozenset(
+WRITES: Final = frozenset(
     {MessageId.CREATE_OBJECT, MessageId.UPDATE_OBJECT, MessageId.DELETE_OBJECT, MessageId.APPLY_TRANSACTION}
 )
+"""Requests that change objects and have idempotency keys."""
 _NOTHING: Final = Position(0, 0)
 
 
@@ -26,7 +27,7 @@ def check_own_writes(wire: WireHistory, log: MasterLog) -> Iterator[Violation]:
     reads: dict[int, Position] = {}
     for index, event in enumerate(wire.events):
         if isinstance(event, Asked):
-            if event.message in _WRITES:
+            if event.message in WRITES:
                 writes.add(event.request)
             elif event.message == MessageId.READ_OBJECTS and not event.payload.snapshot:
                 reads[event.request] = written

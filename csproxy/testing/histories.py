@@ -223,9 +223,11 @@ class Outcome(Enum):
 
 
 class WriteRecord(NamedTuple):
-    """One write. ``token`` is a text that it put into the object, used once; empty for a deletion.
+    """One attempt of a write, from ``began_s`` to ``at_s``. ``token`` is a text that it put into the object, used once;
+    empty for a deletion.
 
     ``position`` is that of the acknowledgement; ``dbid`` is known for updates, deletions and acknowledged creations.
+    ``key`` is its idempotency key, the same in every attempt; if it is empty, nothing is compared with connections.
     """
 
     at_s: float
@@ -236,6 +238,8 @@ class WriteRecord(NamedTuple):
     token: str
     outcome: Outcome
     position: Position
+    key: str = ""
+    began_s: float = 0.0
 
 
 # the run

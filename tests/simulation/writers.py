@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from csproxy.core.changes import Action
+from csproxy.core.changes import Action, Position
 from csproxy.core.model import (
     SCHEMA,
     CfgActionCode,
@@ -187,40 +187,36 @@ class WriterClient(SimulatedClient):
     ) -> None:
         """Carry a write out and record its outcome; one of unknown outcome is sometimes repeated with its key."""
         key = self.rng.randbytes(8).hex()
-        outcome = Outcome.UNKNOWN
+        write = WriteRecord(0.0, self.name, action, kind, dbid, token, Outcome.UNKNOWN, Position(0, 0), key)
         try:
-            dbid = await do(key)
-            outcome = Outcome.ACKNOWLEDGED
+            await self._attempt(write, do)
         except (ConnectionLostError, TimedOutError, OutcomeUnknownError):
             self.counters.unknown += 1
             if self.rng.random() < 0.5:
                 try:
-                    dbid = await do(key)
-                    outcome = Outcome.ACKNOWLEDGED
+                    await self._attempt(write, do)
                     self.counters.repeated += 1
                 except CsproxyError as e:
                     self.world.note(f"{self.name}: repeating failed: {e}")
                 else:
                     return
             raise
-        except ServerError:
-            outcome = Outcome.REFUSED
-            raise
-        finally:
-            self.world.history.writes.append(
-                WriteRecord(
-                    self.world.sim.now(),
-                    self.name,
-                    action,
-                    kind,
-                    dbid,
-                    token,
-                    outcome,
-                    self.world.acknowledged(self.name),
-                )
-            )
         if self.world.plan.writable and self._looks.random() < 0.7:
             await self._look(client, kind)
+
+    async def _attempt(self, write: WriteRecord, do: Callable[[str], Any]) -> None:
+        """Carry ``write`` out, and record when, and what came of it."""
+        write = write._replace(began_s=self.world.sim.now())
+        try:
+            write = write._replace(dbid=await do(write.key), outcome=Outcome.ACKNOWLEDGED)
+        except (ConnectionLostError, TimedOutError, OutcomeUnknownError):
+            raise
+        except ServerError:
+            write = write._replace(outcome=Outcome.REFUSED)
+            raise
+        finally:
+            position = self.world.acknowledged(self.name)
+            self.world.history.writes.append(write._replace(at_s=self.world.sim.now(), position=position))
 
     async def _look(self, client: ConfigClient, kind: int) -> None:
         """Read without saying what has been written: the server must know that by itself."""

@@ -157,7 +157,8 @@ def over_reload(after: int, until: int, *changes: Delivered, interest: Interest 
 
 
 def wire(*events: Any, floors: dict[int, int] | None = None, reloads: Sequence[Reload] = ()) -> History:
-    return History(wires=[WireHistory("c", 1, "p", list(events), floors or {})], reloads=list(reloads))
+    """A connection of a client that has logged in."""
+    return History(wires=[WireHistory("c", 1, "p", [TAKEN, *events], floors or {})], reloads=list(reloads))
 
 
 def start(uen: int, objects: dict[tuple[int, int], bytes] | None = None) -> Started:
@@ -193,6 +194,9 @@ def registered(uen: int, request: int = 50) -> Answered:
     return answer(
         MessageId.CLIENT_REGISTERED, uen, ClientRegistered(session="s", protocol_version=1, epochs=epochs), request
     )
+
+
+TAKEN = answer(MessageId.CLIENT_REGISTERED, 0, ClientRegistered(session="s", protocol_version=1), 49)
 
 
 def read(kind: int, uen: int, *objects: bytes, since: int = -1, folders: Sequence[int] = (), **more: Any) -> list[Any]:
@@ -571,7 +575,7 @@ BROKEN: dict[str, tuple[str, Callable[[], History]]] = {
         "G11",
         lambda: write(Action.CREATED, SKILL, 102, "token-4-", Outcome.ACKNOWLEDGED, 8),
     ),
-    "a refused write that is there": ("G11", lambda: write(Action.CREATED, SKILL, 102, "token-4-", Outcome.REFUSED)),
+    "a refused write that is there": ("P11", lambda: write(Action.CREATED, SKILL, 102, "token-4-", Outcome.REFUSED)),
     "a bound that was passed": ("P16", lambda: bounded(101.0)),
     "a replica that differs": ("P12", lambda: final(6, {})),
     "a replica of another history": (
@@ -600,7 +604,15 @@ def test_a_broken_property_is_named(name: str) -> None:
 def test_a_write_that_was_made_twice_is_found() -> None:
     log = master_log([*STEPS, (Action.UPDATED, SKILL, 101, "token-7-", True)])
     history = write(Action.UPDATED, SKILL, 101, "token-7-", Outcome.UNKNOWN)
-    assert [violation.property for violation in check(history, log)] == ["G11 durable"]
+    assert [violation.property for violation in check(history, log)] == ["P11 outcome"]
+
+
+def test_a_refusal_may_follow_a_write_that_was_carried_out_and_not_answered() -> None:
+    history = History()
+    for outcome in (Outcome.UNKNOWN, Outcome.REFUSED):
+        attempt = write(Action.CREATED, SKILL, 102, "token-4-", outcome).writes[0]
+        history.writes.append(attempt._replace(key="k"))
+    assert check(history, LOG) == []
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_write_that_was_acknowledged_before_may_be_lost_and_none_after() -> No
     assert properties(written(Position(NEW, 8), "token-8-", Outcome.ACKNOWLEDGED)) == ["G11 durable"]
     assert properties(written(NEWER, "token-6-", Outcome.ACKNOWLEDGED)) == ["G11 durable"]
     assert properties(written(Position(44, 5), "token-6-", Outcome.ACKNOWLEDGED)) == ["G11 durable"]
-    assert properties(written(NEWER, "token-6-", Outcome.REFUSED)) == ["G11 durable"]
+    assert properties(written(NEWER, "token-6-", Outcome.REFUSED)) == ["P11 outcome"]
 
 
 def test_a_read_of_the_new_history_does_not_follow_what_was_seen_of_the_old_one() -> None:

@@ -123,20 +123,23 @@ class _Follower:
         if changes and not any(change.is_reload for change in changes) and self._log.is_valid(end):
             before = self._log.transaction_of(changes[0].position.uen)[0] - 1
             self._truth = self._log.state(before, self._interest)
-            if self._copy.objects == self._truth.objects:
+            if not self._difference():
                 self._at = before
                 yield from self._advance(end, changes)
                 return
         if not all(change.is_reload for change in changes):
             yield "P28 epoch", f"changes of another history came after UEN {self._at}: {'; '.join(map(str, changes))}"
+        if not self._log.is_end(end.uen):
+            yield "P3 atomic", f"UEN {end.uen} of the new history is within a transaction"
         self._at = end.uen
         self._truth = self._log.state(end.uen, self._interest)
         for change in changes:
             wrong = _apply(change, self._copy)
             if wrong:
                 yield "P25 delete and re-create", wrong
-        if self._copy.objects != self._truth.objects:
-            yield "P28 epoch", f"the copy is not the state at UEN {end.uen} of the new history: {self._difference()}"
+        wrong = self._difference()
+        if wrong:
+            yield "P28 epoch", f"the copy is not the state at UEN {end.uen} of the new history: {wrong}"
 
     def _advance(self, end: Position, changes: Sequence[Delivered]) -> Iterator[tuple[str, str]]:
         """P4 and P25: every matching change came, and the copy is the master's state."""
@@ -155,17 +158,20 @@ class _Follower:
                 name = "P3 atomic" if half else "P4 reliable"
                 yield name, f"{logged} is missing between UEN {self._at} and {end.uen}"
         self._at = end.uen
-        if self._copy.objects != self._truth.objects:
-            yield "P4 reliable", f"the copy is not the state at UEN {end.uen}: {self._difference()}"
-        elif self._interest == EVERYTHING and self._copy.folders != self._truth.folders:
-            wrong_folders = sorted(self._copy.folders.items() ^ self._truth.folders.items())
-            yield "P4 reliable", f"the copy's folders are not those at UEN {end.uen}: {wrong_folders}"
+        wrong = self._difference()
+        if wrong:
+            yield "P4 reliable", f"the copy is not the state at UEN {end.uen}: {wrong}"
 
     def _difference(self) -> str:
+        """What is wrong with the copy, in words; empty if nothing is. Who follows everything knows all folders, too."""
         has, should = self._copy.objects, self._truth.objects
-        more, fewer = sorted(has.keys() - should.keys()), sorted(should.keys() - has.keys())
-        other = [key for key in sorted(has.keys() & should.keys()) if has[key] != should[key]]
-        return f"too many {more}, missing {fewer}, different {other}"
+        if has != should:
+            more, fewer = sorted(has.keys() - should.keys()), sorted(should.keys() - has.keys())
+            other = [key for key in sorted(has.keys() & should.keys()) if has[key] != should[key]]
+            return f"too many {more}, missing {fewer}, different {other}"
+        if self._interest == EVERYTHING and self._copy.folders != self._truth.folders:
+            return f"not in these folders: {sorted(self._copy.folders.items() ^ self._truth.folders.items())}"
+        return ""
 
 
 def _part(change: Delivered, log: MasterLog) -> tuple[str, int]:

@@ -12,8 +12,8 @@ from csproxy.core.changes import Action, Epoch, Position
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA, CfgAppType, CfgSkill
 from csproxy.core.model.delta import encode_object
-from csproxy.errors import HistoryExpiredError
-from csproxy.testing import MemoryNetwork, Simulation, run_simulated
+from csproxy.errors import ConnectionLostError, HistoryExpiredError
+from csproxy.testing import MemoryListener, MemoryNetwork, Simulation, run_simulated
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
 from tests.transport.manual import application, change
@@ -29,6 +29,7 @@ class Proxy:
     def __init__(self, network: MemoryNetwork, server: ConfigurationServer) -> None:
         self.network = network
         self.server = server
+        self.listener: MemoryListener
 
     def replace(self, names: list[str], position: Position, epochs: list[Epoch]) -> None:
         builder = CacheBuilder(None if self.server.position == (0, 0) else self.server.cache)
@@ -57,22 +58,29 @@ def _skill(dbid: int, name: str) -> dict[str, object]:
 
 def simulate(scenario: Callable[[Proxy], Awaitable[None]]) -> None:
     async def run(simulation: Simulation) -> None:
-        server = ConfigurationServer(
-            role="proxy",
-            name="server",
-            authenticator=OneUser(),
-            writer=ReadOnlyWriter("read-only"),
-            random=lambda: 0.5,
-            random_bytes=simulation.random_bytes,
-        )
-        server.is_current = lambda: True
-        proxy = Proxy(MemoryNetwork(rng=simulation.rng), server)
-        proxy.replace(["one"], Position(OLD, 5), [Epoch(OLD, 1)])
-        async with proxy.network, server:
-            proxy.network.listen("server", 2020, server.connect)
+        network = MemoryNetwork(rng=simulation.rng)
+        async with network, make_proxy(simulation, network, "server") as proxy:
             await scenario(proxy)
 
     run_simulated(run, seed=1, time_limit_s=600)
+
+
+@asynccontextmanager
+async def make_proxy(simulation: Simulation, network: MemoryNetwork, host: str) -> AsyncIterator[Proxy]:
+    server = ConfigurationServer(
+        role="proxy",
+        name="server",
+        authenticator=OneUser(),
+        writer=ReadOnlyWriter("read-only"),
+        random=lambda: 0.5,
+        random_bytes=simulation.random_bytes,
+    )
+    server.is_current = lambda: True
+    proxy = Proxy(network, server)
+    proxy.replace(["one"], Position(OLD, 5), [Epoch(OLD, 1)])
+    async with server:
+        proxy.listener = network.listen(host, 2020, server.connect)
+        yield proxy
 
 
 def test_a_client_that_was_told_of_the_epoch_that_ends_gets_the_difference() -> None:
@@ -128,3 +136,42 @@ def test_a_mark_tells_that_the_same_number_is_of_another_history() -> None:
                     await anyio.sleep(0.1)
 
     simulate(scenario)
+
+
+def test_a_client_that_knows_the_new_history_is_shown_nothing_of_the_old_one_at_another_server() -> None:
+    async def run(simulation: Simulation) -> None:
+        network = MemoryNetwork(rng=simulation.rng)
+        async with (
+            network,
+            make_proxy(simulation, network, "first") as first,
+            make_proxy(simulation, network, "second") as second,
+        ):
+            second.create(2, "of the old history", Position(OLD, 6))
+            second.server.is_current = lambda: False  # it has lost its master
+            first.replace(["one"], Position(RESTORED, 3), [Epoch(OLD, 1), Epoch(RESTORED, 3)])
+            async with (
+                ConfigClient(
+                    endpoints=[("first", 2020), ("second", 2020)],
+                    application="desk",
+                    user="ada",
+                    password="right",
+                    connector=network.connector("desk"),
+                    request_timeout_s=10.0,
+                ) as client,
+                client.subscribe(CfgSkill) as stream,
+            ):
+                first.create(2, "two", Position(RESTORED, 4))
+                assert (await anext(stream)).object.name == "two"
+                first.listener.close()
+                network.cut("desk")
+                second.create(3, "of the old history", Position(OLD, 7))
+                with pytest.raises(ConnectionLostError, match="has not reached UEN 4 of epoch 33"):
+                    await client.read(CfgSkill)
+                second.create(4, "of the old history", Position(OLD, 8))
+                second.replace(["one"], Position(RESTORED, 3), [Epoch(OLD, 1), Epoch(RESTORED, 3)])
+                second.create(2, "two", Position(RESTORED, 4))
+                second.create(3, "three", Position(RESTORED, 5))
+                assert (await anext(stream)).object.name == "three"
+                assert [skill.name for skill in await client.read(CfgSkill)] == ["one", "two", "three"]
+
+    run_simulated(run, seed=1, time_limit_s=600)

@@ -418,8 +418,9 @@ class ConfigClient:
         """The changes of a type (None: of all), of a tenant, of one object: ``async with ... as changes``.
 
         ``since`` starts after that position, such as that of a `ReadResult`: nothing is missed in
-        between. Without it, changes start when the server has accepted the subscription. Subscriptions
-        of one client to the same objects must not differ in ``tenant_dbid`` (`ConfigurationError`).
+        between. Without it, changes start when the server has accepted the subscription and is not behind
+        what this client has seen, perhaps at another server. Subscriptions of one client to the same
+        objects must not differ in ``tenant_dbid`` (`ConfigurationError`).
         What a slow consumer means is described in `csproxy.transport.client_subscriptions`.
         """
         number = 0 if object_type is None else SCHEMA.object_type(object_type).number

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,6 +17,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Position
+from csproxy.core.containers import ENVIRONMENT, TENANT
 from csproxy.core.failover import Endpoint
 from csproxy.core.keepalive import KeepAlive
 from csproxy.core.routes import PoolsRoute, Route
@@ -40,6 +42,7 @@ from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.tickets import TicketSource
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
+from csproxy.transport.wire.reads import ReadObjects
 from csproxy.transport.wire.registration import RegisterClient
 
 __all__ = ["ClientLink"]
@@ -48,6 +51,8 @@ log = logging.getLogger("csproxy.client")
 
 _NONE: Final = Position(0, 0)
 _LONGEST_WAIT_S: Final = 5.0
+_ENVIRONMENT: Final = ReadObjects(type=TENANT, filter={"dbid": ENVIRONMENT})
+"""The smallest question that a server answers only where it has come to the position asked for."""
 
 
 class ClientLink:
@@ -231,6 +236,18 @@ class ClientLink:
     ) -> Frame:
         """A request of the hub."""
         return await self.repeatable(message, payload, minimum=lambda: minimum, on_answer=on_answer)
+
+    def has_seen_more(self, position: Position) -> bool:
+        """Whether any server has shown something later than ``position``, a place of the present server."""
+        return self._order.is_later(self.position, position)
+
+    async def catch_up(self) -> None:
+        """Wait until the server is not behind what this client has seen; raises as `repeatable` if it stays so.
+
+        What belongs to a history that has ended is forgotten.
+        """
+        with suppress(HistoryExpiredError):
+            await self.repeatable(MessageId.READ_OBJECTS, _ENVIRONMENT, minimum=lambda: self.position)
 
     def post(self, message: MessageId, payload: Any) -> Exchange | None:
         """A clean-up request of the hub; None without a connection."""

@@ -67,6 +67,12 @@ class Subscriber(Protocol):
     ) -> Frame:
         """Send a request on the present or next connection and wait for the answer."""
 
+    def has_seen_more(self, position: Position) -> bool:
+        """Whether the client has been shown something later than ``position``, by any server."""
+
+    async def catch_up(self) -> None:
+        """Wait until the server is not behind what the client has seen."""
+
     def post(self, message: MessageId, payload: Any) -> Exchange | None:
         """Send a request on the present connection, if there is one, and do not wait."""
 
@@ -333,19 +339,31 @@ class SubscriptionHub:
         await self.register(stream)
 
     async def register(self, stream: ChangeStream) -> None:
-        """Ask the server for what the stream wants, from the stream's position if it has one."""
+        """Ask the server for what the stream wants, from the stream's position if it has one.
+
+        Else from where the server stands, once that is not behind what the client has seen, perhaps elsewhere.
+        """
+        is_late, looks = False, stream.received == _NONE
 
         def accepted(frame: Frame) -> None:
-            stream.start(Position(frame.epoch, frame.uen))
+            nonlocal is_late
+            position = Position(frame.epoch, frame.uen)
+            is_late = looks and self._client.has_seen_more(position)
+            if not is_late:
+                stream.start(position)
 
         self._leaving.pop(stream.wanted, None)
         self._registering[stream] = None
         try:
-            await self._client.ask(
-                MessageId.REGISTER_NOTIFICATION, stream.registration, minimum=stream.received, on_answer=accepted
-            )
+            await self._register(stream, accepted)
+            if is_late:
+                await self._client.catch_up()
+                looks = False  # two names of one position may look as if one were later
+                await self._register(stream, accepted)
         except ServerError as e:
             self._has_registered(stream)
+            if is_late:
+                self.unregister(stream)
             if isinstance(e, HistoryExpiredError):
                 self._client.forget_position()
             raise
@@ -354,6 +372,11 @@ class SubscriptionHub:
             self.unregister(stream)
             raise
         self._has_registered(stream)
+
+    async def _register(self, stream: ChangeStream, accepted: Callable[[Frame], None]) -> None:
+        await self._client.ask(
+            MessageId.REGISTER_NOTIFICATION, stream.registration, minimum=stream.received, on_answer=accepted
+        )
 
     @property
     def is_registering(self) -> bool:

@@ -12,7 +12,7 @@ from csproxy.core.changes import Action, Epoch, Position
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA, CfgAppType, CfgSkill
 from csproxy.core.model.delta import encode_object
-from csproxy.errors import ConnectionLostError, HistoryExpiredError
+from csproxy.errors import ConnectionLostError, HistoryExpiredError, ServerError, TimedOutError
 from csproxy.testing import MemoryListener, MemoryNetwork, Simulation, run_simulated
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
@@ -21,6 +21,7 @@ from tests.transport.test_server_time import OneUser
 
 SKILL, APPLICATION = 13, 9
 OLD, SECOND, RESTORED = 11, 22, 33
+HISTORY = [Epoch(OLD, 1), Epoch(RESTORED, 3)]
 
 
 class Proxy:
@@ -138,7 +139,9 @@ def test_a_mark_tells_that_the_same_number_is_of_another_history() -> None:
     simulate(scenario)
 
 
-def test_a_client_that_knows_the_new_history_is_shown_nothing_of_the_old_one_at_another_server() -> None:
+def beside_a_late_one(scenario: Callable[[Proxy, Proxy, ConfigClient], Awaitable[None]]) -> None:
+    """A client at a proxy that has gone over; the second one, which it is given as well, has not."""
+
     async def run(simulation: Simulation) -> None:
         network = MemoryNetwork(rng=simulation.rng)
         async with (
@@ -148,30 +151,90 @@ def test_a_client_that_knows_the_new_history_is_shown_nothing_of_the_old_one_at_
         ):
             second.create(2, "of the old history", Position(OLD, 6))
             second.server.is_current = lambda: False  # it has lost its master
-            first.replace(["one"], Position(RESTORED, 3), [Epoch(OLD, 1), Epoch(RESTORED, 3)])
-            async with (
-                ConfigClient(
-                    endpoints=[("first", 2020), ("second", 2020)],
-                    application="desk",
-                    user="ada",
-                    password="right",
-                    connector=network.connector("desk"),
-                    request_timeout_s=10.0,
-                ) as client,
-                client.subscribe(CfgSkill) as stream,
-            ):
-                first.create(2, "two", Position(RESTORED, 4))
-                assert (await anext(stream)).object.name == "two"
-                first.listener.close()
-                network.cut("desk")
-                second.create(3, "of the old history", Position(OLD, 7))
-                with pytest.raises(ConnectionLostError, match="has not reached UEN 4 of epoch 33"):
-                    await client.read(CfgSkill)
-                second.create(4, "of the old history", Position(OLD, 8))
-                second.replace(["one"], Position(RESTORED, 3), [Epoch(OLD, 1), Epoch(RESTORED, 3)])
-                second.create(2, "two", Position(RESTORED, 4))
-                second.create(3, "three", Position(RESTORED, 5))
-                assert (await anext(stream)).object.name == "three"
-                assert [skill.name for skill in await client.read(CfgSkill)] == ["one", "two", "three"]
+            first.replace(["one"], Position(RESTORED, 3), HISTORY)
+            async with ConfigClient(
+                endpoints=[("first", 2020), ("second", 2020)],
+                application="desk",
+                user="ada",
+                password="right",
+                connector=network.connector("desk"),
+                request_timeout_s=10.0,
+                random=simulation.rng.random,
+            ) as client:
+                await scenario(first, second, client)
 
     run_simulated(run, seed=1, time_limit_s=600)
+
+
+def lose(first: Proxy) -> None:
+    first.listener.close()
+    first.network.cut("desk")
+
+
+def go_over(second: Proxy) -> None:
+    second.replace(["one"], Position(RESTORED, 3), HISTORY)
+    second.create(2, "two", Position(RESTORED, 4))
+    second.create(3, "three", Position(RESTORED, 5))
+
+
+def test_a_client_that_knows_the_new_history_is_shown_nothing_of_the_old_one_at_another_server() -> None:
+    async def scenario(first: Proxy, second: Proxy, client: ConfigClient) -> None:
+        async with client.subscribe(CfgSkill) as stream:
+            first.create(2, "two", Position(RESTORED, 4))
+            assert (await anext(stream)).object.name == "two"
+            lose(first)
+            second.create(3, "of the old history", Position(OLD, 7))
+            with pytest.raises(ConnectionLostError):
+                await client.read(CfgSkill)
+            second.create(4, "of the old history", Position(OLD, 8))
+            go_over(second)
+            assert (await anext(stream)).object.name == "three"
+            assert [skill.name for skill in await client.read(CfgSkill)] == ["one", "two", "three"]
+
+    beside_a_late_one(scenario)
+
+
+def test_a_new_subscription_does_not_begin_in_the_history_that_its_client_has_left() -> None:
+    async def scenario(first: Proxy, second: Proxy, client: ConfigClient) -> None:
+        first.create(2, "two", Position(RESTORED, 4))
+        assert len(await client.read(CfgSkill)) == 2
+        lose(first)
+        with pytest.raises((ServerError, TimedOutError)):
+            async with client.subscribe(CfgSkill):
+                pass
+        go_over(second)
+        assert len(await client.read(CfgSkill)) == 3
+        assert second.server.subscriptions.subscription_count == 0
+        async with client.subscribe(CfgSkill) as stream:
+            assert stream.position == Position(RESTORED, 5)
+
+    beside_a_late_one(scenario)
+
+
+def test_a_new_subscription_begins_in_the_new_history_although_its_client_has_seen_the_old_one() -> None:
+    async def scenario(proxy: Proxy) -> None:
+        async with proxy.client() as client:
+            proxy.server.set_epochs([Epoch(OLD, 1), Epoch(SECOND, 6)])
+            proxy.create(2, "two", Position(SECOND, 6))
+            assert len(await client.read(CfgSkill)) == 2
+            proxy.network.cut("desk")
+            proxy.replace(["one"], Position(RESTORED, 3), HISTORY)
+            async with client.subscribe(CfgSkill) as stream:
+                assert stream.position == Position(RESTORED, 3)
+                proxy.create(2, "other", Position(RESTORED, 4))
+                assert (await anext(stream)).object.name == "other"
+
+    simulate(scenario)
+
+
+def test_a_new_subscription_begins_at_once_where_only_the_names_of_a_position_differ() -> None:
+    async def scenario(first: Proxy, second: Proxy, client: ConfigClient) -> None:
+        epochs = [*HISTORY, Epoch(SECOND, 5)]
+        first.replace(["one", "two"], Position(SECOND, 4), epochs)
+        second.replace(["one", "two"], Position(RESTORED, 4), epochs)
+        assert len(await client.read(CfgSkill)) == 2
+        lose(first)
+        async with client.subscribe(CfgSkill) as stream:
+            assert stream.position == Position(RESTORED, 4)
+
+    beside_a_late_one(scenario)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from csproxy.core import codec
 from csproxy.core.changes import Action, Change, Epoch, Position
@@ -20,7 +20,7 @@ from csproxy.core.tenants import tenants_of
 from csproxy.testing.histories import ObjectKey
 from csproxy.transport.wire.frames import HEADER_SIZE
 
-__all__ = ["LoggedChange", "MasterLog", "State", "moved_members", "updated"]
+__all__ = ["LoggedChange", "MasterLog", "State", "Truth", "composed", "moved_members", "updated", "wants"]
 
 FOLDER = 22
 
@@ -70,6 +70,25 @@ class State:
         for member in change.moved:
             if member in self.folders:
                 self.folders[member] = change.dbid
+
+
+class Truth(Protocol):
+    """The states of one history, or what somebody may see of them."""
+
+    def is_valid(self, position: Position, /) -> bool:
+        """Whether the position is one of this history."""
+
+    def is_end(self, uen: int, /) -> bool:
+        """Whether a transaction ends there, or everything begins."""
+
+    def of_type(self, kind: int, uen: int, /) -> dict[int, bytes]:
+        """All objects of a type, folders as a reader sees them."""
+
+    def at(self, key: ObjectKey, uen: int, /) -> bytes | None:
+        """The stored form of one object; None if it is not there."""
+
+    def folder_at(self, key: ObjectKey, uen: int, /) -> int:
+        """The folder of an object."""
 
 
 class MasterLog:
@@ -188,10 +207,14 @@ class MasterLog:
                 if (stored := self.at((kind, dbid), uen)) is not None
             }
             if kind == FOLDER:
-                members = self._members(uen)
-                known = {dbid: _composed(stored, members.get(dbid, ())) for dbid, stored in known.items()}
+                members = self.members(uen)
+                known = {dbid: composed(stored, members.get(dbid, ())) for dbid, stored in known.items()}
             self._known[kind, uen] = known
         return known
+
+    def dbids(self, kind: int) -> Sequence[int]:
+        """The DBIDs of all objects of a type that ever were there."""
+        return self._of_type.get(kind, ())
 
     def at(self, key: ObjectKey, uen: int) -> bytes | None:
         """The stored form of one object at ``uen``; None if it was not there."""
@@ -205,7 +228,7 @@ class MasterLog:
         index = bisect_right(places, uen, key=lambda place: place[0])
         return places[index - 1][1] if index else 0
 
-    def _members(self, uen: int) -> dict[int, list[ObjectKey]]:
+    def members(self, uen: int) -> dict[int, list[ObjectKey]]:
         """What each folder holds at ``uen``, by type and DBID."""
         members: dict[int, list[ObjectKey]] = {}
         for key in sorted(self._places):
@@ -247,7 +270,8 @@ def _concerns(interest: Interest, kind: int, dbid: int) -> bool:
     return interest.object_type in (0, kind) and interest.object_dbid in (0, dbid)
 
 
-def _composed(stored: bytes, members: Sequence[ObjectKey]) -> bytes:
+def composed(stored: bytes, members: Sequence[ObjectKey]) -> bytes:
+    """A folder as a reader sees it."""
     if not members:
         return stored
     listed = [{"DBID": member, "type": kind} for kind, member in members]

@@ -32,6 +32,8 @@ def check_replicas(history: History) -> Iterator[Violation]:
         for announced in history.announced:
             if announced.name == began.name and began.at_s <= announced.at_s < ends_s:
                 confirmed_s = next((at_s for at_s in run.confirmed_s if at_s <= announced.at_s), None)
+                if confirmed_s == announced.at_s:
+                    continue  # either may have come first
                 is_unconfirmed = began.position != (0, 0) and confirmed_s is None
                 if announced.is_unconfirmed is not is_unconfirmed:
                     what = (

@@ -17,7 +17,7 @@ from csproxy.testing.histories import Arrived, Delivered, Expired, Reached, Relo
 from csproxy.transport.wire.frames import FLAG_END, Frame
 from csproxy.transport.wire.notifications import decode_change
 
-__all__ = ["check_streams"]
+__all__ = ["apply_delivered", "check_streams"]
 
 
 def check_streams(streams: Sequence[StreamHistory], log: MasterLog, reloads: Sequence[Reload]) -> Iterator[Violation]:
@@ -134,7 +134,7 @@ class _Follower:
         self._at = end.uen
         self._truth = self._log.state(end.uen, self._interest)
         for change in changes:
-            wrong = _apply(change, self._copy)
+            wrong = apply_delivered(change, self._copy)
             if wrong:
                 yield "P25 delete and re-create", wrong
         wrong = self._difference()
@@ -145,7 +145,7 @@ class _Follower:
         """P4 and P25: every matching change came, and the copy is the master's state."""
         log = self._log
         for change in changes:
-            wrong = _apply(change, self._copy)
+            wrong = apply_delivered(change, self._copy)
             if wrong:
                 yield "P25 delete and re-create", wrong
         delivered = {change.position.uen for change in changes if not change.is_reload}
@@ -180,7 +180,7 @@ def _part(change: Delivered, log: MasterLog) -> tuple[str, int]:
     return "transaction", log.transaction_of(change.position.uen)[0]
 
 
-def _apply(delivered: Delivered, copy: State) -> str:
+def apply_delivered(delivered: Delivered, copy: State) -> str:
     """Bring the copy up to date as a subscriber would; returns what does not fit."""
     key = (delivered.type, delivered.dbid)
     before = copy.objects.get(key)

@@ -16,9 +16,10 @@ from csproxy.core.model import SCHEMA
 from csproxy.core.security_records import is_record
 from csproxy.errors import ErrorCode
 from csproxy.testing.checker_histories import mixed_answers, parts_of
-from csproxy.testing.checker_model import FOLDER, LoggedChange, MasterLog, wants
+from csproxy.testing.checker_model import FOLDER, LoggedChange, MasterLog, Truth, wants
 from csproxy.testing.checker_replays import Held, RefusedReplay, Replayed, find_replays, held_interests
 from csproxy.testing.histories import Answered, Asked, Delivered, Marked, Notified, Reload, WireHistory
+from csproxy.testing.permission_model import ACCESS_GROUP
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ReadObjects
 
@@ -216,7 +217,9 @@ def check_refusals(
         if error.code == ErrorCode.HISTORY_LOG_EXPIRED:
             outside = since.uen < wire.floors.get(request, 0) or not log.is_valid(since)
             # a server that read its history from the disk does not know what accounts could read before
-            outside |= log.is_valid(since) and any(is_record(change.type) for change in log.changes[since.uen :])
+            outside |= log.is_valid(since) and any(
+                is_record(change.type) or change.type == ACCESS_GROUP for change in log.changes[since.uen :]
+            )
             if is_future or not (outside or any(gap.after < since.uen < gap.until for gap in gaps)):
                 what = f"error 27 for UEN {since.uen}, which the server at {position.uen} must know"
                 yield Violation("P7 resumable", str(wire), what, index)
@@ -227,7 +230,7 @@ def check_refusals(
 # P14, P27
 
 
-def check_reads(wire: WireHistory, log: MasterLog) -> Iterator[Violation]:
+def check_reads(wire: WireHistory, log: Truth) -> Iterator[Violation]:
     """P14, P3, P9 and P27: a read answers as of one position, not older than asked for, with the whole truth there."""
     asked: dict[int, tuple[Asked, list[Answered]]] = {}
     snapshots: dict[int, Position] = {}
@@ -252,7 +255,7 @@ def check_reads(wire: WireHistory, log: MasterLog) -> Iterator[Violation]:
 
 
 def _wrong_read(
-    asked: Asked, parts: Sequence[Answered], log: MasterLog, snapshots: Mapping[int, Position]
+    asked: Asked, parts: Sequence[Answered], log: Truth, snapshots: Mapping[int, Position]
 ) -> Iterator[tuple[str, str]]:
     request: ReadObjects = asked.payload
     position = parts[-1].position
@@ -284,7 +287,7 @@ def _wrong_read(
 
 
 def wrong_objects(
-    log: MasterLog, request: ReadObjects, found: Mapping[int, bytes], uen: int, *, is_load: bool = False
+    log: Truth, request: ReadObjects, found: Mapping[int, bytes], uen: int, *, is_load: bool = False
 ) -> str:
     """What is wrong with an answer, in words; empty if it is the truth at ``uen``. A load shows objects as stored."""
     kind = request.type

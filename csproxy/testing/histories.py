@@ -294,7 +294,8 @@ class Final(NamedTuple):
 class History:
     """Everything that was recorded in one run.
 
-    ``is_quiet_at_end``: faults had ended long enough for everybody to catch up.
+    ``accounts``: the Persons of clients that do not read everything. ``is_quiet_at_end``: faults had ended long enough
+    for everybody to catch up.
     """
 
     wires: list[WireHistory] = field(default_factory=list)
@@ -306,6 +307,7 @@ class History:
     announced: list[Announced] = field(default_factory=list)
     bounds: list[Bound] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
+    accounts: dict[str, ObjectKey] = field(default_factory=dict)
     is_quiet_at_end: bool = False
 
     def transcript(self) -> Iterator[str]:

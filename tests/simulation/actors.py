@@ -40,6 +40,7 @@ class SimulatedClient:
         self.number = number
         self.endpoints = endpoints
         self.tenant = tenant
+        self.user = ""
         self.rng = random.Random(f"{world.sim.seed} {self.name}")
         self.counters = Counters()
         self.reconnects = 0
@@ -83,6 +84,8 @@ class SimulatedClient:
             **way_to(self.endpoints, seed=self.world.sim.seed, name=self.name),
             application=self.name,
             application_type=CLIENT_TYPE,
+            user=self.user,
+            password=self.user,
             connector=self.world.connector(self.name, self.sample),
             connect_wait_s=1000.0,
             attempt_timeout_s=self.attempt_timeout_s,

@@ -19,6 +19,7 @@ from csproxy.transport import database_follower, database_roles
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.database_peer import is_primary
 from csproxy.transport.load_control import SerializedWriter
+from csproxy.transport.master_administration import MasterAdministration
 from tests.simulation.processes import PORT, Process, own_host
 from tests.transport.trusting import AllTrusted
 
@@ -68,6 +69,10 @@ class Master(Process):
                 ) as self.database,
             ):
                 server.writer = SerializedWriter(self.database, server.load_control)
+                if self.plan.limited:
+                    server.administration = await MasterAdministration.open(
+                        self.database, lambda: server.cache, turn=server.load_control.write_turn
+                    )
                 if self.plan.load_max:
                     server.load_control.settings = AdmissionSettings(serialize=True, load_max=self.plan.load_max)
                 server.trust = AllTrusted()

@@ -18,7 +18,8 @@ class RunPlan:
     fail, too; ``backups_are_restored``: the operator puts back older copies of the database; ``writable``: writers
     write through the proxies, too;
     ``persistent``: proxies begin with the database while no master answers; ``load_max`` above 0: writes and loads take
-    turns (serialize-write-transactions, proxy-load-max).
+    turns (serialize-write-transactions, proxy-load-max). ``limited``: so many subscribers read only a part, and what
+    that is changes.
     """
 
     duration_s: float
@@ -49,11 +50,13 @@ class RunPlan:
     writable: bool
     persistent: bool
     load_max: int
+    limited: int
 
     @staticmethod
     def draw(seed: int) -> RunPlan:
         """Draw everything. What was added later has sources of its own, so that the rest of a seed stays as it was."""
         rng, pairs = random.Random(f"{seed} world"), random.Random(f"{seed} pairs")
+        limits = random.Random(f"{seed} limited")
         small_window = rng.random() < 0.6
         step_s = rng.choice([0.0, 0.0, 0.02, 0.1])
         return RunPlan(
@@ -87,4 +90,5 @@ class RunPlan:
             writable=random.Random(f"{seed} writable").random() < 0.5,
             persistent=pairs.random() < 0.15,
             load_max=pairs.choice([0, 1]),
+            limited=limits.randint(1, 2) if limits.random() < 0.12 else 0,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -18,6 +18,7 @@ from csproxy.testing.simulation import Simulation
 from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter, ServerSettings
 from tests.simulation.disks import Disk, use_disk
 from tests.simulation.plan import RunPlan
+from tests.simulation.template import PERSON
 
 PORT = 2020
 MAX_DETACHED = 6
@@ -150,7 +151,7 @@ class Process:
         self.server = ConfigurationServer(
             role=role,
             name=name,
-            authenticator=NoUsers(),
+            authenticator=OpenDoor(lambda: self.server),
             writer=ReadOnlyWriter("this is a proxy"),
             random=self.rng.random,
             random_bytes=self.rng.randbytes,
@@ -168,8 +169,15 @@ class Process:
             listener.close()
 
 
-class NoUsers:
-    """All clients are daemons."""
+class OpenDoor:
+    """Persons log in with any password."""
+
+    def __init__(self, server: Callable[[], ConfigurationServer | None]) -> None:
+        self._server = server
 
     async def authenticate(self, user: str, password: str) -> Account:
-        raise ServerError.from_code(ErrorCode.LOGIN_INCORRECT, "there are no users here")
+        server = self._server()
+        dbid = server and server.cache.find(PERSON, userName=user)
+        if not dbid:
+            raise ServerError.from_code(ErrorCode.LOGIN_INCORRECT, f"there is no user {user!r}")
+        return Account(dbid, user)

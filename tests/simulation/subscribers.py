@@ -39,19 +39,22 @@ class Subscriber(SimulatedClient):
     """Follows some interests and reads now and then."""
 
     async def work(self, client: ConfigClient) -> None:
-        rng = self.rng
-        if self.tenant and rng.random() < 0.3:
-            interests = [Interest(tenant_id=self.tenant)]
-        elif rng.random() < (0.9 if self.world.plan.step_s else 0.4):  # often what others have: one class
-            interests = [rng.choice(INTERESTS[:3])]
-        else:
-            interests = rng.sample(INTERESTS, rng.randint(1, 3))
-            if rng.random() < 0.3:
-                interests.append(Interest(object_type=PERSON, object_dbid=rng.randint(101, 106)))
         async with anyio.create_task_group() as tasks:
-            for interest in interests:
+            for interest in self.interests():
                 tasks.start_soon(self.follow, client, interest)
             tasks.start_soon(self.read_often, client)
+
+    def interests(self) -> list[Interest]:
+        """What to follow now."""
+        rng = self.rng
+        if self.tenant and rng.random() < 0.3:
+            return [Interest(tenant_id=self.tenant)]
+        if rng.random() < (0.9 if self.world.plan.step_s else 0.4):  # often what others have: one class
+            return [rng.choice(INTERESTS[:3])]
+        interests = rng.sample(INTERESTS, rng.randint(1, 3))
+        if rng.random() < 0.3:
+            interests.append(Interest(object_type=PERSON, object_dbid=rng.randint(101, 106)))
+        return interests
 
     async def follow(self, client: ConfigClient, interest: Interest) -> None:
         """Subscribe, again and again when the place is lost."""

@@ -19,13 +19,13 @@ PROXIES = ("proxy1", "proxy2")
 CLIENTS = 8
 CLIENT_TYPE = 107
 """CFGGenericServer: a daemon, which may connect without a user."""
-SKILL, CODE, PERSON, GROUP, DN, SWITCH, FOLDER, APPLICATION = 13, 14, 3, 5, 2, 1, 22, 9
+SKILL, CODE, PERSON, GROUP, DN, SWITCH, FOLDER, APPLICATION, ACCESS_GROUP = 13, 14, 3, 5, 2, 1, 22, 9, 21
 GENERIC_SERVER_PROTOTYPE = 97
 
 
 @cache
 def _template(
-    clients: int, ports: tuple[int, ...], *, pair: bool
+    clients: int, ports: tuple[int, ...], *, pair: bool, limited: bool
 ) -> tuple[Path, dict[ObjectKey, bytes], dict[ObjectKey, int], dict[str, int]]:
     """The file, its objects and folders, and the DBIDs of some of them by name."""
     desk = Desk(address="master", backup=("confserv_backup", 2020)) if pair else Desk()
@@ -51,6 +51,9 @@ def _template(
     team = desk.create(
         "folder", {"name": "team", "type": PERSON, "ownerID": {"DBID": 1, "type": 7}, "parentID": parent}
     )
+    known = {"north": north, "team": team, "switch": switch, "skill": skills[0]}
+    if limited:
+        known.update(_with_limited_persons(desk))
     objects, folders = {}, {}
     for kind in SCHEMA.types:
         for dbid in desk.cache.dbids(kind):
@@ -59,7 +62,23 @@ def _template(
     path = Path(tempfile.mkdtemp(dir=_directory().name)) / "template.db"
     rows = [(kind, desk.cache.stored(kind, dbid) or {}, folders[kind, dbid]) for kind, dbid in objects]
     create_configuration(f"sqlite:///{path}", rows, release="1.0")
-    return path, objects, folders, {"north": north, "team": team, "switch": switch, "skill": skills[0]}
+    return path, objects, folders, known
+
+
+def _with_limited_persons(desk: Desk) -> dict[str, int]:
+    """Two Persons in an access group, and two folders of skills, one within the other."""
+    persons = [desk.person(f"limited{n}") for n in range(2)]
+    members = [{"DBID": dbid, "type": PERSON} for dbid in persons]
+    group = desk.create(
+        "accessGroup", {"groupInfo": {"name": "limited", "tenantDBID": 1}, "type": 1, "memberIDs": members}
+    )
+    owner = {"DBID": 1, "type": 7}
+    outer, inner = SKILL, 0
+    for name in ("outer", "inner"):
+        parent = {"DBID": inner or outer, "type": FOLDER}
+        made = desk.create("folder", {"name": name, "type": SKILL, "ownerID": owner, "parentID": parent})
+        outer, inner = inner, made
+    return {"limited0": persons[0], "limited1": persons[1], "limited group": group, "outer": outer, "inner": inner}
 
 
 @cache
@@ -73,11 +92,19 @@ def _directory() -> tempfile.TemporaryDirectory[str]:
 class Template:
     """The content of a new database: Applications for so many clients, and for proxies on these ports.
 
-    ``pair``: the master is on the host ``master``, and has a backup on the host ``backup``.
+    ``pair``: the master is on the host ``master``, and has a backup on the host ``backup``. ``limited``: there are
+    Persons who read only what an access group may.
     """
 
-    def __init__(self, *, clients: int = CLIENTS, ports: tuple[int, ...] = (2021, 2021), pair: bool = False) -> None:
-        self._path, self.objects, self.folders, self.known = _template(clients, ports, pair=pair)
+    def __init__(
+        self,
+        *,
+        clients: int = CLIENTS,
+        ports: tuple[int, ...] = (2021, 2021),
+        pair: bool = False,
+        limited: bool = False,
+    ) -> None:
+        self._path, self.objects, self.folders, self.known = _template(clients, ports, pair=pair, limited=limited)
 
     @contextmanager
     def copy(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from csproxy.core.changes import Change, Epoch, Position
-from csproxy.core.model import SCHEMA
+from csproxy.core.security_records import STORED_TYPES
 from csproxy.testing.checker import MasterLog, Violation, check
 from csproxy.testing.histories import Announced, Answered, Asked, Bound, Final, History, Notified, WireHistory
 from csproxy.testing.memory import MemoryNetwork
@@ -27,6 +27,7 @@ from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
 from tests.simulation.actors import SimulatedClient
 from tests.simulation.disks import simulated_disks
 from tests.simulation.faults import Faults
+from tests.simulation.limited import LimitedSubscriber, Officer
 from tests.simulation.masters import Master, on_machines, read_database
 from tests.simulation.operator import Operator
 from tests.simulation.plan import RunPlan
@@ -35,7 +36,7 @@ from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Pro
 from tests.simulation.proxies import Proxy
 from tests.simulation.subscribers import Subscriber
 from tests.simulation.surroundings import LoggedErrors, full_at
-from tests.simulation.template import PROXIES, Template
+from tests.simulation.template import CLIENTS, PERSON, PROXIES, Template
 from tests.simulation.writers import WriterClient
 
 CATCH_UP_S = 240.0
@@ -62,7 +63,7 @@ class Report:
 def run_seed(seed: int, *, plant: bool = False) -> Report:
     """Run one seed to its end and judge it; with ``plant``, the proxies' data goes wrong in the end."""
     plan = RunPlan.draw(seed)
-    template = Template(pair=plan.pair)
+    template = Template(clients=CLIENTS + (3 if plan.limited else 0), pair=plan.pair, limited=plan.limited > 0)
     with template.copy() as url, LoggedErrors() as errors:
         with simulated_disks():
             world = run_simulated(
@@ -188,10 +189,28 @@ class World:
             endpoints = [(host, PORT) for host in dict.fromkeys(hosts)]
             kind = WriterClient if is_writer else Subscriber
             tenant = self.template.known["north"] if rng.random() < 0.3 else 0
-            client = kind(self, number, endpoints, tenant=tenant)
-            self.clients.append(client)
-            self.hosts.append(client.name)
-            self.links += [(client.name, host) for host, _ in endpoints]
+            self._add(kind(self, number, endpoints, tenant=tenant))
+        if self.plan.limited:
+            self._add_limited()
+
+    def _add(self, client: SimulatedClient) -> None:
+        self.clients.append(client)
+        self.hosts.append(client.name)
+        self.links += [(client.name, host) for host, _ in client.endpoints]
+
+    def _add_limited(self) -> None:
+        """Subscribers that read a part, and who changes what that is."""
+        rng = random.Random(f"{self.sim.seed} limited clients")
+        masters = [master.host for master in self.masters]
+        for n in range(self.plan.limited):
+            hosts = rng.sample(["master", *PROXIES], rng.randint(1, 3))
+            if self.plan.pair and "master" in hosts:
+                hosts.insert(hosts.index("master") + 1, "backup")
+            client = LimitedSubscriber(self, len(self.clients), [(host, PORT) for host in hosts], tenant=0)
+            client.user = f"limited{n}"
+            self.history.accounts[client.name] = (PERSON, self.template.known[client.user])
+            self._add(client)
+        self._add(Officer(self, len(self.clients), [(host, PORT) for host in masters], tenant=0))
 
     def _writable_hosts(self, number: int) -> list[str]:
         """Where a writer writes, in the order in which it tries them."""
@@ -284,7 +303,7 @@ class World:
         """What the process holds now."""
         if process.server is not None:
             cache = process.server.cache
-            keys = [(kind, dbid) for kind in SCHEMA.types for dbid in cache.dbids(kind)]
+            keys = [(kind, dbid) for kind in STORED_TYPES for dbid in cache.dbids(kind)]
             objects = {key: cache.get(*key) or b"" for key in keys}
             folders = {key: cache.folder_of(*key) for key in keys}
             self.history.finals.append(Final(process.host, process.server.position, objects, folders))
@@ -374,6 +393,13 @@ class World:
             "moves": sum(client.switches for client in self.clients),
             "expired": sum(client.counters.expired for client in subscribers),
             "overflows": sum(client.counters.overflows for client in subscribers),
+            "sight changes": sum(
+                1
+                for wire in history.wires
+                if wire.client in history.accounts
+                for event in wire.events
+                if isinstance(event, Notified) and event.change.is_reload
+            ),
             "forwarded writes": sum(
                 1 for event in events if isinstance(event, Asked) and getattr(event.payload, "on_behalf_of", None)
             ),

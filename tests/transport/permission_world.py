@@ -13,7 +13,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from permission_model import ACCESS_GROUP, FOLDER, PERSON, SKILL, TENANT, Id, Model
 
 from csproxy.auth.passwords import Cost, hash_password
 from csproxy.core import codec
@@ -29,6 +28,7 @@ from csproxy.core.sessions import Account, Author
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import HistoryExpiredError, ServerError
 from csproxy.testing.memory import MemoryNetwork
+from csproxy.testing.permission_model import ACCESS_GROUP, FOLDER, PERSON, SKILL, TENANT, Id, Model
 from csproxy.transport.connection import Connection
 from csproxy.transport.database import DatabaseMaster
 from csproxy.transport.master_administration import MasterAdministration

@@ -7,13 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
-from permission_model import ACCESS_GROUP, FOLDER, PERSON, SKILL
 from permission_world import Follower, Site, site
 
 from csproxy.core import codec
 from csproxy.core.history import HistorySettings
 from csproxy.core.sessions import Author
 from csproxy.errors import ErrorCode, ModelError, ServerError
+from csproxy.testing.permission_model import ACCESS_GROUP, FOLDER, PERSON, SKILL
 from csproxy.transport.history import MasterHistory
 from csproxy.transport.wire import administration as wire
 from csproxy.transport.wire.history import HistoryRecords, ReadHistory

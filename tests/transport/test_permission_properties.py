@@ -13,11 +13,11 @@ from random import Random
 import anyio
 import anyio.lowlevel
 import pytest
-from permission_model import ACCESS_GROUP, FOLDER, PERSON, SKILL, TENANT, Id
 from permission_world import Follower, Site, site
 
 from csproxy.core.changelog import WindowLimits
 from csproxy.errors import ModelError
+from csproxy.testing.permission_model import ACCESS_GROUP, FOLDER, PERSON, SKILL, TENANT, Id
 
 pytestmark = pytest.mark.anyio
 

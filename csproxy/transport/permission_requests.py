@@ -89,15 +89,24 @@ async def _administer(connection: ServerConnection, frame: Frame, request: Any, 
         if server.forwarder is not None:
             connection.relay(frame, await server.forwarder.forward(MessageId(frame.message), request, author))
             return
+    before = _hearers(server, request) if isinstance(request, UpdatePermissions) else {}
     answer = await server.administration.answer(MessageId(frame.message), request, author)
     if isinstance(request, UpdatePermissions):
-        _announce(server, request, author)
+        _announce(server, request, author, before=before)
     (message,) = ANSWERS[frame.message]
     connection.answer(frame, MessageId(message), answer)
 
 
-def _announce(server: ConfigurationServer, request: UpdatePermissions, author: Author) -> None:
-    """Send PermissionsChanged to the clients that registered for it and may read the object.
+def _hearers(server: ConfigurationServer, request: UpdatePermissions) -> dict[Session, None]:
+    """The clients that registered for changes of permissions and may read the object now."""
+    id = (request.type, request.dbid)
+    return dict.fromkeys(each for each in server.sessions if each.hears_permissions and server.sight.sees(each, id))
+
+
+def _announce(
+    server: ConfigurationServer, request: UpdatePermissions, author: Author, *, before: dict[Session, None]
+) -> None:
+    """Send PermissionsChanged to the clients that registered for it and may read the object, or could ``before``.
 
     It belongs to no UEN and is not replayed. A client that takes nothing is cut at the limit of unsent
     answers, so that it costs no more memory than they do.
@@ -112,8 +121,8 @@ def _announce(server: ConfigurationServer, request: UpdatePermissions, author: A
     at = server.position
     frame = encode_frame(MessageId.PERMISSIONS_CHANGED, codec.encode(payload), epoch=at.epoch, uen=at.uen)
     limit = server.settings.max_client_output_bytes or _DEFAULT_OUTPUT_BYTES
-    for other in list(server.sessions):
-        if not other.hears_permissions or not server.sight.sees(other, (request.type, request.dbid)):
+    for other in before | _hearers(server, request):
+        if other.connection is None or not other.hears_permissions:  # it has gone, or changed its mind, meanwhile
             continue
         if other.connection.channel.pending_bytes > limit:
             other.connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the client took its notifications too slowly")

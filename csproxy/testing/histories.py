@@ -247,7 +247,7 @@ class WriteRecord(NamedTuple):
 
 class Reload(NamedTuple):
     """The server on ``host`` had data up to ``after`` and took a whole new data set at ``until``: it knows only the
-    net difference of the changes in between."""
+    net difference of the changes in between. If that is of another history, ``after`` is where the two part."""
 
     host: str
     after: int

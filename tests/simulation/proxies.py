@@ -139,6 +139,18 @@ class Proxy(Process):
         await server.stop(grace_s=2.0)
 
 
+def _common(position: Position, before: Sequence[Epoch], now: Sequence[Epoch]) -> int:
+    """The last UEN of the history up to ``position`` that the history of the new table has, too."""
+    names = [epoch.epoch for epoch in now]
+    until = position.uen
+    for epoch in reversed(before):
+        if epoch.epoch in names:
+            following = now[names.index(epoch.epoch) + 1 :]
+            return min(until, following[0].first_uen - 1) if following else until
+        until = min(until, epoch.first_uen - 1)
+    return 0
+
+
 class WatchedSink:
     """Passes everything to the server and tells of reloads."""
 
@@ -165,7 +177,7 @@ class WatchedSink:
     def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
         before = self._server.position
         if before != (0, 0):
-            self._on_reload(Reload(self._host, before.uen, position.uen))
+            self._on_reload(Reload(self._host, _common(before, self.epochs, epochs), position.uen))
         self._server.replace(builder, position, epochs)
 
     def set_epochs(self, epochs: Sequence[Epoch]) -> None:

@@ -29,7 +29,7 @@ from tests.simulation.disks import simulated_disks
 from tests.simulation.faults import Faults
 from tests.simulation.limited import LimitedSubscriber, Officer
 from tests.simulation.masters import Master, on_machines, read_database
-from tests.simulation.operator import Operator
+from tests.simulation.site_operator import Operator
 from tests.simulation.plan import RunPlan
 from tests.simulation.planting import plant
 from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Process

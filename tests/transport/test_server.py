@@ -143,7 +143,6 @@ def test_requests_may_be_sent_ahead_of_the_registration() -> None:
     ("message", "payload", "code", "words"),
     [
         (4711, b"", ErrorCode.UNKNOWN_MESSAGE, "message 4711 is not known"),
-        (1030, b"", ErrorCode.UNKNOWN_MESSAGE, "READ_CREDENTIALS (1030) is not implemented"),
         (103, b"", None, "registered already"),
         (10, codec.encode({"type": 99}), ErrorCode.UNSUPPORTED_OBJECT, "99"),
         (10, codec.encode({"type": 99, "filter": {"dbid": 1}}), ErrorCode.UNSUPPORTED_OBJECT, "99"),

@@ -186,6 +186,7 @@ class PairWorld:
             ready = anyio.Event()
             self.tasks.start_soon(follower.run, ready)
             await ready.wait()
+        await anyio.sleep(0.1)  # the last subscription is on its way to the standby
 
     def write(self) -> None:
         """One change at the master."""

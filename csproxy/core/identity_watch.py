@@ -27,6 +27,8 @@ _APPLICATION: Final = int(CfgObjectType.CFGApplication)
 _PERSON: Final = int(CfgObjectType.CFGPerson)
 _ACCESS_GROUP: Final = int(CfgObjectType.CFGAccessGroup)
 
+_SECURITY: Final = "security"
+
 NOBODY_ELSE: Final[frozenset[int]] = frozenset()
 """Nobody's identities have changed."""
 
@@ -114,7 +116,7 @@ def certain_from(transactions: Sequence[Sequence[Change]]) -> Certain:
     """The places in ``transactions``, oldest first, after the last one that made it uncertain.
 
     Who could read an object is uncertain before a move, a deletion (nobody says where it stood) and all that makes
-    sight uncertain: a change of lists, accounts, access groups, or of the options of the Application confserv.
+    sight uncertain: a change of lists, accounts, access groups, or of section [security] of the Application confserv.
     """
     readers = sight = 0
     for number, transaction in enumerate(transactions, 1):
@@ -129,7 +131,14 @@ def certain_from(transactions: Sequence[Sequence[Change]]) -> Certain:
 def _changes_sight(change: Change) -> bool:
     if is_record(change.type) or change.type == _ACCESS_GROUP:
         return True
-    return change.type == _APPLICATION and change.dbid == CONFSERV
+    return change.type == _APPLICATION and change.dbid == CONFSERV and _may_change_default_access(change)
+
+
+def _may_change_default_access(change: Change) -> bool:
+    """Whether an update of the Application confserv touches the section that has no-default-access."""
+    if change.delta is None:
+        return True
+    return any(_SECURITY in part for part in change.delta.get("options", {}).values())
 
 
 def _moves(change: Change) -> bool:

@@ -450,7 +450,10 @@ def test_a_loaded_history_is_certain_back_to_the_last_change_of_sight() -> None:
     assert certain_from([[plain], [moves], [plain]]) == (2, 0)
     assert certain_from([[joined], [gone], [plain]]) == (2, 1)
     assert certain_from([[set_acl((SKILL, 1), ())]]) == (1, 1)
-    assert certain_from([[updated(9, 99, {})], [updated(9, 100, {})]]) == (1, 1)
+    security = {"options": {"changed": {"security": {"no-default-access": "1"}}}}
+    locale = {"options": {"added": {"csproxy": {"locale": "sv_SE"}}}}
+    assert certain_from([[change(Action.CREATED, 9, 99, {"DBID": 99})]]) == (1, 1)
+    assert certain_from([[updated(9, 99, security)], [updated(9, 99, locale)], [updated(9, 100, {})]]) == (1, 1)
     assert certain_from([[change(Action.CREATED, FOLDER, 9, folder(9))]]) == (1, 0)
 
 

@@ -10,6 +10,13 @@ import pytest
 
 from tests.postgresql import PostgresServer, postgresql_server
 
+LONGEST = ("simulation", "pools", "faults")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that in the end all workers have something to do."""
+    items.sort(key=lambda item: not any(part in LONGEST for part in item.path.parts))
+
 
 @pytest.fixture(
     params=[

@@ -29,11 +29,11 @@ from tests.simulation.disks import simulated_disks
 from tests.simulation.faults import Faults
 from tests.simulation.limited import LimitedSubscriber, Officer
 from tests.simulation.masters import Master, on_machines, read_database
-from tests.simulation.site_operator import Operator
 from tests.simulation.plan import RunPlan
 from tests.simulation.planting import plant
 from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Process
 from tests.simulation.proxies import Proxy
+from tests.simulation.site_operator import Operator
 from tests.simulation.subscribers import Subscriber
 from tests.simulation.surroundings import LoggedErrors, full_at
 from tests.simulation.template import CLIENTS, PERSON, PROXIES, Template

@@ -182,7 +182,7 @@ class Demo:
             differing = [number for number, digest in (await digests(client)).items() if digest != expected[number]]
             if differing:
                 raise DemoError(f"{server.name} differs from the master in object types {differing}")
-        step.proves(f"content digests of all {len(expected)} object types are equal at master and proxies")
+        step.proves("content digests of all objects and permissions, type by type, are equal at master and proxies")
 
     async def _read(self, client: ConfigClient) -> None:
         step = self._step("Reads are answered by the proxy")

@@ -177,9 +177,11 @@ class Crowd:
 
     async def _settle(self) -> None:
         """Everybody follows what there is, up to the last change; the checker names who does not."""
-        with anyio.move_on_after(HANG_S):
+        with anyio.move_on_after(HANG_S) as scope:
             while not await self._is_settled():  # noqa: ASYNC110 - other processes tell nobody
                 await anyio.sleep(0.5)
+        if scope.cancelled_caught:
+            self.note(f"not everybody had caught up after {HANG_S:.0f} s")
         self.history.is_quiet_at_end = True
 
     async def _is_settled(self) -> bool:

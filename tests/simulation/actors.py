@@ -116,7 +116,7 @@ class SimulatedClient:
         await anyio.sleep(seconds)
 
     def sample(self) -> None:
-        """Note how far the streams have come; called after everything that arrived."""
+        """Note how far the streams have come; called after everything that arrived or was taken."""
         link = self._link
         if link is not None and link.connection is not None:
             connection, epoch = self._told

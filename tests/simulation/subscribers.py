@@ -104,6 +104,7 @@ class Subscriber(SimulatedClient):
                     assert transaction is not None
                     changes = tuple(map(_delivered, transaction.changes, transaction.from_history))
                     history.events.append(Arrived(now(), transaction.end, changes))
+                    self.sample()  # marks that came while this was waiting count from now on
                     if pause_s and not self.world.is_quiet:
                         await self.pause(pause_s)
                 history.is_open = False

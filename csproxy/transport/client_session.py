@@ -105,7 +105,7 @@ class ClientSession:
             if not self.is_restored:
                 await self._register(connection)
         except BaseException:
-            connection.close()
+            await connection.aclose(grace_s=0)
             raise
         return connection
 

@@ -53,6 +53,8 @@ MAX_ABANDONED: Final = 1000
 _log = logging.getLogger("csproxy.client")
 _NONE: Final = Position(0, 0)
 _OPENING: Final = 1
+_CUT_S: Final = 1.0
+"""How long a channel may take to end that was cut: it waits for nobody else."""
 """Request id of ProtocolVersion, the first request of every connection."""
 
 
@@ -149,7 +151,7 @@ class Connection:
             channel.write(connection._protocol.connect(client_name, csproxy.__version__))
             await opening.wait(timeout_s)
         except BaseException:
-            connection.close()
+            await connection.aclose(grace_s=0)
             raise
         return connection
 
@@ -320,7 +322,7 @@ class Connection:
             self._end(ConnectionLostError(f"the connection to {self.peer} was closed by this side"), flush=True)
 
     async def aclose(self, *, grace_s: float = 1.0) -> None:
-        """`close`, and wait until the channel is gone; cut it if the peer does not go within ``grace_s`` seconds.
+        """`close`, and wait until the channel is gone; cut it if the peer has not gone within ``grace_s`` seconds.
 
         Cancellation takes effect only after that, so that an event loop which ends next leaves no socket open.
         """
@@ -330,7 +332,7 @@ class Connection:
                 await self._gone.wait()
             if not self._gone.is_set():
                 self._channel.close(flush=False)
-                with anyio.move_on_after(grace_s):
+                with anyio.move_on_after(_CUT_S):
                     await self._gone.wait()
 
     def abort(self, error: CsproxyError) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.servers import PASSWORD, Site, tool
+from tests.daemon.servers import PASSWORD, Site, answer, tool
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE_S = 30.0
@@ -112,6 +112,25 @@ def test_a_program_survives_the_loss_of_a_site_and_returns(tmp_path: Path) -> No
             with site.proxy("CSProxy_1"):
                 assert "suspended" not in example.until(f"connected to {here}")
                 example.until(create("third"))
+
+
+def test_a_migration_tells_first_what_it_would_do(site: Site) -> None:
+    skills = answer("read", "skill", port=site.port)
+    old = next(skill for skill in skills if answer("read", "person", f"skill_dbid={skill['DBID']}", port=site.port))
+    new = next(skill for skill in skills if skill["tenantDBID"] == old["tenantDBID"] and skill != old)
+    words = (old["name"], new["name"], "--port", str(site.port))
+    before = answer("read", "person", f"skill_dbid={old['DBID']}", port=site.port)
+    with Example("replace_skill.py", words=(*words, "--dry-run")) as example:
+        assert example.until("would be changed").count("(dry run)") == len(before)
+    assert answer("read", "person", f"skill_dbid={old['DBID']}", port=site.port) == before
+    for count in (len(before), 0):
+        with Example("replace_skill.py", words=words) as example:
+            example.until(f"{count} agents changed")
+    after = answer("read", "person", f"skill_dbid={new['DBID']}", port=site.port)
+    assert {person["DBID"] for person in before} <= {person["DBID"] for person in after}
+    for person in after:
+        found = [level["skillDBID"] for level in person["agentInfo"]["skillLevels"]]
+        assert found.count(new["DBID"]) == 1
 
 
 def test_examples_are_short() -> None:

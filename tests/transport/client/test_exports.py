@@ -8,6 +8,38 @@ import sys
 import pytest
 
 import csproxy
+from csproxy import sync, testing
+
+
+def test_exports_are_these() -> None:
+    """What programs may import; docs/topics/stability.md says how that may change."""
+    assert csproxy.__all__ == [
+        "Action",
+        "ChangeStream",
+        "ClientState",
+        "ConfigClient",
+        "ConfigurationServer",
+        "CsproxyError",
+        "KeepAlive",
+        "Listener",
+        "NearCache",
+        "ObjectChange",
+        "Pools",
+        "Position",
+        "ReadResult",
+        "TlsSettings",
+    ]
+    assert sync.__all__ == ["Administration", "Changes", "ConfigClient"]
+    assert testing.__all__ == [
+        "DeadlockError",
+        "FaultProxy",
+        "MemoryListener",
+        "MemoryNetwork",
+        "SimulatedLoop",
+        "Simulation",
+        "TimeLimitError",
+        "run_simulated",
+    ]
 
 
 def test_every_export_is_there_and_a_wrong_name_is_told() -> None:

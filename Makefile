@@ -30,6 +30,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check csproxy tests scripts examples benchmarks
 	$(BIN)/ruff check csproxy tests scripts examples benchmarks
 	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports
 
 bench: $(VENV)/dev.stamp

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import random as _random
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
@@ -127,8 +129,8 @@ class ConfigurationServer:
         name: str,
         authenticator: Authenticator,
         writer: Writer,
-        random: Callable[[], float],
-        random_bytes: Callable[[int], bytes],
+        random: Callable[[], float] = _random.random,
+        random_bytes: Callable[[int], bytes] = os.urandom,
         settings: ServerSettings | None = None,
         clock: Callable[[], float] = now,
         call_soon: Callable[[Callable[[], None]], object] = call_soon,

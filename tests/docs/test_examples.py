@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import select
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.daemon.servers import PASSWORD, Site, answer, tool
+from tests.daemon.servers import PASSWORD, Running, Site, answer, tool
+from tests.own_ports import free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE_S = 30.0
@@ -29,10 +33,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 class Example:
     """A running example and what it prints."""
 
-    def __init__(self, name: str, port: int = 0, *, words: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, port: int = 0, *, words: Sequence[str] = (), password: str = PASSWORD) -> None:
         words = words or ("--port", str(port))
         self.process = subprocess.Popen(
-            [sys.executable, "-u", str(EXAMPLES / name), *words, "--password", PASSWORD],
+            [sys.executable, "-u", str(EXAMPLES / name), *words, "--password", password],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(EXAMPLES.parent)},
@@ -57,6 +61,19 @@ class Example:
             self.output += data.decode()
         seen, self.output = self.output, ""
         return seen
+
+
+class Fetched(NamedTuple):
+    status: int
+    etag: str
+    body: Any
+
+
+def fetch(port: int, path: str, *, etag: str = "") -> Fetched:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)) as connection:
+        connection.request("GET", path, headers={"if-none-match": etag} if etag else {})
+        answer = connection.getresponse()
+        return Fetched(answer.status, answer.headers.get("etag", ""), json.loads(answer.read() or b"null"))
 
 
 def change(port: int, dbid: int, **values: str) -> None:
@@ -131,6 +148,85 @@ def test_a_migration_tells_first_what_it_would_do(site: Site) -> None:
     for person in after:
         found = [level["skillDBID"] for level in person["agentInfo"]["skillLevels"]]
         assert found.count(new["DBID"]) == 1
+
+
+def test_a_csv_file_follows_a_group(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "agents.csv"
+    members = {"agentDBIDs": [103, 104], "groupInfo": {"tenantDBID": 1, "name": "Sales", "state": 1}}
+    answer("create", "agent_group", port=site.port, stdin=json.dumps(members))
+    (group,) = answer("read", "agent_group", "name=Sales", port=site.port)
+    with Example("agents_csv.py", words=("Sales", str(file), "--port", str(site.port))) as example:
+        example.until("2 agents in")
+        change(site.port, 103, firstName="Xenia")
+        example.until("2 agents in")
+        assert file.read_text("utf-8").count("Xenia") == 1
+        assert len(file.read_text("utf-8").splitlines()) == 3
+        done = tool("delete", "agent_group", str(group["DBID"]), port=site.port)
+        assert done.returncode == 0, done.stderr
+        example.until("the group is gone")
+    with Example("agents_csv.py", words=("Sales", str(file), "--port", str(site.port))) as example:
+        example.until("there is no agent group 'Sales'")
+
+
+def test_a_rest_bridge_answers_from_memory(site: Site) -> None:
+    (port,) = free_ports(1)
+    environment = os.environ | {"CSPROXY_PORT": str(site.port), "CSPROXY_PASSWORD": PASSWORD}
+    words = ["hypercorn", "rest_bridge:app", "--bind", f"127.0.0.1:{port}"]
+    environment["PYTHONPATH"] = f"{EXAMPLES.parent}:{EXAMPLES}"
+    with subprocess.Popen([sys.executable, "-m", *words], env=environment, stderr=subprocess.PIPE, text=True) as bridge:
+        try:
+            assert bridge.stderr is not None
+            assert any("Running on" in line for line in bridge.stderr)
+            assert len(fetch(port, "/person?is_agent=true").body) == 100
+            before = fetch(port, "/person/105")
+            assert before.body["DBID"] == 105
+            assert fetch(port, "/person/105", etag=before.etag).status == 304
+            assert fetch(port, "/health").body["following"] is True
+            change(site.port, 105, firstName="Wim")
+            while fetch(port, "/person/105").body["firstName"] != "Wim":
+                pass
+            assert fetch(port, "/person/105", etag=before.etag).status == 200
+            for path, status, text in (
+                ("/person/999999", 404, "DBID 999999"),
+                ("/person?nose=big", 400, "nose"),
+                ("/nonsense", 400, "nonsense"),
+                ("/switch", 503, "CfgSwitch"),
+            ):
+                wrong = fetch(port, path)
+                assert wrong.status == status
+                assert text in wrong.body["error"]
+        finally:
+            bridge.terminate()
+
+
+def test_an_embedded_proxy_has_its_own_log_in(tmp_path: Path) -> None:
+    site = Site(tmp_path, agents=10)
+    (name, port), *_ = site.proxy_ports.items()
+    words = (name, "--master-port", str(site.port), "--port", str(port))
+    with site.master(), Example("embedded_proxy.py", words=words, password="shared") as example:
+        example.until(f"at port {port}")
+        done = tool("read", "person", "user_name=default", "--output", "json", port=port, password="shared")
+        assert json.loads(done.stdout)[0]["DBID"] == 100, done.stderr
+        refused = tool("read", "person", port=port)
+        assert refused.returncode == 1
+        assert "the key is wrong" in refused.stderr
+        refused = tool("update", "person", "100", "firstName=Ada", port=port, password="shared")
+        assert "this proxy is read-only" in refused.stderr
+
+
+def test_a_source_of_ones_own_feeds_a_server(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    file = tmp_path / "skills.txt"
+    file.write_text("Spanish\nItalian\n")
+    with Example("own_source.py", words=(str(file), "--port", str(port))):
+        status = tool("status", "--wait", "20", port=port)
+        assert status.returncode == 0, status.stderr
+        assert {skill["name"] for skill in answer("read", "skill", port=port)} == {"Spanish", "Italian"}
+        with Running("tool", "watch", "skill", "--count", "2", "--from-uen", "1", "--port", str(port)) as watch:
+            file.write_text("Spanish\nFrench\n")
+            changes = [json.loads(watch.line()) for _ in range(2)]
+        assert {(each["action"], each["uen"]) for each in changes} == {("created", 2), ("deleted", 2)}
+        assert {skill["name"] for skill in answer("read", "skill", port=port)} == {"Spanish", "French"}
 
 
 def test_examples_are_short() -> None:

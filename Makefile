@@ -3,6 +3,7 @@
 #   make demo    the whole system on this machine, explained while it runs
 #   make test    install the servers that tests need, then run all tests
 #   make check   formatting, style, types, layers
+#   make docs    the documentation as HTML; warnings and dead links are errors
 #   make bench   measure side by side with Redis
 #   make soak    simulate thousands of runs under faults (SEEDS=5000)
 #   make fuzz    send mutated frames to a server and a client (FRAMES=5000000)
@@ -18,7 +19,7 @@ WORKERS ?= 2
 SEEDS ?= 1000
 FRAMES ?= 1000000
 
-.PHONY: demo test check bench soak fuzz clean
+.PHONY: demo test check docs bench soak fuzz clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/csproxy demo
@@ -33,6 +34,9 @@ check: $(VENV)/dev.stamp
 	$(BIN)/mypy examples/*.py
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports
 
+docs: $(VENV)/dev.stamp
+	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html
+
 bench: $(VENV)/dev.stamp
 	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
@@ -46,7 +50,7 @@ fuzz: $(VENV)/dev.stamp
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.run --frames $$(($(FRAMES) / 25)) --writes
 
 clean:
-	rm -rf $(VENV) dist htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/build
+	rm -rf $(VENV) dist docs/_build htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis benchmarks/build
 
 # Debian ships Python without venv; the package is installed when it is missing, and the script says so.
 $(VENV)/bin/python:

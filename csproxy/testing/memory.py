@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from types import TracebackType
 from typing import Final, Self
@@ -98,6 +99,7 @@ class MemoryNetwork:
         self._connect_timeout_s = connect_timeout_s
         self._timers = Timers()
         self._listeners: dict[tuple[str, int], MemoryListener] = {}
+        self._balanced: dict[tuple[str, int], deque[tuple[str, int]]] = {}
         self._next_port = _FIRST_EPHEMERAL_PORT
         # a dict, for its order: faults must meet connections in the same order in every run
         self._ends: dict[MemoryChannel, MemoryChannel] = {}
@@ -143,6 +145,14 @@ class MemoryNetwork:
     def has_listener(self, listener: MemoryListener) -> bool:
         """Whether it still listens."""
         return self._listeners.get((listener.host, listener.port)) is listener
+
+    def balance(self, host: str, port: int, members: Sequence[tuple[str, int]]) -> None:
+        """Lead each new connection to ``host`` to the next of ``members``, as a load balancer does.
+
+        Members where nothing listens are passed over; that one does not answer the balancer does not know. The
+        ``peer`` of the channel is the member's address.
+        """
+        self._balanced[host, port] = deque(members)
 
     def connector(self, from_host: str) -> Connector:
         """Make the connector that programs on ``from_host`` use."""
@@ -243,6 +253,7 @@ class MemoryNetwork:
     # connecting
 
     async def _connect(self, from_host: str, host: str, port: int) -> Channel:
+        host, port = self._next_member(host, port)
         await self._pass_time(self._latency_between(from_host, host))
         if self._is_parted(from_host, host):
             await anyio.sleep(self._connect_timeout_s)
@@ -265,6 +276,20 @@ class MemoryNetwork:
             client.close(flush=False)
             raise
         return client
+
+    def _next_member(self, host: str, port: int) -> tuple[str, int]:
+        """Where a connection to this address leads."""
+        members = self._balanced.get((host, port))
+        if members is None:
+            return host, port
+        for _ in range(len(members)):
+            members.rotate(-1)
+            if self._accepts(*members[-1]):
+                break
+        return members[-1]
+
+    def _accepts(self, host: str, port: int) -> bool:
+        return (host, port) in self._listeners and (host, port) not in self._refused
 
     async def _pass_time(self, delay_s: float) -> None:
         if delay_s > 0:

@@ -126,6 +126,32 @@ async def test_refusing_lasts_until_it_is_switched_off(world: World) -> None:
 
 
 @simulated
+async def test_a_balancer_leads_to_one_member_after_the_other_and_past_those_where_nothing_listens(
+    world: World,
+) -> None:
+    network = world.network
+    members = [("server", 1), ("second", 1), ("third", 1)]
+    listener = network.listen("second", 1, End)
+    network.listen("third", 1, End)
+    network.balance("pool", 2, members)
+
+    async def peers(count: int) -> list[str]:
+        return [(await network.connector("client")("pool", 2)).peer for _ in range(count)]
+
+    assert await peers(4) == ["server:1", "second:1", "third:1", "server:1"]
+    listener.close()
+    network.partition("client", "server")
+    assert await peers(1) == ["third:1"]
+    with pytest.raises(ConnectionLostError, match="server:1: no answer"):
+        await peers(1)
+    assert await peers(1) == ["third:1"], "the one that has gone is passed over"
+    network.refuse("third", 1)
+    network.refuse("server", 1)
+    with pytest.raises(ConnectionLostError, match="refused"):
+        await peers(1)
+
+
+@simulated
 async def test_a_cut_tells_both_ends_and_loses_what_is_under_way(world: World) -> None:
     client, server = await world.connect()
     other_client, other_server = await world.connect("elsewhere")

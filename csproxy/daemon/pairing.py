@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random as random_module
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
@@ -9,23 +10,28 @@ from typing import Any, Final
 from csproxy.core.connections import Partner, master_keep_alive, partner
 from csproxy.core.model.enumerations import CfgAppType, CfgObjectType
 from csproxy.core.standby import Role
-from csproxy.daemon.connectors import pair_connector
 from csproxy.errors import ConfigurationError
+from csproxy.transport.channel import Connector
 from csproxy.transport.pair import KEEP_ALIVE, PairMember
 from csproxy.transport.server import ConfigurationServer
 
-__all__ = ["check_pool_member", "pair_member", "pair_status"]
+__all__ = ["apply_connection", "check_pool_member", "join_pool", "pair_member", "pair_status"]
 
 _APPLICATION: Final = int(CfgObjectType.CFGApplication)
 
 
 def pair_member(
-    server: ConfigurationServer, *, app_password: str, on_role: Callable[[Role], object]
+    server: ConfigurationServer,
+    connector: Connector,
+    *,
+    app_password: str = "",
+    random: Callable[[], float] = random_module.random,
+    on_role: Callable[[Role], object],
 ) -> PairMember | None:
     """The member of a pair that the configuration makes of ``server``; None for a proxy that stands alone.
 
-    Its keep-alive is that of the proxy's Connection to the master. Where the other one is, is looked up each time
-    that it is looked for.
+    ``connector`` reaches the other one; where that is, is looked up each time that it is looked for. What the
+    Connection to the master says is in force (`apply_connection`).
     """
     found = partner(server.cache, server.name)
     if found is None:
@@ -34,18 +40,42 @@ def pair_member(
     def there() -> Partner:
         return partner(server.cache, server.name) or found
 
-    return PairMember(
+    member = PairMember(
         server,
-        pair_connector(lambda: server.cache, server.name),
+        connector,
         lambda: there().endpoints,
         application=server.name,
         dbid=found.own_dbid,
         other=found.name,
         is_configured_primary=found.is_backup_of_own,
         app_password=app_password,
-        keep_alive=master_keep_alive(server.cache, server.name) or KEEP_ALIVE,
+        random=random,
         on_role=on_role,
     )
+    apply_connection(member, server)
+    return member
+
+
+def apply_connection(member: PairMember, server: ConfigurationServer) -> None:
+    """Let the link keep alive as the Connection of ``server`` to the master, as the data has it now, at once.
+
+    Without one, or with another protocol than addp, `KEEP_ALIVE` holds. A wrong number changes nothing.
+    """
+    try:
+        found = master_keep_alive(server.cache, server.name)
+    except ConfigurationError:
+        return  # the source of the data has said so: it uses the same
+    member.keep_alive = found or KEEP_ALIVE
+
+
+def join_pool(server: ConfigurationServer, pool: str) -> None:
+    """Make ``server`` a member of the pool for whose balancer the Application ``pool`` stands.
+
+    It keeps no sessions of clients that are gone: there is no telling which member they will come to. Raises as
+    `check_pool_member`.
+    """
+    check_pool_member(server, pool)
+    server.sessions.keep_s = 0.0
 
 
 def check_pool_member(server: ConfigurationServer, pool: str) -> None:

@@ -16,9 +16,9 @@ from csproxy.core.failover import Endpoint
 from csproxy.core.replication import State
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.composition import Daemon
-from csproxy.daemon.connectors import master_connector
+from csproxy.daemon.connectors import master_connector, pair_connector
 from csproxy.daemon.copy_status import announce_copy, copy_status
-from csproxy.daemon.pairing import check_pool_member, pair_member, pair_status
+from csproxy.daemon.pairing import apply_connection, join_pool, pair_member, pair_status
 from csproxy.daemon.persistent import PersistentMode, master_answers, read_database
 from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.daemon.writing import ProxyWriting
@@ -133,12 +133,14 @@ class ProxyDaemon(Daemon):
         assert self._settings.upstream is not None
         pool = str(self._options.get("csproxy", "proxy-cluster-name"))
         if pool:
-            check_pool_member(server, pool)
-            server.sessions.keep_s = 0.0
+            join_pool(server, pool)
             return None
         server.trust = ProxyAuthenticator(self._book.hashes, loopback_is_trusted=self._trusts_loopback)
         return pair_member(
-            server, app_password=self._settings.upstream.app_password, on_role=lambda role: self._role_in_pair_changed()
+            server,
+            pair_connector(lambda: server.cache, server.name),
+            app_password=self._settings.upstream.app_password,
+            on_role=lambda role: self._role_in_pair_changed(),
         )
 
     def _role_in_pair_changed(self) -> None:
@@ -189,6 +191,8 @@ class ProxyDaemon(Daemon):
                 self._copy.is_enabled = bool(self._options.get("csproxy", "proxy-snapshot"))
         if self._source is not None:
             self._source.apply_connection()
+        if self._member is not None and self._server is not None:
+            apply_connection(self._member, self._server)
 
     def _apply_following(self) -> None:
         """How the master is followed."""

@@ -117,6 +117,7 @@ class PairMember:
         self._begins = False
         self._tells_all = False
         self._leaves = False
+        self._has_left = False
         self._dismissal = ""
         self._takeovers = 0
         self._news = anyio.Event()
@@ -182,12 +183,6 @@ class PairMember:
             takeovers=self._takeovers,
         )
 
-    async def wait_role(self, *roles: Role) -> Role:
-        """Wait until this member has one of these roles."""
-        while self.role not in roles:
-            await self._changed.wait()
-        return self.role
-
     async def hand_over(self) -> None:
         """Let the other member serve, and become its standby.
 
@@ -211,8 +206,12 @@ class PairMember:
 
     def _do(self, decision: Decision) -> None:
         """Carry out what `csproxy.core.standby` has decided, and tell the other what has changed."""
+        if decision is Decision.NOTHING:
+            return
         if decision is Decision.SERVE:
             self._takeovers += 1
+            # it had handed over, perhaps: whom it would have sent to the other may stay
+            self._dismissal, self._leaves, self._has_left = "", False, False
             taken = self._server.sessions.take_over(now_s=self._clock())
             log.warning(
                 "%r serves from UEN %d on, term %d; %d sessions can be restored",
@@ -225,11 +224,11 @@ class PairMember:
             if self._link is not None:
                 self._tell_sessions()
             self._on_role(self.role)
-        elif decision is Decision.HAND_OVER:
+        else:
             log.warning("%r hands over to %r", self._application, self.other, extra={"event": 4561})
             if not self._tells_all:
                 self._tell_sessions(detached=False)
-            self._leaves = True
+            self._leaves, self._has_left = True, False
             self._dismissal = f"{self._application!r} is the backup of a pair now: connect to {self.other!r}"
             self._on_role(self.role)
         self._wake()
@@ -238,8 +237,14 @@ class PairMember:
         self._tells_all = self._begins = True
         self._mirror.begin(detached=detached)
 
+    def _dismiss_if_replaced(self) -> None:
+        """The clients can go when the other has been told everything, and serves."""
+        other = self._standby.other
+        if self._has_left and other is not None and other.role is Role.PRIMARY:
+            self._dismiss()
+
     def _dismiss(self) -> None:
-        """Send the clients to the other member, once it serves or is known to have everything."""
+        """Send the clients to the other member, if this one has handed over."""
         reason, self._dismissal = self._dismissal, ""
         if reason:
             self._mirror.end()
@@ -264,11 +269,7 @@ class PairMember:
             changed, due_s = self._changed, self._standby.due_s()
             with anyio.move_on_after(None if due_s is None else max(due_s - self._clock(), 0.001)):
                 await changed.wait()
-            self._do_if_any(self._standby.tick(self._clock()))
-
-    def _do_if_any(self, decision: Decision) -> None:
-        if decision is not Decision.NOTHING:
-            self._do(decision)
+            self._do(self._standby.tick(self._clock()))
 
     # the link
 
@@ -294,7 +295,7 @@ class PairMember:
             else:
                 return
         if nobody and nobody == len(endpoints):
-            self._do_if_any(self._standby.nothing_listens(self._clock()))
+            self._do(self._standby.nothing_listens(self._clock()))
 
     async def _look_once(self, endpoint: Endpoint) -> None:
         channel = await self._connector(endpoint.host, endpoint.port)
@@ -371,7 +372,7 @@ class PairMember:
         self._lost.set()
         self._lost = anyio.Event()
         log.warning("the link to %r at %s is lost: %s", self.other, link.peer, why, extra={"event": 4562})
-        self._do_if_any(self._standby.link_lost(self._clock(), was_silent=was_silent))
+        self._do(self._standby.link_lost(self._clock(), was_silent=was_silent))
         self._dismiss()
         self._wake()
 
@@ -379,7 +380,7 @@ class PairMember:
         link, self._link = self._link, None
         self._mirror.end()
         self._tells_all = False
-        self._leaves = False
+        self._leaves = self._has_left = False
         if link is not None:
             link.close()
 
@@ -397,7 +398,8 @@ class PairMember:
                 self._lose_link(link, str(e))
                 return
             if update.leaves:
-                self._left_all_told()
+                self._has_left = True
+                self._dismiss_if_replaced()
 
     def _next_update(self) -> PeerUpdate | None:
         statement = self._standby.statement
@@ -415,11 +417,6 @@ class PairMember:
         self._leaves = self._leaves and not leaves
         return update
 
-    def _left_all_told(self) -> None:
-        """The other has everything; if it serves already, the clients can go."""
-        if self._standby.other is not None and self._standby.other.role is Role.PRIMARY:
-            self._dismiss()
-
     def _take(self, link: PeerLink, update: PeerUpdate) -> None:
         """The other member has said something."""
         if self._link is not link:
@@ -436,7 +433,7 @@ class PairMember:
         if update.leaves:
             if self.role is Role.PRIMARY:
                 sessions.take_over(now_s=self._clock())
-            self._do_if_any(self._standby.other_leaves())
+            self._do(self._standby.other_leaves())
 
     def _heard(self, other: Statement) -> None:
         before = self.role
@@ -446,6 +443,6 @@ class PairMember:
             self._on_role(self.role)
         if self.role is Role.PRIMARY and decision is Decision.NOTHING and not self._tells_all:
             self._tell_sessions()
-        if other.role is Role.PRIMARY and self._dismissal and not self._mirror.waiting and not self._leaves:
-            self._dismiss()
+        self._dismiss_if_replaced()
         self._do(decision)
+        self._wake()

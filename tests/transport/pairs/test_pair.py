@@ -66,21 +66,10 @@ def test_the_backup_follows_the_master_itself_and_stores_every_session() -> None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_primary_that_stops_hands_over_and_every_session_is_restored(seed: int) -> None:
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_primary_that_stops_or_is_killed_is_replaced_and_every_session_is_restored(end: str, seed: int) -> None:
     async def test(world: PairWorld) -> None:
-        await with_writes(world, world.first.stop())
-        assert world.second.role is Role.PRIMARY
-        world.assert_exact()
-        assert world.restores == CLIENTS
-        assert world.registrations == 0
-
-    simulated(test, seed=seed)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_primary_that_is_killed_is_replaced_and_every_session_is_restored(seed: int) -> None:
-    async def test(world: PairWorld) -> None:
-        await with_writes(world, world.first.kill())
+        await with_writes(world, getattr(world.first, end)())
         assert world.second.role is Role.PRIMARY
         world.assert_exact()
         assert world.restores == CLIENTS
@@ -151,6 +140,24 @@ def test_on_command_the_primary_hands_over_and_back() -> None:
         await world.settle()
         world.assert_exact()
         assert world.restores == 2 * CLIENTS
+
+    simulated(test)
+
+
+def test_one_that_hands_over_to_a_member_that_has_frozen_serves_again_and_keeps_its_clients() -> None:
+    async def test(world: PairWorld) -> None:
+        await world.first.member.hand_over()
+        await world.until(lambda: world.restores == CLIENTS)
+        world.network.partition(NAMES[0])
+        await world.second.member.hand_over()
+        assert world.second.role is Role.STANDBY
+        await world.until(lambda: world.second.role is Role.PRIMARY)
+        await world.settle()
+        assert (world.restores, world.registrations) == (CLIENTS, 0)
+        world.network.heal()
+        await world.until(lambda: {world.first.role, world.second.role} == {Role.STANDBY, Role.PRIMARY})
+        await world.settle()
+        world.assert_exact()
 
     simulated(test)
 

@@ -122,7 +122,7 @@ class SessionRegistry:
         self.keep_s = keep_s
         self.max_detached = max_detached
         self.on_kept: Callable[[Session], object] = _ignore
-        """Called with a session that is new, or whose subscriptions have changed: it could be restored elsewhere."""
+        """Called with a session that is new here, or has other subscriptions: it could be restored elsewhere."""
         self.on_dropped: Callable[[str], object] = _ignore
         """Called with the id of a session that can be restored no more."""
         self._random_bytes = random_bytes
@@ -246,6 +246,7 @@ class SessionRegistry:
             self._detached.pop(session.id, None)
             session.detached_s = now_s
             self._detached[session.id] = session
+            self.on_kept(session)
         self.expire(now_s)
         return len(taken)
 

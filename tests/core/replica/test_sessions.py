@@ -135,6 +135,17 @@ def test_stored_sessions_can_be_restored_only_after_a_takeover() -> None:
     assert here.expire(1006.0) == 1
 
 
+def test_what_is_taken_over_is_told_on() -> None:
+    elsewhere, here = registry(), registry()
+    told: list[Session] = []
+    here.on_kept = told.append
+    session = opened(elsewhere)
+    here.store(session)
+    assert told == [], "it cannot be restored here"
+    here.take_over(now_s=20.0)
+    assert told == [session]
+
+
 def test_a_connected_session_stays_as_it_is_at_a_takeover() -> None:
     here = registry()
     session = opened(here)

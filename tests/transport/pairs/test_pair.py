@@ -111,6 +111,22 @@ def test_two_that_cannot_see_each_other_both_serve_until_the_younger_steps_down(
     simulated(test, seed=seed)
 
 
+def test_a_session_that_came_from_the_younger_of_two_primaries_is_told_to_it_as_its_standby() -> None:
+    async def test(world: PairWorld) -> None:
+        world.network.partition(*NAMES)
+        await world.until(lambda: world.second.role is Role.PRIMARY)
+        world.network.partition("client3", NAMES[0])
+        await world.follow(1)
+        world.network.heal(*NAMES)
+        await world.until(lambda: world.second.member.statistics().stored_sessions == 4)
+        await world.first.kill()
+        await world.settle()
+        world.assert_exact()
+        assert world.registrations == 0
+
+    simulated(test, clients=3)
+
+
 def test_the_old_primary_becomes_the_backup_when_it_is_back() -> None:
     async def test(world: PairWorld) -> None:
         await world.first.kill()

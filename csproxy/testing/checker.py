@@ -4,8 +4,9 @@
 
 Every property of a history is checked by one function, which names the property that is broken
 (P1 … P28, G11), where, and how. Connections are judged in `csproxy.testing.checker_wires`, (P10) `checker_writes` and
-(P23) `checker_log_in`, subscriptions in `csproxy.testing.checker_streams`, writes in `checker_outcomes`; clients that
-read a part in `checker_sight`; reads of the client library, bounds and the state at the end here.
+(P23) `checker_log_in`, all those of a client in `checker_monotonic`, subscriptions in `checker_streams`, writes in
+`checker_outcomes`, warm-standby pairs in `checker_pairs`; clients that read a part in `checker_sight`; reads of the
+client library, bounds and the state at the end here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Iterator
 from csproxy.core.changes import Position
 from csproxy.testing.checker_log_in import check_log_in
 from csproxy.testing.checker_model import MasterLog
+from csproxy.testing.checker_monotonic import check_monotonic
 from csproxy.testing.checker_outcomes import TOKEN, check_outcomes, check_writes
+from csproxy.testing.checker_pairs import check_pairs
 from csproxy.testing.checker_replicas import check_replicas
 from csproxy.testing.checker_sight import check_sight
 from csproxy.testing.checker_streams import check_streams
@@ -36,9 +39,11 @@ def check(history: History, log: MasterLog) -> list[Violation]:
         *check_wires(all_seeing, log, history.reloads),
         *(violation for wire in history.wires for violation in check_own_writes(wire, log)),
         *(violation for wire in history.wires for violation in check_log_in(wire)),
+        *check_monotonic(history.wires, log),
         *check_streams(streams, log, history.reloads),
         *check_sight(history, log),
         *check_replicas(history),
+        *check_pairs(history),
         *check_reads(history, log),
         *check_writes(history, log),
         *check_outcomes(history),

@@ -49,10 +49,11 @@ def check_replicas(history: History) -> Iterator[Violation]:
 
 def _events(history: History, began: Began, ends_s: float) -> Sequence[tuple[int, Event]]:
     """What the replica\'s connections carried in this run, by time, with the number of the connection."""
+    replicas = {each.name for each in history.began}
     found = [
         (event.at_s, wire.number, place, event)
         for wire in history.wires
-        if wire.client == began.name
+        if wire.client == began.name and wire.host not in replicas  # a replica's connection to another is no master's
         for place, event in enumerate(wire.events)
         if began.at_s <= event.at_s < ends_s
     ]

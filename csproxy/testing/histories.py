@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from csproxy.core.changes import Action, Change, Position
+from csproxy.core.standby import Role
 from csproxy.core.subscriptions import Interest
 from csproxy.transport.wire.frames import HEADER_SIZE
 
@@ -34,11 +35,14 @@ __all__ = [
     "Notified",
     "ObjectKey",
     "Outcome",
+    "PairFinal",
     "ReadRecord",
     "Reached",
     "Reload",
+    "RoleTaken",
     "Started",
     "StreamHistory",
+    "Told",
     "WireHistory",
     "WriteRecord",
 ]
@@ -123,6 +127,13 @@ class Marked(NamedTuple):
     from_history: bool = False
 
 
+class Told(NamedTuple):
+    """An update of the other proxy of a pair came unasked (1022)."""
+
+    at_s: float
+    payload: Any
+
+
 class Ended(NamedTuple):
     """The connection ended."""
 
@@ -130,7 +141,7 @@ class Ended(NamedTuple):
     reason: str
 
 
-Event = Asked | Answered | Notified | Marked | Ended
+Event = Asked | Answered | Notified | Marked | Told | Ended
 
 
 @dataclass
@@ -272,6 +283,28 @@ class Announced(NamedTuple):
     is_unconfirmed: bool
 
 
+class RoleTaken(NamedTuple):
+    """The proxy ``name`` of a warm-standby pair had this role from ``at_s`` on (`csproxy.core.standby.Role`).
+
+    ``stopped``: its process ended, and with it all that it knew of sessions.
+    """
+
+    at_s: float
+    name: str
+    role: Role
+
+
+class PairFinal(NamedTuple):
+    """How the proxy ``name`` of a warm-standby pair stood at the end: its role, and the ids of clients' sessions.
+
+    Of the primary those that can be restored there, of its standby those that it stores for it.
+    """
+
+    name: str
+    role: Role
+    sessions: frozenset[str]
+
+
 class Bound(NamedTuple):
     """Something that must stay bounded: the most that was seen, the limit, and the property that this is."""
 
@@ -307,6 +340,8 @@ class History:
     announced: list[Announced] = field(default_factory=list)
     bounds: list[Bound] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
+    roles: list[RoleTaken] = field(default_factory=list)
+    pair_finals: list[PairFinal] = field(default_factory=list)
     accounts: dict[str, ObjectKey] = field(default_factory=dict)
     is_quiet_at_end: bool = False
 
@@ -320,6 +355,8 @@ class History:
         for read in self.reads:
             what = f"{read.type} {dict(read.filter)}: {len(read.objects)} objects at {read.position.uen}"
             lines.append((read.at_s, f"{read.client}: read {what}"))
+        for taken in self.roles:
+            lines.append((taken.at_s, f"{taken.name}: is {taken.role.value}"))
         for write in self.writes:
             what = f"{write.action.name.lower()} {write.type}/{write.dbid} {write.token}"
             lines.append((write.at_s, f"{write.client}: {what} {write.outcome.value} at {write.position.uen}"))
@@ -342,6 +379,8 @@ def describe(event: Event | Started | Arrived | Reached | Expired) -> str:
             return f"answered {event.message} #{event.request}{end} at {event.position.uen}: {what}"[:200]
         case Marked():
             return f"mark {event.position.uen}{' history' if event.from_history else ''}"
+        case Told():
+            return f"told {event.payload!r}"[:200]
         case Ended():
             return f"ended: {event.reason}"
         case Started():

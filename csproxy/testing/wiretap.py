@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from csproxy.core.changes import Position
-from csproxy.testing.histories import Answered, Asked, Delivered, Ended, Marked, Notified, WireHistory
+from csproxy.testing.histories import Answered, Asked, Delivered, Ended, Marked, Notified, Told, WireHistory
 from csproxy.transport.channel import Channel, Receiver
 from csproxy.transport.wire.frames import DEFAULT_MAX_FRAME, FLAG_END, FLAG_HISTORY, MAGIC, Frame, FrameReader
 from csproxy.transport.wire.messages import PAYLOADS, MessageId
@@ -131,6 +131,8 @@ class TappedChannel(Channel):
             events.append(Notified(now_s, Delivered.of(change, from_history=bool(frame.flags & FLAG_HISTORY))))
         elif frame.message == MessageId.PROGRESS_MARK or (frame.message == MessageId.DISCONNECTED and frame.epoch):
             events.append(Marked(now_s, position, bool(frame.flags & FLAG_HISTORY)))
+        elif frame.message == MessageId.PEER_NEWS:
+            events.append(Told(now_s, _decoded(frame)))
 
 
 def _decoded(frame: Frame) -> object:

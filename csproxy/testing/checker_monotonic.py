@@ -1,0 +1,73 @@
+"""What a client is shown one after the other, over all its connections, at whichever server: P9 and P10 by the wires.
+
+`csproxy.testing.checker` compares each read of the client library with what the library says that it had seen; here
+that is worked out from the bytes, so that a library, or a server of a pair or pool, that forgets is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from csproxy.core.changes import Position
+from csproxy.errors import ErrorCode
+from csproxy.testing.checker_model import MasterLog
+from csproxy.testing.checker_wires import Violation
+from csproxy.testing.checker_writes import WRITES
+from csproxy.testing.histories import Answered, Asked, Event, WireHistory
+from csproxy.transport.wire.messages import MessageId
+
+__all__ = ["check_monotonic"]
+
+_NOTHING: Final = Position(0, 0)
+
+
+def check_monotonic(wires: Sequence[WireHistory], log: MasterLog) -> Iterator[Violation]:
+    """P9 and P10: a read that says what its client has seen shows nothing older than reads and writes answered before.
+
+    A client whose place is lost (error 27) begins anew. Reads from a snapshot show what it was opened at.
+    """
+    by_client: dict[str, list[WireHistory]] = {}
+    for wire in wires:
+        by_client.setdefault(wire.client, []).append(wire)
+    for own in by_client.values():
+        yield from _check_client(own, log)
+
+
+def _check_client(wires: Sequence[WireHistory], log: MasterLog) -> Iterator[Violation]:
+    seen, seen_at = _NOTHING, ""
+    reads: dict[tuple[int, int], tuple[Position, str]] = {}
+    writes: set[tuple[int, int]] = set()
+    for wire, index, event in _in_order(wires):
+        if isinstance(event, Asked):
+            if event.message in WRITES:
+                writes.add((wire.number, event.request))
+            elif event.message == MessageId.READ_OBJECTS and not event.payload.snapshot and event.position != _NOTHING:
+                reads[wire.number, event.request] = seen, seen_at
+        elif isinstance(event, Answered) and event.last:
+            key = wire.number, event.request
+            before, before_at = reads.pop(key, (_NOTHING, ""))
+            if event.message == MessageId.ERROR:
+                if event.payload.code == ErrorCode.HISTORY_LOG_EXPIRED:
+                    seen, seen_at = _NOTHING, ""
+                    reads = dict.fromkeys(reads, (_NOTHING, ""))
+            elif event.message == MessageId.OBJECTS_SENT or key in writes:
+                shown = event.position
+                if event.message == MessageId.OBJECTS_SENT and _is_older(shown, before, log):
+                    what = f"a read was answered as of UEN {shown.uen} after {before.uen} had been shown on {before_at}"
+                    yield Violation("P9 monotonic", str(wire), what, index)
+                if not _is_older(shown, seen, log):
+                    seen, seen_at = shown, str(wire)
+
+
+def _in_order(wires: Sequence[WireHistory]) -> list[tuple[WireHistory, int, Event]]:
+    events = [(event.at_s, wire.number, index, wire) for wire in wires for index, event in enumerate(wire.events)]
+    events.sort(key=lambda each: each[:3])
+    return [(wire, index, wire.events[index]) for _, _, index, wire in events]
+
+
+def _is_older(shown: Position, seen: Position, log: MasterLog) -> bool:
+    """Whether both belong to one of the master's histories, and the one shown comes first there."""
+    return seen != _NOTHING and any(
+        history.is_valid(seen) and history.is_valid(shown) and shown.uen < seen.uen for history in log.histories
+    )

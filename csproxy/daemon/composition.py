@@ -33,7 +33,7 @@ from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
-from csproxy.errors import ConfigurationError, ErrorCode, RetryableError
+from csproxy.errors import ConfigurationError, ErrorCode, LocalProtocolError, RetryableError
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener
 from csproxy.transport.server import ConfigurationServer, ServerSettings
@@ -68,7 +68,7 @@ class Daemon(ABC):
         self._is_open = False
         self._errors = LastErrors()
         self._management = ManagementPort(
-            Managed(self.readiness, self.full_status, shutdown.request), folder=Path.cwd()
+            Managed(self.readiness, self.full_status, shutdown.request, self.promote, self.hand_over), folder=Path.cwd()
         )
         self._announce_role: Callable[[], None] = lambda: None
         self._chain: AuthenticationChain | None = None
@@ -236,6 +236,23 @@ class Daemon(ABC):
             **beyond_status(server, known),
             "last_errors": self._errors.shown(),
         }
+
+    async def promote(self) -> None:
+        """Serve, because an operator wants it, although the other of the pair cannot be asked.
+
+        Raises `LocalProtocolError`: this server is no proxy of a pair, or the other one is there and has to hand over.
+        """
+        raise self._is_no_member()
+
+    async def hand_over(self) -> None:
+        """Let the other of the pair serve, because an operator wants it; returns when it does, or after two seconds.
+
+        Raises `LocalProtocolError`: this server is no proxy of a pair or does not serve, or the other one is not there.
+        """
+        raise self._is_no_member()
+
+    def _is_no_member(self) -> LocalProtocolError:
+        return LocalProtocolError(f"{self._settings.application!r} is no proxy of a warm-standby pair, or not yet")
 
     # options
 

@@ -41,6 +41,10 @@ class Managed:
     readiness: Callable[[], Readiness]
     status: Callable[[], Awaitable[dict[str, Any]]]
     stop: Callable[[], object]
+    promote: Callable[[], Awaitable[object]]
+    """Let this proxy of a pair serve. Raises `LocalProtocolError` when it cannot."""
+    hand_over: Callable[[], Awaitable[object]]
+    """Let the other proxy of the pair serve. Raises `LocalProtocolError` when it cannot."""
 
 
 class Access:

@@ -1,4 +1,4 @@
-"""`csproxy stop` and `csproxy status --management`: requests to a server's management port."""
+"""`csproxy stop`, `promote`, `hand-over` and `status --management`: requests to a server's management port."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from csproxy.errors import (
     ConfigurationError,
     ConnectionLostError,
     CsproxyError,
+    LocalProtocolError,
     NothingListensError,
     RemoteProtocolError,
     TimedOutError,
 )
 
-__all__ = ["ManagementClient", "management_client", "run_stop"]
+__all__ = ["ManagementClient", "management_client", "run_hand_over", "run_promote", "run_stop"]
 
 _TIMEOUT_S: Final = 10.0
 _STOP_S: Final = 30.0
@@ -57,7 +58,8 @@ class ManagementClient:
         """The content of the answer.
 
         Raises `NothingListensError`, `ConnectionLostError`, `TimedOutError`, `ConfigurationError` for a token that is
-        missing or wrong, `RemoteProtocolError` for every other answer than success.
+        missing or wrong, `LocalProtocolError` for what the server cannot do now, `RemoteProtocolError` for every other
+        answer than success.
         """
         where = f"{self.host}:{self.port}"
         connection = http.client.HTTPConnection(self.host, self.port, timeout=_TIMEOUT_S)
@@ -81,6 +83,8 @@ class ManagementClient:
                 f"{where} refuses the token{'' if self.token else ', of which there is none'}: --token-file names the "
                 "file that the server's log names at its start"
             )
+        if answer.status == http.client.CONFLICT:
+            raise LocalProtocolError(content.decode(errors="replace").strip())
         if not 200 <= answer.status < 300:
             raise RemoteProtocolError(f"{where} is no management port: it answers {answer.status} to {method} {path}")
         return content
@@ -101,6 +105,22 @@ def management_client(arguments: argparse.Namespace) -> ManagementClient:
     if not token.isprintable() or " " in token:
         raise UsageError(f"token file {path} holds no token")
     return ManagementClient(host, port, token)
+
+
+def run_promote(arguments: argparse.Namespace) -> int:
+    """Let a proxy of a pair serve whose other one cannot be asked; returns the exit status."""
+    client = management_client(arguments)
+    client.request("POST", "/promote")
+    say("it serves")
+    return DONE
+
+
+def run_hand_over(arguments: argparse.Namespace) -> int:
+    """Let a proxy of a pair that serves hand over to the other one; returns the exit status."""
+    client = management_client(arguments)
+    client.request("POST", "/hand-over")
+    say("handed over")
+    return DONE
 
 
 def run_stop(arguments: argparse.Namespace) -> int:

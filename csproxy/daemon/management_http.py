@@ -6,6 +6,8 @@
 | GET /readyz | 200 when clients are served, else 503; the text says why, or what is doubtful |
 | GET /status.json | the Status answer and more; its keys are documented in docs/howto/monitoring.md |
 | POST /stop | 202; the server stops in an orderly way |
+| POST /promote | 200 when this proxy of a pair serves; 409 with the reason when it must not |
+| POST /hand-over | 200 when the other proxy of the pair serves; 409 with the reason when it cannot |
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from csproxy.daemon.management import Access, Managed
+from csproxy.errors import LocalProtocolError
 
 __all__ = ["application", "serve"]
 
@@ -52,13 +55,29 @@ def application(managed: Managed, access: Access) -> ASGIApp:
         managed.stop()
         return PlainTextResponse("stopping\n", status_code=202, headers=_NO_CACHE)
 
+    async def promote(request: Request) -> Response:
+        return await _command(managed.promote, "serves")
+
+    async def hand_over(request: Request) -> Response:
+        return await _command(managed.hand_over, "handed over")
+
     routes = [
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/status.json", status),
         Route("/stop", stop, methods=["POST"]),
+        Route("/promote", promote, methods=["POST"]),
+        Route("/hand-over", hand_over, methods=["POST"]),
     ]
     return _Guard(Starlette(routes=routes), access)
+
+
+async def _command(carry_out: Callable[[], Awaitable[object]], done: str) -> Response:
+    try:
+        await carry_out()
+    except LocalProtocolError as e:
+        return PlainTextResponse(f"{e}\n", status_code=409, headers=_NO_CACHE)
+    return PlainTextResponse(f"{done}\n", headers=_NO_CACHE)
 
 
 class _Guard:

@@ -147,6 +147,18 @@ class ProxyDaemon(Daemon):
         self._apply_following()
         self._announce_role()
 
+    async def promote(self) -> None:
+        """As `Daemon.promote`."""
+        if self._member is None:
+            raise self._is_no_member()
+        self._member.promote()
+
+    async def hand_over(self) -> None:
+        """As `Daemon.hand_over`."""
+        if self._member is None:
+            raise self._is_no_member()
+        await self._member.hand_over()
+
     async def _leave(self) -> None:
         if self._member is not None:
             await self._member.leave()

@@ -117,7 +117,20 @@ def _parser() -> argparse.ArgumentParser:
     add_init_arguments(command("init", "init:run_init", "write a folder to start servers from", connects=False))
     _add_status(command("status", "status:run_status", "what a server says of itself"))
     stop = command("stop", "management_client:run_stop", "stop a server in an orderly way", connects=False)
-    _add_management(stop, required=True)
+    promote = command(
+        "promote",
+        "management_client:run_promote",
+        "let a proxy of a pair serve although the other cannot be asked",
+        connects=False,
+    )
+    hand_over = command(
+        "hand-over",
+        "management_client:run_hand_over",
+        "let the other proxy of a pair serve, without a loss for clients",
+        connects=False,
+    )
+    for sub in (stop, promote, hand_over):
+        _add_management(sub, required=True)
     _add_read(command("read", "read:run_read", "the objects of a type, as of one moment"))
     _add_verify(command("verify", "verify:run_verify", "compare a server's data with where it comes from"))
     _add_watch(command("watch", "watch:run_watch", "changes as they happen, one JSON document per line"))

@@ -192,6 +192,13 @@ class PairMember:
         self._do(self._standby.hand_over())
         await self._wait_for_other()
 
+    def promote(self) -> None:
+        """Serve, although the other member cannot be asked: an operator knows that it does not, or shall not.
+
+        Raises `LocalProtocolError` when the other is there: then that one has to hand over.
+        """
+        self._do(self._standby.serve())
+
     async def leave(self) -> None:
         """Before the process stops: let the other member take over first, if it is there and this one serves."""
         if self.role is Role.PRIMARY and self._standby.other is not None:

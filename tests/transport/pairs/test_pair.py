@@ -160,6 +160,23 @@ def test_on_command_the_primary_hands_over_and_back() -> None:
     simulated(test)
 
 
+def test_on_command_one_that_waits_for_the_other_serves_at_once() -> None:
+    async def test(world: PairWorld) -> None:
+        with pytest.raises(LocalProtocolError, match="the other member of the pair is there: it has to hand over"):
+            world.second.member.promote()
+        world.network.partition(*NAMES)
+        world.network.cut(*NAMES)
+        await world.until(lambda: world.second.role is Role.SEEKING)
+        world.second.member.promote()
+        assert world.second.role is Role.PRIMARY
+        world.network.heal()
+        await world.until(lambda: (world.first.role, world.second.role) == (Role.PRIMARY, Role.STANDBY))
+        await world.settle()
+        world.assert_exact()
+
+    simulated(test)
+
+
 def test_one_that_hands_over_to_a_member_that_has_frozen_serves_again_and_keeps_its_clients() -> None:
     async def test(world: PairWorld) -> None:
         await world.first.member.hand_over()

@@ -5,7 +5,7 @@
 #   make check   formatting, style, types, layers
 #   make docs    the documentation as HTML; warnings and dead links are errors
 #   make bench   measure side by side with Redis
-#   make soak    simulate thousands of runs under faults (SEEDS=5000)
+#   make soak    simulate thousands of runs under faults (SEEDS=5000), as many of them with pairs and pools of proxies
 #   make fuzz    send mutated frames to a server and a client (FRAMES=5000000)
 
 SHELL := /bin/bash
@@ -42,7 +42,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
 
 soak: $(VENV)/dev.stamp
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.run --seeds 0-$$(($(SEEDS) - 1)) --jobs $(WORKERS)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.run --jobs $(WORKERS) \
+		--seeds 0-$$(($(SEEDS) - 1)),100000-$$((100000 + $(SEEDS) - 1))
 
 fuzz: $(VENV)/dev.stamp
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.run --frames $(FRAMES)

@@ -81,7 +81,7 @@ class SimulatedClient:
 
     def _make(self) -> ConfigClient:
         client = ConfigClient(
-            **way_to(self.endpoints, seed=self.world.sim.seed, name=self.name),
+            **self._way(),
             application=self.name,
             application_type=CLIENT_TYPE,
             user=self.user,
@@ -105,6 +105,11 @@ class SimulatedClient:
 
         client._link.forget_position = forget_and_count  # type: ignore[method-assign]
         return client
+
+    def _way(self) -> dict[str, Any]:
+        if self.world.plan.together:  # to one of them as to the other
+            return {"endpoints": self.endpoints}
+        return way_to(self.endpoints, seed=self.world.sim.seed, name=self.name)
 
     async def pause(self, seconds: float) -> None:
         """Wait, in a run that goes in steps until the next of them."""

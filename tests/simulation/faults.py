@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 
 from tests.simulation.disks import Trouble
+from tests.simulation.member_faults import MemberFaults
 from tests.simulation.processes import Process
 from tests.simulation.template import PROXIES
 
@@ -29,7 +31,7 @@ class Faults:
     async def run(self) -> None:
         """Make faults until cancelled; what they began goes on until it ends by itself or `freeze` comes."""
         rng, plan = self.rng, self.world.plan
-        kinds = [
+        kinds: list[Callable[[], None]] = [
             self.cut,
             self.cut,
             self.cut_host,
@@ -48,6 +50,8 @@ class Faults:
             self.jump_clock,
             self.freeze_process,
         ]
+        if plan.together:
+            kinds = [*self.rng.sample(kinds, 8), *MemberFaults(self).kinds()]
         if plan.pair:
             kinds += [self.freeze_primary, self.crash_master, self.restart_master, self.power_off_master]
             kinds += [self.hang_primary, self.hang_primary]

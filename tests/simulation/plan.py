@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Final
 
 from csproxy.core.changelog import WindowLimits
+
+TOGETHER: Final = 100_000
+"""From this seed on the two proxies belong together; before, each stands alone."""
+PAIR, POOL = "pair", "pool"
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,9 @@ class RunPlan:
     write through the proxies, too;
     ``persistent``: proxies begin with the database while no master answers; ``load_max`` above 0: writes and loads take
     turns (serialize-write-transactions, proxy-load-max). ``limited``: so many subscribers read only a part, and what
-    that is changes.
+    that is changes. ``together``: the proxies are a warm-standby pair (`PAIR`), or members of a pool behind a load
+    balancer (`POOL`), or stand alone (empty). ``link_timeout_s``: the keep-alive of the proxies' Connections to the
+    master; 0 = they have none.
     """
 
     duration_s: float
@@ -51,12 +58,20 @@ class RunPlan:
     persistent: bool
     load_max: int
     limited: int
+    together: str
+    link_timeout_s: int
+
+    @property
+    def max_detached(self) -> int:
+        """How many sessions a server keeps whose clients are gone; after a takeover these are all of the other's."""
+        return 30 if self.together == PAIR else 6
 
     @staticmethod
     def draw(seed: int) -> RunPlan:
         """Draw everything. What was added later has sources of its own, so that the rest of a seed stays as it was."""
         rng, pairs = random.Random(f"{seed} world"), random.Random(f"{seed} pairs")
-        limits = random.Random(f"{seed} limited")
+        limits, together = random.Random(f"{seed} limited"), random.Random(f"{seed} together")
+        kind = "" if seed < TOGETHER else PAIR if together.random() < 0.65 else POOL
         small_window = rng.random() < 0.6
         step_s = rng.choice([0.0, 0.0, 0.02, 0.1])
         return RunPlan(
@@ -88,7 +103,9 @@ class RunPlan:
             is_database_rough=pairs.random() < 0.6,
             backups_are_restored=pairs.random() < 0.15,
             writable=random.Random(f"{seed} writable").random() < 0.5,
-            persistent=pairs.random() < 0.15,
+            persistent=pairs.random() < 0.15 and kind != PAIR,  # in persistent mode a proxy serves alone
             load_max=pairs.choice([0, 1]),
             limited=limits.randint(1, 2) if limits.random() < 0.12 else 0,
+            together=kind,
+            link_timeout_s=together.choice([0, 1, 2]),
         )

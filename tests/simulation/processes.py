@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from csproxy.core.sessions import Account
-from csproxy.errors import CsproxyError, ErrorCode, ServerError
+from csproxy.errors import CsproxyError, ErrorCode, LocalProtocolError, ServerError
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.programs import Program
 from csproxy.testing.simulation import Simulation
@@ -21,7 +21,6 @@ from tests.simulation.plan import RunPlan
 from tests.simulation.template import PERSON
 
 PORT = 2020
-MAX_DETACHED = 6
 MAX_OUTPUT_BYTES = 64 * 1024
 
 
@@ -55,6 +54,7 @@ class Process:
         self._stop = anyio.Event()
         self._scope = anyio.CancelScope()
         self._ended: anyio.Event | None = None
+        self._commands: dict[anyio.CancelScope, None] = {}
 
     @property
     def is_running(self) -> bool:
@@ -94,6 +94,24 @@ class Process:
         self.network.half_open(self.host)
         await self._kill()
 
+    def order(self, command: Callable[[], Awaitable[object]]) -> None:
+        """Let it carry out a command of its operator, in the background; what it refuses is noted in `failures`."""
+
+        scope = anyio.CancelScope()
+        self._commands[scope] = None
+
+        async def carry_out() -> None:
+            try:
+                with scope:
+                    await command()
+            except LocalProtocolError as e:
+                self.failures.append(f"{self.sim.now():.3f} refused: {e}")
+            finally:
+                self._commands.pop(scope, None)
+
+        with self._program:
+            self._tasks.start_soon(carry_out)
+
     def freeze(self) -> None:
         """Let nothing of it run until `thaw`."""
         self._program.freeze()
@@ -107,7 +125,8 @@ class Process:
         if self._ended is not None:
             ended = self._ended
             self.disk.die()
-            self._scope.cancel()
+            for scope in [self._scope, *self._commands]:
+                scope.cancel()
             self._program.thaw()  # for its clean-up, of which nothing gets out
             await ended.wait()
 
@@ -143,7 +162,7 @@ class Process:
             max_client_output_bytes=MAX_OUTPUT_BYTES,
             mark_interval_s=plan.mark_interval_s,
             session_keep_s=60.0,
-            max_detached_sessions=MAX_DETACHED,
+            max_detached_sessions=plan.max_detached,
             client_response_timeout_s=30.0,
             registration_timeout_s=5.0,
             history=plan.history,

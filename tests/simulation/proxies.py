@@ -17,15 +17,18 @@ from csproxy.core.keepalive import KeepAlive
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import State
+from csproxy.core.standby import Role
 from csproxy.daemon.persistent import master_answers, read_database
 from csproxy.daemon.settings import DatabaseSettings
 from csproxy.errors import CsproxyError
-from csproxy.testing.histories import Began, History, Reload
+from csproxy.testing.histories import Began, History, Reload, RoleTaken
 from csproxy.transport.channel import Connector
 from csproxy.transport.forwarding import ForwardingLimits, ForwardingWriter
 from csproxy.transport.local_copy import CopyLimits, LocalCopy
+from csproxy.transport.pair import PairMember
 from csproxy.transport.server import ConfigurationServer
 from csproxy.transport.upstream import UpstreamLimits, UpstreamSource
+from tests.simulation.members import membership
 from tests.simulation.processes import PORT, Process
 
 LIMITS = UpstreamLimits(connect_s=3.0, answer_s=5.0, load_s=20.0, refused_retry_s=2.0, compare_s=3.0)
@@ -56,6 +59,7 @@ class Proxy(Process):
         self._history = history
         self._database = DatabaseSettings(url=url, shown="the database", reconnect_s=1.0)
         self.source: UpstreamSource | None = None
+        self.member: PairMember | None = None
         self.is_serving = False
         self.starts_from_database = 0
         self.gave_up: list[str] = []
@@ -94,7 +98,7 @@ class Proxy(Process):
                     self.gave_up.append(repr(e))
                 raise
             finally:
-                self.source, self.is_serving = None, False
+                self.source, self.member, self.is_serving = None, None, False
                 done = source.statistics()
                 self.loads += done.loads
                 self.resumes += done.resumes
@@ -130,13 +134,20 @@ class Proxy(Process):
 
     async def _serve(self, server: ConfigurationServer, source: UpstreamSource, stop: anyio.Event) -> None:
         self.source = source
-        if not self.plan.proxies_listen_early:
+        if self.plan.together or not self.plan.proxies_listen_early:
             await source.wait_data()
-        async with self.listening(server):
-            await source.wait_data()
-            self.is_serving = True
-            await stop.wait()
-        await server.stop(grace_s=2.0)
+        connector, draw = self._connector, self.rng.random
+        async with membership(server, self.plan, connector, random=draw, on_role=self._role_taken) as self.member:
+            async with self.listening(server):
+                await source.wait_data()
+                self.is_serving = True
+                await stop.wait()
+                if self.member is not None:
+                    await self.member.leave()
+            await server.stop(grace_s=2.0)
+
+    def _role_taken(self, role: Role) -> None:
+        self._history.roles.append(RoleTaken(self.sim.now(), self.host, role))
 
 
 def _common(position: Position, before: Sequence[Epoch], now: Sequence[Epoch]) -> int:

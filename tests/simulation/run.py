@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; 1 if any seed shows a violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.run", description=__doc__)
     parser.add_argument("seed", nargs="*", type=int)
-    parser.add_argument("--seeds", help="a range such as 0-199")
+    parser.add_argument("--seeds", help="ranges such as 0-199,100000-100099")
     parser.add_argument("--transcript", action="store_true", help="print the whole transcript")
     parser.add_argument("--summary", action="store_true", help="print what happened, per seed")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"  # else sets of strings have another order in every process
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulation.run", *sys.argv[1:]])
-    first, _, last = (given.seeds or "").partition("-")
-    seeds = [*given.seed, *(range(int(first), int(last) + 1) if given.seeds else ())]
+    seeds = [*given.seed, *(seed for part in (given.seeds or "").split(",") if part for seed in range_of(part))]
     if given.jobs > 1:
         return share(seeds, given.jobs, plant=given.plant)
     totals: dict[str, int] = {}
@@ -60,6 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print(f"{len(seeds)} seeds, failed: {failed or 'none'}, {time.perf_counter() - began:.1f} s; {totals}")
     return 1 if failed else 0
+
+
+def range_of(text: str) -> range:
+    """``0-199``, both included."""
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1)
 
 
 def share(seeds: list[int], jobs: int, *, plant: bool = False) -> int:

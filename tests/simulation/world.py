@@ -29,14 +29,16 @@ from tests.simulation.disks import simulated_disks
 from tests.simulation.faults import Faults
 from tests.simulation.limited import LimitedSubscriber, Officer
 from tests.simulation.masters import Master, on_machines, read_database
-from tests.simulation.plan import RunPlan
+from tests.simulation.member_traffic import member_traffic
+from tests.simulation.members import final_of, has_settled, known_servers
+from tests.simulation.plan import PAIR, POOL, RunPlan
 from tests.simulation.planting import plant
-from tests.simulation.processes import MAX_DETACHED, MAX_OUTPUT_BYTES, PORT, Process
+from tests.simulation.processes import MAX_OUTPUT_BYTES, PORT, Process
 from tests.simulation.proxies import Proxy
 from tests.simulation.site_operator import Operator
 from tests.simulation.subscribers import Subscriber
 from tests.simulation.surroundings import LoggedErrors, full_at
-from tests.simulation.template import CLIENTS, PERSON, PROXIES, Template
+from tests.simulation.template import BALANCER, CLIENTS, PERSON, PROXIES, Template
 from tests.simulation.writers import WriterClient
 
 CATCH_UP_S = 240.0
@@ -63,7 +65,14 @@ class Report:
 def run_seed(seed: int, *, plant: bool = False) -> Report:
     """Run one seed to its end and judge it; with ``plant``, the proxies' data goes wrong in the end."""
     plan = RunPlan.draw(seed)
-    template = Template(clients=CLIENTS + (3 if plan.limited else 0), pair=plan.pair, limited=plan.limited > 0)
+    template = Template(
+        clients=CLIENTS + (3 if plan.limited else 0),
+        pair=plan.pair,
+        limited=plan.limited > 0,
+        together=plan.together,
+        link_timeout_s=plan.link_timeout_s,
+        ports=(PORT, PORT) if plan.together else (2021, 2021),
+    )
     with template.copy() as url, LoggedErrors() as errors:
         with simulated_disks():
             world = run_simulated(
@@ -174,6 +183,10 @@ class World:
         self.hosts += [process.host for process in self.processes]
         for process in self.processes:
             process.start()
+        if self.plan.together == POOL:
+            self.network.balance(BALANCER, PORT, [(host, PORT) for host in PROXIES])
+        elif self.plan.together == PAIR:
+            self.links.append(PROXIES)
 
     def _make_clients(self) -> None:
         rng = self.rng
@@ -184,6 +197,9 @@ class World:
                 if is_writer
                 else rng.sample(["master", *PROXIES, *PROXIES], rng.randint(1, 3))
             )
+            if self.plan.together:
+                own = random.Random(f"{self.sim.seed} servers of client {number}")
+                hosts = known_servers(self.plan, own, writes=is_writer)
             if self.plan.pair and "master" in hosts:
                 hosts.insert(hosts.index("master") + rng.randint(0, 1), "backup")
             endpoints = [(host, PORT) for host in dict.fromkeys(hosts)]
@@ -196,7 +212,8 @@ class World:
     def _add(self, client: SimulatedClient) -> None:
         self.clients.append(client)
         self.hosts.append(client.name)
-        self.links += [(client.name, host) for host, _ in client.endpoints]
+        for host, _ in client.endpoints:
+            self.links += [(client.name, each) for each in (PROXIES if host == BALANCER else (host,))]
 
     def _add_limited(self) -> None:
         """Subscribers that read a part, and who changes what that is."""
@@ -204,6 +221,8 @@ class World:
         masters = [master.host for master in self.masters]
         for n in range(self.plan.limited):
             hosts = rng.sample(["master", *PROXIES], rng.randint(1, 3))
+            if self.plan.together:
+                hosts = known_servers(self.plan, rng, writes=False)
             if self.plan.pair and "master" in hosts:
                 hosts.insert(hosts.index("master") + 1, "backup")
             client = LimitedSubscriber(self, len(self.clients), [(host, PORT) for host in hosts], tenant=0)
@@ -257,6 +276,7 @@ class World:
             and sum(master.is_primary for master in self.masters) == 1
             and busy == wanted
             and not any(client.starting for client in self.clients)
+            and (self.plan.together != PAIR or has_settled([proxy.member for proxy in self.proxies]))
             and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
             and all(stream.position.uen == head and stream.position.epoch in epochs for stream in streams)
         )
@@ -286,6 +306,9 @@ class World:
             client.sample()
             if isinstance(client, Subscriber) and not client.live:
                 self.note(f"{client.name} follows nothing at the end")
+        for proxy in self.proxies:
+            if proxy.member is not None and proxy.server is not None:
+                self.history.pair_finals.append(final_of(proxy.host, proxy.member, proxy.server))
         for process in self.processes:
             self._final(process)
             for failure in process.failures:
@@ -293,7 +316,7 @@ class World:
         frame = 2 * self.plan.filler_bytes + 1_000
         if self.plan.load_max:
             self._bound("loads at once at a master", self.plan.load_max, "P18 upstream herd")
-        self._bound("detached sessions", MAX_DETACHED)
+        self._bound("detached sessions", self.plan.max_detached)
         # beside a full channel: a piece of changes, a piece of a replay, and small answers that are made at once
         self._bound("bytes waiting for one client", 3 * self.plan.high_water_bytes + MAX_OUTPUT_BYTES + 60 * frame)
         limits = self.plan.history
@@ -354,9 +377,10 @@ class World:
 
         async def tapped(to: str, port: int) -> Channel:
             channel = await connect(to, port)
-            wire = WireHistory(host, next(self._wire_numbers), to)
+            server = channel.peer.rpartition(":")[0]  # that to which a balancer has led
+            wire = WireHistory(host, next(self._wire_numbers), server)
             self.history.wires.append(wire)
-            return TappedChannel(channel, wire, clock=self.sim.now, floor=lambda: self._floor(to), after=after)
+            return TappedChannel(channel, wire, clock=self.sim.now, floor=lambda: self._floor(server), after=after)
 
         return tapped
 
@@ -417,6 +441,7 @@ class World:
             "restored backups": len(self.operator.replaced),
             "takeovers": sum(master.takeovers for master in self.masters),
             "disk errors": sum(process.disk_errors for process in self.processes),
+            **member_traffic(self.plan, history),
         }
 
 

@@ -1,0 +1,67 @@
+"""Two proxies that belong together, as the daemon composes them: a warm-standby pair, or the members of a pool."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from csproxy.core.standby import Role
+from csproxy.daemon.pairing import join_pool, pair_member
+from csproxy.testing.histories import PairFinal
+from csproxy.transport.channel import Connector
+from csproxy.transport.pair import PairMember
+from csproxy.transport.server import ConfigurationServer
+from tests.simulation.plan import PAIR, POOL, RunPlan
+from tests.simulation.template import BALANCER, PROXIES
+from tests.transport.trusting import AllTrusted
+
+
+@asynccontextmanager
+async def membership(
+    server: ConfigurationServer,
+    plan: RunPlan,
+    connector: Connector,
+    *,
+    random: Callable[[], float],
+    on_role: Callable[[Role], object],
+) -> AsyncIterator[PairMember | None]:
+    """While entered, ``server``, which has data, is what the objects say; yields its side of a pair."""
+    if plan.together == POOL:
+        join_pool(server, BALANCER)
+    if plan.together != PAIR:
+        yield None
+        return
+    server.trust = AllTrusted()
+    member = pair_member(server, connector, random=random, on_role=on_role)
+    assert member is not None, "the template makes them a pair"
+    try:
+        async with member:
+            on_role(member.role)
+            yield member
+    finally:
+        on_role(Role.STOPPED)
+
+
+def known_servers(plan: RunPlan, rng: random.Random, *, writes: bool) -> list[str]:
+    """The servers that a client knows, in the order in which it tries them; ``writes``: it must be able to."""
+    if writes and not plan.writable:
+        return ["master"]
+    hosts = [BALANCER] if plan.together == POOL else rng.sample(PROXIES, len(PROXIES))
+    if rng.random() < 0.15:
+        hosts.insert(rng.randint(0, len(hosts)), "master")
+    return hosts
+
+
+def has_settled(members: Sequence[PairMember | None]) -> bool:
+    """Whether one serves, and the other is its standby and has been told everything."""
+    known = [member.statistics() for member in members if member is not None]
+    roles = sorted(each.role for each in known)
+    return roles == [Role.PRIMARY.value, Role.STANDBY.value] and not any(each.untold_sessions for each in known)
+
+
+def final_of(name: str, member: PairMember, server: ConfigurationServer) -> PairFinal:
+    """How a member of a pair stands now."""
+    sessions = server.sessions
+    kept = [session.id for session in sessions.kept() if not session.is_proxy]
+    return PairFinal(name, member.role, frozenset(kept if member.role is Role.PRIMARY else sessions._stored))

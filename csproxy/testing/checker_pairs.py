@@ -247,9 +247,9 @@ def check_end(history: History, wires: Sequence[WireHistory], members: set[str])
         yield Violation("P20 both primaries", "the pair", f"in the end its members are {roles}")
         return
     primary, standby = sorted(finals.values(), key=lambda final: final.role is not Role.PRIMARY)
-    missing = primary.sessions - standby.sessions
-    if missing:
-        what = f"it does not know {len(missing)} of the {len(primary.sessions)} sessions of {primary.name}"
+    wrong = [id for id, interests in primary.sessions.items() if standby.sessions.get(id) != interests]
+    if wrong:
+        what = f"it does not know {len(wrong)} of the {len(primary.sessions)} sessions of {primary.name} as they are"
         yield Violation("P24 liveness", standby.name, what)
     for wire in wires:
         if wire.host == standby.name and wire.events and not isinstance(wire.events[-1], Ended):

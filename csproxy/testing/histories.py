@@ -295,14 +295,14 @@ class RoleTaken(NamedTuple):
 
 
 class PairFinal(NamedTuple):
-    """How the proxy ``name`` of a warm-standby pair stood at the end: its role, and the ids of clients' sessions.
+    """How the proxy ``name`` of a warm-standby pair stood at the end: its role, and subscriptions by id of session.
 
-    Of the primary those that can be restored there, of its standby those that it stores for it.
+    The sessions are those of clients: of the primary what can be restored there, of its standby what it stores for it.
     """
 
     name: str
     role: Role
-    sessions: frozenset[str]
+    sessions: Mapping[str, frozenset[Interest]]
 
 
 class Bound(NamedTuple):

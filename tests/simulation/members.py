@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from csproxy.core.standby import Role
@@ -53,15 +53,23 @@ def known_servers(plan: RunPlan, rng: random.Random, *, writes: bool) -> list[st
     return hosts
 
 
-def has_settled(members: Sequence[PairMember | None]) -> bool:
-    """Whether one serves, and the other is its standby and has been told everything."""
-    known = [member.statistics() for member in members if member is not None]
-    roles = sorted(each.role for each in known)
-    return roles == [Role.PRIMARY.value, Role.STANDBY.value] and not any(each.untold_sessions for each in known)
+def has_settled(finals: Sequence[PairFinal]) -> bool:
+    """Whether one member of a pair serves, and the other is its standby and has been told everything."""
+    by_role = {final.role: final for final in finals}
+    primary, standby = by_role.get(Role.PRIMARY), by_role.get(Role.STANDBY)
+    return primary is not None and standby is not None and primary.sessions.items() <= standby.sessions.items()
 
 
-def final_of(name: str, member: PairMember, server: ConfigurationServer) -> PairFinal:
+def finals_of(members: Iterable[tuple[str, PairMember | None, ConfigurationServer | None]]) -> list[PairFinal]:
+    """How the members of a pair stand now, those that are there."""
+    return [
+        _final_of(name, member, server) for name, member, server in members if member is not None and server is not None
+    ]
+
+
+def _final_of(name: str, member: PairMember, server: ConfigurationServer) -> PairFinal:
     """How a member of a pair stands now."""
     sessions = server.sessions
-    kept = [session.id for session in sessions.kept() if not session.is_proxy]
-    return PairFinal(name, member.role, frozenset(kept if member.role is Role.PRIMARY else sessions._stored))
+    kept = [session for session in sessions.kept() if not session.is_proxy]
+    known = kept if member.role is Role.PRIMARY else sessions._stored.values()
+    return PairFinal(name, member.role, {session.id: session.interests for session in known})

@@ -16,7 +16,17 @@ from anyio.abc import TaskGroup
 from csproxy.core.changes import Change, Epoch, Position
 from csproxy.core.security_records import STORED_TYPES
 from csproxy.testing.checker import MasterLog, Violation, check
-from csproxy.testing.histories import Announced, Answered, Asked, Bound, Final, History, Notified, WireHistory
+from csproxy.testing.histories import (
+    Announced,
+    Answered,
+    Asked,
+    Bound,
+    Final,
+    History,
+    Notified,
+    PairFinal,
+    WireHistory,
+)
 from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.testing.wiretap import TappedChannel
@@ -30,7 +40,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.limited import LimitedSubscriber, Officer
 from tests.simulation.masters import Master, on_machines, read_database
 from tests.simulation.member_traffic import member_traffic
-from tests.simulation.members import final_of, has_settled, known_servers
+from tests.simulation.members import finals_of, has_settled, known_servers
 from tests.simulation.plan import PAIR, POOL, RunPlan
 from tests.simulation.planting import plant
 from tests.simulation.processes import MAX_OUTPUT_BYTES, PORT, Process
@@ -276,7 +286,7 @@ class World:
             and sum(master.is_primary for master in self.masters) == 1
             and busy == wanted
             and not any(client.starting for client in self.clients)
-            and (self.plan.together != PAIR or has_settled([proxy.member for proxy in self.proxies]))
+            and (self.plan.together != PAIR or has_settled(self._pair_finals()))
             and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
             and all(stream.position.uen == head and stream.position.epoch in epochs for stream in streams)
         )
@@ -306,9 +316,7 @@ class World:
             client.sample()
             if isinstance(client, Subscriber) and not client.live:
                 self.note(f"{client.name} follows nothing at the end")
-        for proxy in self.proxies:
-            if proxy.member is not None and proxy.server is not None:
-                self.history.pair_finals.append(final_of(proxy.host, proxy.member, proxy.server))
+        self.history.pair_finals += self._pair_finals()
         for process in self.processes:
             self._final(process)
             for failure in process.failures:
@@ -321,6 +329,9 @@ class World:
         self._bound("bytes waiting for one client", 3 * self.plan.high_water_bytes + MAX_OUTPUT_BYTES + 60 * frame)
         limits = self.plan.history
         self._bound("bytes of a change log", limits.max_bytes + (limits.min_changes + 200) * frame)
+
+    def _pair_finals(self) -> list[PairFinal]:
+        return finals_of((proxy.host, proxy.member, proxy.server) for proxy in self.proxies)
 
     def _final(self, process: Process) -> None:
         """What the process holds now."""

@@ -198,7 +198,7 @@ def ended(first: PairFinal | None, second: PairFinal | None, *wires: WireHistory
 
 
 def standing(name: str, role: Role, *sessions: str) -> PairFinal:
-    return PairFinal(name, role, frozenset(sessions))
+    return PairFinal(name, role, {id: frozenset({SKILLS.interest}) for id in sessions})
 
 
 def test_in_the_end_one_serves_and_the_other_knows_its_sessions() -> None:
@@ -208,6 +208,7 @@ def test_in_the_end_one_serves_and_the_other_knows_its_sessions() -> None:
     assert ended(standing(FIRST, Role.SEEKING), primary) == ["P20 both primaries"]
     assert ended(None, primary) == ["P20 both primaries"]
     assert ended(standing(FIRST, Role.STANDBY, "old"), primary) == ["P24 liveness"]
+    assert ended(PairFinal(FIRST, Role.STANDBY, {"s": frozenset()}), primary) == ["P24 liveness"]
 
 
 def test_in_the_end_no_client_is_at_the_standby() -> None:

@@ -30,7 +30,8 @@ class MemberFaults:
         return [
             *both,
             *[self.part_members] * 2,
-            *[self.split] * 2,
+            *[self.split] * 3,
+            *[self.lag_link] * 2,
             *[self.stop_primary] * 3,
             *[self.kill_primary] * 3,
             *[self.freeze_primary_member] * 2,
@@ -63,11 +64,22 @@ class MemberFaults:
         self._part(*PROXIES, self._rng.choice([1.0, 6.0, 15.0]))
 
     def split(self) -> None:
-        """They cannot see each other, and some clients only the one, some the other: both serve."""
+        """They cannot see each other, and some clients only the one, some the other: both serve, perhaps by command."""
         for_s = self._rng.choice([6.0, 12.0])
         self._part(*PROXIES, for_s)
-        primary = self._primary().host
-        self._later(self._rng.choice([0.0, 4.0]), lambda: self._part_clients(primary, for_s))
+        primary = self._primary()
+        if self._rng.random() < 0.6:
+            self._world.network.cut(*PROXIES)
+            self._later(0.1, lambda: self._promote(self._other(primary)))
+        self._later(self._rng.choice([0.2, 4.0]), lambda: self._part_clients(primary.host, for_s))
+
+    def lag_link(self) -> None:
+        """The standby hears late of sessions; perhaps never of the last ones, because the primary dies."""
+        network = self._world.network
+        network.delay(*PROXIES, extra_s=self._rng.choice([0.3, 1.0, 3.0]))
+        self._later(self._rng.uniform(2, 6), lambda: network.delay(*PROXIES, extra_s=0.0))
+        if self._rng.random() < 0.7:
+            self._later(self._rng.uniform(0.5, 2), self.kill_primary)
 
     def stop_primary(self) -> None:
         """In an orderly way: it hands over."""
@@ -85,6 +97,10 @@ class MemberFaults:
         self._hand_over(self._primary())
         if self._rng.random() < 0.4:
             self._later(self._rng.choice([0.0, 0.02, 0.3]), lambda: self._hand_over(self._primary()))
+
+    def hand_over_in_peace(self) -> None:
+        """Once more, when all other faults have ended: the clients go to the other, all of them, and lose nothing."""
+        self._hand_over(self._primary())
 
     def promote(self) -> None:
         """The operator lets the standby serve while the two cannot see each other."""
@@ -144,4 +160,5 @@ class MemberFaults:
     def _part_clients(self, member: str, for_s: float) -> None:
         clients = self._clients()
         for client in self._rng.sample(clients, (len(clients) + 1) // 2):
+            self._world.network.cut(client, member)
             self._part(client, member, for_s)

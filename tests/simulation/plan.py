@@ -26,7 +26,7 @@ class RunPlan:
     turns (serialize-write-transactions, proxy-load-max). ``limited``: so many subscribers read only a part, and what
     that is changes. ``together``: the proxies are a warm-standby pair (`PAIR`), or members of a pool behind a load
     balancer (`POOL`), or stand alone (empty). ``link_timeout_s``: the keep-alive of the proxies' Connections to the
-    master; 0 = they have none.
+    master; 0 = they have none. ``hands_over_in_peace``: the pair changes roles once more after the last fault.
     """
 
     duration_s: float
@@ -60,6 +60,7 @@ class RunPlan:
     limited: int
     together: str
     link_timeout_s: int
+    hands_over_in_peace: bool
 
     @property
     def max_detached(self) -> int:
@@ -108,4 +109,5 @@ class RunPlan:
             limited=limits.randint(1, 2) if limits.random() < 0.12 else 0,
             together=kind,
             link_timeout_s=together.choice([0, 1, 2]),
+            hands_over_in_peace=kind == PAIR and together.random() < 0.4,
         )

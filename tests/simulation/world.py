@@ -39,6 +39,7 @@ from tests.simulation.disks import simulated_disks
 from tests.simulation.faults import Faults
 from tests.simulation.limited import LimitedSubscriber, Officer
 from tests.simulation.masters import Master, on_machines, read_database
+from tests.simulation.member_faults import MemberFaults
 from tests.simulation.member_traffic import member_traffic
 from tests.simulation.members import finals_of, has_settled, known_servers
 from tests.simulation.plan import PAIR, POOL, RunPlan
@@ -53,6 +54,8 @@ from tests.simulation.writers import WriterClient
 
 CATCH_UP_S = 240.0
 """Simulated seconds after the last fault within which everybody must have caught up."""
+HAND_OVER_S = 8.0
+"""How long after the last fault a pair hands over once more: its link is there again, whoever was silent."""
 
 
 @dataclass
@@ -256,12 +259,18 @@ class World:
         self.faults.freeze()
         await anyio.sleep(1.0)
         self.is_quiet = True
+        if self.plan.hands_over_in_peace:
+            await anyio.sleep(HAND_OVER_S)
+            MemberFaults(self.faults).hand_over_in_peace()
 
     async def _settle(self) -> None:
         """Wait until everybody has caught up, or ought to have."""
         deadline = self.sim.now() + CATCH_UP_S
-        while self.sim.now() < deadline and not self._is_settled():  # noqa: ASYNC110 - time is simulated
-            await anyio.sleep(1.0)
+        left = looks = 2 if self.plan.together else 1  # who has been sent away is under way at the first
+        while self.sim.now() < deadline and left:
+            left = left - 1 if self._is_settled() else looks
+            if left:
+                await anyio.sleep(1.0)
         self.history.is_quiet_at_end = True
 
     async def _watch_over_processes(self) -> None:

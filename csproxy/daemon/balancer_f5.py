@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from csproxy.daemon.balancers import Sizing, address_with_port, snat_comment, token
+from csproxy.core.failover import Endpoint
+from csproxy.daemon.balancers import Sizing, snat_comment, token
 from csproxy.daemon.pools import Pool
 
 __all__ = ["f5_config"]
@@ -48,7 +49,7 @@ def f5_config(pool: Pool, sizing: Sizing) -> str:
     for id_, port in pool.balancer.ports.items():
         of_port = f"{name}_{token(id_)}"
         members = [
-            (address_with_port(member, member.ports[id_]), [f"monitor TCP-{member.ports[id_]}"])
+            (str(Endpoint(member.address, member.ports[id_])), [f"monitor TCP-{member.ports[id_]}"])
             for member in pool.members
         ]
         text += _block(f"pool {of_port}", ["lb method round robin", ("members", members)])
@@ -57,7 +58,7 @@ def f5_config(pool: Pool, sizing: Sizing) -> str:
             [
                 f"snatpool {name}" if sizing.sources else "snat automap",
                 f"pool {of_port}",
-                f"destination {address_with_port(pool.balancer, port)}",
+                f"destination {Endpoint(pool.balancer.address, port)}",
                 "ip protocol tcp",
                 f"profiles {profile} {{}}",
             ],

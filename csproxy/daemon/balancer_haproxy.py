@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from csproxy.daemon.balancers import Sizing, address_with_port, snat_comment, token
+from csproxy.core.failover import Endpoint
+from csproxy.daemon.balancers import Sizing, snat_comment, token
 from csproxy.daemon.pools import Pool, PoolServer
 from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import FLAG_END
@@ -50,7 +51,7 @@ def haproxy_config(pool: Pool, sizing: Sizing, *, proxy_protocol: bool = False) 
         lines += [
             "",
             f"frontend {name}",
-            f"    bind {address_with_port(pool.balancer, port)}",
+            f"    bind {Endpoint(pool.balancer.address, port)}",
             f"    maxconn {sizing.clients}",
             f"    default_backend {name}",
             "",
@@ -85,7 +86,7 @@ def _check_lines() -> list[str]:
 
 
 def _server_lines(member: PoolServer, id_: str, sizing: Sizing) -> list[str]:
-    where = address_with_port(member, member.ports[id_])
+    where = Endpoint(member.address, member.ports[id_])
     name = token(member.name)
     if not sizing.sources:
         return [f"    server {name} {where}"]

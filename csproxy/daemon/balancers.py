@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from csproxy.daemon.pools import PoolServer
 from csproxy.errors import ConfigurationError
 
-__all__ = ["PORTS_OF_AN_ADDRESS", "Sizing", "address_with_port", "snat_comment", "token"]
+__all__ = ["PORTS_OF_AN_ADDRESS", "Sizing", "snat_comment", "token"]
 
 PORTS_OF_AN_ADDRESS: Final = 65_535
 
@@ -64,12 +63,6 @@ def snat_comment(sizing: Sizing) -> list[str]:
         f"{sizing.clients} clients / {PORTS_OF_AN_ADDRESS} ports = {sizing.clients / PORTS_OF_AN_ADDRESS:.2f}, "
         f"so {needed} source address{'es' if needed > 1 else ''}; {given}.",
     ]
-
-
-def address_with_port(server: PoolServer, port: int) -> str:
-    """``10.0.0.1:9070``, ``[2001:db8::1]:9070``."""
-    host = f"[{server.address}]" if ":" in server.address else server.address
-    return f"{host}:{port}"
 
 
 def token(name: str) -> str:

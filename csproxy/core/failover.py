@@ -12,7 +12,15 @@ from typing import Final, NamedTuple
 
 from csproxy.errors import ConfigurationError
 
-__all__ = ["LONGEST_DELAY_S", "SHORTEST_DELAY_S", "STABLE_AFTER_S", "Backoff", "Endpoint", "EndpointPolicy"]
+__all__ = [
+    "LONGEST_DELAY_S",
+    "SHORTEST_DELAY_S",
+    "STABLE_AFTER_S",
+    "USEFUL_AFTER_S",
+    "Backoff",
+    "Endpoint",
+    "EndpointPolicy",
+]
 
 SHORTEST_DELAY_S: Final = 0.05
 """Upper bound of the first delay."""
@@ -20,6 +28,8 @@ LONGEST_DELAY_S: Final = 30.0
 """Upper bound of every later delay."""
 STABLE_AFTER_S: Final = 60.0
 """A connection that lasted this long was a success: the next loss starts again with short delays."""
+USEFUL_AFTER_S: Final = 1.0
+"""A connection that lasted this long and ended with a farewell is no sign of trouble."""
 
 
 class Backoff:
@@ -30,7 +40,7 @@ class Backoff:
     a server that accepts and drops at once is no reason to hurry. `longest_s` may be changed at any time.
     """
 
-    __slots__ = ("_bound_s", "_connected_at", "_random", "_shortest_s", "_stable_s", "longest_s")
+    __slots__ = ("_bound_s", "_connected_at", "_is_planned", "_random", "_shortest_s", "_stable_s", "longest_s")
 
     def __init__(
         self,
@@ -50,15 +60,19 @@ class Backoff:
         self._stable_s = stable_s
         self._bound_s = shortest_s
         self._connected_at: float | None = None
+        self._is_planned = False
 
     def __repr__(self) -> str:
         return f"<Backoff next delay up to {self._bound_s:g} s>"
 
     def next_delay_s(self, *, at_least_s: float = 0.0) -> float:
-        """Seconds to wait before the next attempt; each call doubles the bound.
+        """Seconds to wait before the next attempt; each call doubles the bound, except the first after a farewell.
 
         ``at_least_s`` is a peer's own retry hint: the jitter is added to it, never taken from it.
         """
+        if self._is_planned:
+            self._is_planned = False
+            return at_least_s + self.jitter_s(self._shortest_s)
         bound = min(self._bound_s, self.longest_s)
         self._bound_s = min(bound * 2, self.longest_s)
         return at_least_s + self._random() * bound
@@ -70,11 +84,19 @@ class Backoff:
     def connected(self, now: float) -> None:
         """An attempt succeeded at ``now`` (seconds of any monotonic clock)."""
         self._connected_at = now
+        self._is_planned = False
 
-    def lost(self, now: float) -> None:
-        """The connection ended at ``now``; without a connection nothing changes."""
-        if self._connected_at is not None and now - self._connected_at >= self._stable_s:
+    def lost(self, now: float, *, is_planned: bool = False) -> None:
+        """The connection ended at ``now``; without a connection nothing changes.
+
+        ``is_planned``: the server has said farewell, because it stops or another one serves.
+        """
+        if self._connected_at is None:
+            return
+        lasted_s = now - self._connected_at
+        if lasted_s >= self._stable_s:
             self._bound_s = self._shortest_s
+        self._is_planned = is_planned and lasted_s >= USEFUL_AFTER_S
         self._connected_at = None
 
 
@@ -139,12 +161,12 @@ class EndpointPolicy:
             self.pass_over()
 
     def pass_over(self) -> None:
-        """The server at `current` is there and will not serve: the next one, whatever attempts it has left."""
+        """The server at `current` has said that it will not serve: the next one, whatever attempts it has left."""
         self._failures = 0
         self._index = (self._index + 1) % len(self._endpoints)
 
     def connected(self) -> None:
-        """The attempt at `current` succeeded: stay here until `lost`."""
+        """The attempt at `current` succeeded: stay here until `lost`, or the server says farewell (`pass_over`)."""
         self._failures = 0
 
     def lost(self) -> None:

@@ -35,8 +35,8 @@ class Route(Protocol):
     def connected(self, now: float) -> None:
         """The attempt at `current` succeeded."""
 
-    def lost(self, now: float, *, hint_s: float = 0.0) -> None:
-        """The established connection ended."""
+    def lost(self, now: float, *, hint_s: float = 0.0, is_planned: bool = False) -> None:
+        """The established connection ended; ``is_planned``: the server has said farewell."""
 
     def pause_s(self) -> float:
         """Seconds to wait before the attempt at `current`; asked once for each attempt."""
@@ -73,10 +73,13 @@ class ServersRoute:
         self._backoff.connected(now)
         self._hint_s = 0.0
 
-    def lost(self, now: float, *, hint_s: float = 0.0) -> None:
-        """The primary is next."""
-        self._policy.lost()
-        self._backoff.lost(now)
+    def lost(self, now: float, *, hint_s: float = 0.0, is_planned: bool = False) -> None:
+        """The primary is next; after a farewell another server than the one that said it, after a short pause."""
+        if is_planned:
+            self._policy.pass_over()
+        else:
+            self._policy.lost()
+        self._backoff.lost(now, is_planned=is_planned)
         self._hint_s = hint_s
 
     def pause_s(self) -> float:
@@ -160,8 +163,8 @@ class PoolsRoute:
         """Stay here until `lost`, or `returned`."""
         self._connected_s = now
 
-    def lost(self, now: float, *, hint_s: float = 0.0) -> None:
-        """A new round, which begins where the client was."""
+    def lost(self, now: float, *, hint_s: float = 0.0, is_planned: bool = False) -> None:
+        """A new round, which begins where the client was, unless that server said that it stops."""
         since_s, self._connected_s = self._connected_s, None
         if since_s is None or now - since_s < self._pools.retry_delay_s:
             self.failed(hint_s=hint_s)
@@ -169,7 +172,7 @@ class PoolsRoute:
         was = self._current
         self._hint_s = hint_s
         self._round = [each for each in self._new_round() if each != was]
-        self._round.insert(len(self._round) if hint_s else 0, was)
+        self._round.insert(len(self._round) if hint_s or is_planned else 0, was)
         self._current = self._round.pop(0)
         self._pause_s = self._jitter_s() + (hint_s if self._current == was else 0.0)
 

@@ -341,7 +341,7 @@ class ClientLink:
         """Called by the connection, inside the receive call."""
         self._see(connection)
         self._last_received_s = connection.last_received_s
-        self._route.lost(self._clock(), hint_s=connection.retry_after_s)
+        self._route.lost(self._clock(), hint_s=connection.retry_after_s, is_planned=connection.has_said_farewell)
         self._last_error = error
         log.info("connection lost: %s", error)
         if self.connection is connection:

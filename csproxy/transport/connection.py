@@ -198,6 +198,11 @@ class Connection:
         notice = self._protocol.disconnect_reason
         return 0.0 if notice is None else notice.retry_after_ms / 1000
 
+    @property
+    def has_said_farewell(self) -> bool:
+        """Whether the server has ended the connection itself, with a notice."""
+        return self._protocol.disconnect_reason is not None
+
     # requests
 
     async def register(self, request: RegisterClient, *, timeout_s: float = 30.0) -> ClientRegistered:

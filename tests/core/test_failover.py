@@ -61,10 +61,35 @@ def test_a_short_connection_does_not_reset_the_bound() -> None:
     assert backoff.next_delay_s() == 0.1
 
 
+def test_after_a_farewell_the_next_pause_is_short_and_the_bound_stays() -> None:
+    backoff = Backoff(always_most)
+    for _ in range(3):
+        backoff.next_delay_s()
+    backoff.connected(100.0)
+    backoff.lost(101.0, is_planned=True)
+    assert backoff.next_delay_s(at_least_s=7.0) == 7.05
+    assert backoff.next_delay_s() == 0.4
+    backoff.connected(200.0)
+    backoff.lost(201.0, is_planned=True)
+    backoff.connected(202.0)
+    assert backoff.next_delay_s() == 0.8
+
+
+def test_a_server_that_takes_clients_only_to_say_farewell_is_met_ever_more_seldom() -> None:
+    backoff = Backoff(always_most)
+    pauses = []
+    for now in range(5):
+        backoff.connected(float(now))
+        backoff.lost(now + 0.9, is_planned=True)
+        pauses.append(backoff.next_delay_s())
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8]
+
+
 def test_a_loss_without_a_connection_changes_nothing() -> None:
     backoff = Backoff(always_most)
     backoff.next_delay_s()
     backoff.lost(1e9)
+    backoff.lost(1e9, is_planned=True)
     assert backoff.next_delay_s() == 0.1
 
 

@@ -56,6 +56,16 @@ def test_after_a_loss_the_primary_is_next_with_short_pauses_that_grow() -> None:
     assert [route.pause_s() for _ in range(3)] == [0.025, 0.05, 0.1]
 
 
+def test_after_a_farewell_another_server_is_next_at_once() -> None:
+    route = ServersRoute([A, B], lambda: 0.5, attempts=3)
+    for here, there in ((A, B), (B, A)) * 4:
+        assert route.current == here
+        route.connected(0)
+        route.lost(10, is_planned=True)
+        assert route.current == there
+        assert route.pause_s() == 0.025
+
+
 def test_a_servers_hint_is_the_least_pause_until_a_connection_stands() -> None:
     route = ServersRoute([A], lambda: 0.5)
     route.failed(hint_s=3)
@@ -140,6 +150,10 @@ def test_a_server_that_stops_is_tried_last() -> None:
     route.connected(0)
     route.lost(100, hint_s=5)
     assert a_round(route)[-1] == stopped
+    dismissed = route.current
+    route.connected(0)
+    route.lost(100, is_planned=True)
+    assert a_round(route)[-1] == dismissed
 
 
 def test_the_only_server_is_left_alone_as_long_as_it_wants() -> None:

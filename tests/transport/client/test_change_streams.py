@@ -518,7 +518,7 @@ async def test_a_busy_server_is_asked_again_after_its_hint_and_endpoints_alterna
     endpoints = [("primary", 2020), ("backup", 2021)]
     async with connected(endpoints=endpoints) as (client, peer, server), following(client, peer, CfgPerson):
         server.dialled.clear()
-        server.refusing = {("backup", 2021)}
+        server.refusing = {("primary", 2020)}
         peer.notice(ErrorCode.FORCED_DISCONNECT, "stops", retry_after_s=0.01)
         peer.drop()
         peer = await server.next_connection()
@@ -527,7 +527,7 @@ async def test_a_busy_server_is_asked_again_after_its_hint_and_endpoints_alterna
         await peer.client_closed()
         peer, frame = await reconnect(server, since=at(100))
         peer.answer(frame, MessageId.HISTORY_LOG_SENT)
-        assert server.dialled == [("primary", 2020), ("backup", 2021), ("primary", 2020)]
+        assert server.dialled == [("backup", 2021), ("primary", 2020), ("backup", 2021)]
         await anyio.wait_all_tasks_blocked()
         assert client.state is ClientState.CONNECTED
 

@@ -1,0 +1,329 @@
+"""Thousands of light clients, which follow changes while servers come and go.
+
+Each is a `ClientProtocol` on an asyncio transport, and goes where `ServersRoute` says, as `ConfigClient` does, at a
+tenth of its cost: what is measured with them is the servers' work and not their own. `crowd.py` does the same with
+`ConfigClient`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+import anyio
+import msgspec
+
+from csproxy.core.changes import Position
+from csproxy.core.failover import Endpoint
+from csproxy.core.model import CfgAppType, CfgPerson
+from csproxy.core.routes import ServersRoute
+from csproxy.daemon.process import raise_descriptor_limit
+from csproxy.errors import ErrorCode, RemoteProtocolError
+from csproxy.transport.client import ConfigClient
+from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
+from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY, Frame
+from csproxy.transport.wire.messages import MessageId, decode_payload
+from csproxy.transport.wire.notifications import NOTIFICATIONS
+from csproxy.transport.wire.payload import Error
+from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
+from csproxy.transport.wire.subscriptions import HistoryLog, RegisterNotification, ResumeFrom, Subscription
+from tests.daemon.servers import PASSWORD
+
+PERSON: Final = 3
+SETTLE_S: Final = 120.0
+SILENCE_S: Final = 3.0
+"""A server that says nothing for so long, while changes are made all the time, is given up."""
+LOG_INS_AT_ONCE: Final = 50
+
+_NONE: Final = Position(0, 0)
+_WANTED: Final = Subscription(object_type=PERSON)
+_REGISTER: Final = RegisterClient(type=int(CfgAppType.CFGSCE), name="default", user="default", password=PASSWORD)
+_MARKS: Final = frozenset({MessageId.PROGRESS_MARK, MessageId.HISTORY_LOG_SENT})
+
+
+class Follower:
+    """One client: its session, the place to which it has followed, and all that it has received."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self.route = ServersRoute(endpoints, random.random)
+        self.session = ""
+        self.position = _NONE
+        self.first: int | None = None
+        """UEN after which it must have everything; None until it is subscribed for the first time."""
+        self.seen: list[int] = []
+        self.registrations = 0
+        self.restores = 0
+        self.reloads = 0
+        """How often a server said that what was missed is not to be had any more."""
+        self.violations = 0
+        """How often a server broke the rules of the protocol."""
+        self.is_following = asyncio.Event()
+        self.heard_s = 0.0
+        self.changed_s = 0.0
+        self.pause_s = 0.0
+        """The longest time between two changes since it was set to 0."""
+        self.link: Link | None = None
+
+    async def run(self) -> None:
+        """Connect, and again whenever the connection is lost."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await anyio.sleep(self.route.pause_s())
+            self.heard_s = loop.time()
+            self.link = link = Link(self, loop)
+            try:
+                await loop.create_connection(lambda link=link: link, *self.route.current)
+            except OSError:
+                self.route.failed()
+                continue
+            await link.ended.wait()
+            if link.was_useful:
+                self.route.lost(loop.time(), hint_s=link.hint_s, is_planned=link.is_told)
+            else:
+                self.route.failed(hint_s=link.hint_s)
+            self.is_following.clear()
+
+    def change(self, frame: Frame, now_s: float) -> None:
+        """A notification has come."""
+        self.seen.append(frame.uen)
+        self.pause_s = max(self.pause_s, now_s - self.changed_s)
+        self.changed_s = now_s
+        if frame.flags & (FLAG_END | FLAG_HISTORY) == FLAG_END:
+            self.position = Position(frame.epoch, frame.uen)
+
+
+class Link(asyncio.Protocol):
+    """One connection of a follower: restores or registers, subscribes, and takes what comes."""
+
+    def __init__(self, follower: Follower, loop: asyncio.AbstractEventLoop) -> None:
+        self.ended = asyncio.Event()
+        self.was_useful = False
+        self.hint_s = 0.0
+        self.is_told = False
+        self._follower = follower
+        self._clock = loop.time
+        self._protocol = ClientProtocol()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is of a class of its own
+        self._transport.write(self._protocol.connect("follower"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+    def data_received(self, data: bytes) -> None:
+        follower = self._follower
+        follower.heard_s = now_s = self._clock()
+        try:
+            frames = self._protocol.receive_data(data)
+        except RemoteProtocolError:
+            follower.violations += 1
+            self.close()
+            return
+        for frame in frames:
+            if frame.message in NOTIFICATIONS and not frame.request:
+                follower.change(frame, now_s)
+            elif self._protocol.state is not ClientState.CLOSED:  # a farewell stands behind: nothing more to ask
+                self._take(frame)
+        if self._protocol.state is ClientState.CLOSED:
+            reason = self._protocol.disconnect_reason
+            self.is_told = reason is not None
+            self.hint_s = 0.0 if reason is None else reason.retry_after_ms / 1000
+            self.close()
+
+    def close(self) -> None:
+        """End the connection without waiting for what is still to be sent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _take(self, frame: Frame) -> None:
+        follower, message = self._follower, frame.message
+        if message in _MARKS or (message == MessageId.NOTIFICATION_REGISTERED and follower.first is None):
+            follower.position = Position(frame.epoch, frame.uen)
+        if message == MessageId.PROTOCOL_VERSION_READ:
+            self._register()
+        elif message == MessageId.CLIENT_REGISTERED:
+            self._subscribe(decode_payload(ClientRegistered, frame.payload).session)
+        elif message in (MessageId.HISTORY_LOG_SENT, MessageId.NOTIFICATION_REGISTERED):
+            self._follow(frame)
+        elif message == MessageId.ERROR:
+            self._refused(decode_payload(Error, frame.payload))
+
+    def _register(self) -> None:
+        session = self._follower.session
+        if session:
+            fields = {name: getattr(_REGISTER, name) for name in RegisterClient.__struct_fields__} | {"password": ""}
+            self._send(MessageId.RESTORE_SESSION, RestoreSession(**fields, session=session, subscriptions=[_WANTED]))
+        else:
+            self._send(MessageId.REGISTER_CLIENT, _REGISTER)
+
+    def _subscribe(self, session: str) -> None:
+        follower = self._follower
+        if follower.session:
+            follower.restores += 1
+            self._send(MessageId.HISTORY_LOG, HistoryLog(session=session), minimum=follower.position)
+            return
+        follower.session = session
+        follower.registrations += 1
+        if follower.first is None:
+            self._send(MessageId.REGISTER_NOTIFICATION, RegisterNotification(object_type=PERSON))
+        else:
+            self._send(MessageId.RESUME_FROM, ResumeFrom(subscriptions=[_WANTED]), minimum=follower.position)
+
+    def _follow(self, frame: Frame) -> None:
+        follower = self._follower
+        if follower.first is None:
+            follower.first = frame.uen
+        follower.route.connected(self._clock())
+        self.was_useful = True
+        follower.is_following.set()
+
+    def _refused(self, error: Error) -> None:
+        follower, state = self._follower, self._protocol.state
+        self.hint_s = error.retry_after_ms / 1000
+        if state is ClientState.UNREGISTERED and follower.session and not error.retry_after_ms:
+            follower.session = ""
+            self._register()
+            return
+        if error.code == ErrorCode.HISTORY_LOG_EXPIRED:
+            follower.reloads += 1
+        if state is ClientState.REGISTERED:
+            follower.session = ""  # it may hold no subscription, and would look as if nothing was missed
+        self.close()
+
+    def _send(self, message: MessageId, payload: msgspec.Struct, *, minimum: Position = _NONE) -> None:
+        assert self._transport is not None
+        self._transport.write(self._protocol.request(message, payload, minimum=minimum)[1])
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What must not be: changes left out, received twice, out of order, not to be had any more; broken rules."""
+
+    gaps: int = 0
+    duplicates: int = 0
+    disorders: int = 0
+    reloads: int = 0
+    violations: int = 0
+
+
+class Followers:
+    """``size`` clients that follow all persons, and one that changes a person at the master all the time.
+
+    ``interval_s``: time between two changes.
+    """
+
+    def __init__(
+        self, master_port: int, endpoints: Sequence[tuple[str, int]], size: int, *, interval_s: float = 0.1
+    ) -> None:
+        raise_descriptor_limit()
+        self.everybody = [Follower([Endpoint(*each) for each in endpoints]) for _ in range(size)]
+        self.written: list[int] = []
+        self._master_port = master_port
+        self._interval_s = interval_s
+        self._is_over = False
+        self._has_written = anyio.Event()
+
+    async def run(self, trouble: Callable[[], Awaitable[None]]) -> None:
+        """Everybody follows, then trouble is made, then everybody must have everything."""
+        async with anyio.create_task_group() as tasks:
+            at_once = anyio.Semaphore(LOG_INS_AT_ONCE)
+            for follower in self.everybody:
+                tasks.start_soon(self._begin, follower, at_once)
+            await self.until(lambda: all(each.first is not None for each in self.everybody), "not all are connected")
+            tasks.start_soon(self._write)
+            tasks.start_soon(self._watch)
+            await self.served()
+            await trouble()
+            self._is_over = True
+            await self._has_written.wait()
+            await self.served()
+            tasks.cancel_scope.cancel()
+
+    async def served(self) -> None:
+        """Wait until everybody is connected and has a change that is made after now."""
+        count = len(self.written)
+        if not self._is_over:
+            await self.until(lambda: len(self.written) > count, "nothing is written")
+        head = self.written[-1]
+        await self.until(
+            lambda: all(each.seen and each.seen[-1] >= head and each.is_following.is_set() for each in self.everybody),
+            "somebody lacks a change, or is not connected",
+        )
+
+    async def until(self, holds: Callable[[], bool], problem: str) -> None:
+        """Wait until ``holds()``."""
+        deadline = time.monotonic() + SETTLE_S
+        while not holds():
+            assert time.monotonic() < deadline, f"{problem}: {self.describe()}"
+            await anyio.sleep(0.05)
+
+    def begin_round(self) -> None:
+        """Forget the pauses so far."""
+        for each in self.everybody:
+            each.pause_s = 0.0
+
+    def pauses_s(self) -> list[float]:
+        """The longest time between two changes of each client since `begin_round`, ascending."""
+        return sorted(each.pause_s for each in self.everybody)
+
+    def counts(self) -> Counter[str]:
+        """Log-ins and restored sessions of all together."""
+        found: Counter[str] = Counter()
+        for each in self.everybody:
+            found["registrations"] += each.registrations
+            found["restores"] += each.restores
+        return found
+
+    def faults(self) -> Faults:
+        """Everything that any client received otherwise than it was written after the client began."""
+        gaps = duplicates = disorders = 0
+        for each in self.everybody:
+            assert each.first is not None
+            due = [uen for uen in self.written if uen > each.first]
+            gaps += len(set(due) - set(each.seen))
+            duplicates += len(each.seen) - len(set(each.seen))
+            disorders += sum(later < earlier for earlier, later in zip(each.seen, each.seen[1:], strict=False))
+            assert set(each.seen) <= set(due), "a change that nobody made"
+        reloads = sum(each.reloads for each in self.everybody)
+        return Faults(gaps, duplicates, disorders, reloads, sum(each.violations for each in self.everybody))
+
+    def describe(self) -> str:
+        """For a wait that was in vain."""
+        following = sum(each.is_following.is_set() for each in self.everybody)
+        return f"{following} of {len(self.everybody)} follow, {len(self.written)} changes, {self.counts()}"
+
+    async def _begin(self, follower: Follower, at_once: anyio.Semaphore) -> None:
+        async with anyio.create_task_group() as tasks:
+            await at_once.acquire()
+            tasks.start_soon(follower.run)
+            await follower.is_following.wait()
+            at_once.release()
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        async with ConfigClient("127.0.0.1", self._master_port, user="default", password=PASSWORD) as client:
+            before = await client.get(CfgPerson, 100)
+            while not self._is_over:
+                after = msgspec.structs.replace(before, firstName=f"name {len(self.written)}")
+                self.written.append((await client.update(before, after)).uen)
+                before = after
+                due_s = max(due_s + self._interval_s, loop.time())
+                await anyio.sleep(max(due_s - loop.time(), 0.0))
+        self._has_written.set()
+
+    async def _watch(self) -> None:
+        """Give up servers that have fallen silent: a frozen process."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await anyio.sleep(SILENCE_S / 4)
+            for each in self.everybody:
+                if each.link is not None and loop.time() - each.heard_s > SILENCE_S:
+                    each.link.close()

@@ -7,6 +7,7 @@
 #   make bench   measure side by side with Redis
 #   make soak    simulate thousands of runs under faults (SEEDS=5000), as many of them with pairs and pools of proxies
 #   make pairs   stop, kill and freeze the primary of a pair under 2,000 clients (ROUNDS=10)
+#   make pools   kill the member of a pool that has all 5,000 clients (CLIENTS=5000)
 #   make fuzz    send mutated frames to a server and a client (FRAMES=5000000)
 
 SHELL := /bin/bash
@@ -20,8 +21,9 @@ WORKERS ?= 2
 SEEDS ?= 1000
 FRAMES ?= 1000000
 ROUNDS ?= 10
+CLIENTS ?= 5000
 
-.PHONY: demo test check docs bench soak pairs fuzz clean
+.PHONY: demo test check docs bench soak pairs fuzz clean pools
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/csproxy demo
@@ -49,6 +51,9 @@ soak: $(VENV)/dev.stamp
 
 pairs: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.pools.run pair --rounds $(ROUNDS)
+
+pools: $(VENV)/dev.stamp $(VENV)/system.stamp
+	$(BIN)/python -m tests.pools.run pool --clients $(CLIENTS)
 
 fuzz: $(VENV)/dev.stamp
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz.run --frames $(FRAMES)

@@ -63,6 +63,8 @@ class Follower:
         self.violations = 0
         """How often a server broke the rules of the protocol."""
         self.is_following = asyncio.Event()
+        self.followed_s = 0.0
+        """When it was connected and had what it had missed, last."""
         self.heard_s = 0.0
         self.changed_s = 0.0
         self.pause_s = 0.0
@@ -182,6 +184,7 @@ class Link(asyncio.Protocol):
             follower.first = frame.uen
         follower.route.connected(self._clock())
         self.was_useful = True
+        follower.followed_s = self._clock()
         follower.is_following.set()
 
     def _refused(self, error: Error) -> None:

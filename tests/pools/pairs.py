@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import signal
 import time
@@ -17,10 +15,10 @@ import anyio.to_thread
 
 from tests.daemon.servers import Running, Site, answer, tool
 from tests.own_ports import free_ports
+from tests.pools import members
 
 NAMES: Final = ("proxy1", "proxy2")
 WAIT_S: Final = 60.0
-_ASK_S: Final = 2.0
 
 
 class Pair:
@@ -57,7 +55,7 @@ class Pair:
         where = self.folder / name
         where.mkdir(exist_ok=True)
         words = ("-host", "127.0.0.1", "-port", str(self.site.port), "-app", name)
-        environment = {"CSPROXY_CSPROXY__MANAGEMENT_PORT": str(self.management[name])}
+        environment = members.environment(self.management[name])
         # a pipe that nobody reads fills up
         words += ("-log-all", str(self.folder / f"{name}.log"))
         self.running[name] = Running("confserv", *words, cwd=where, environment=environment)
@@ -65,14 +63,7 @@ class Pair:
 
     def status(self, name: str) -> dict[str, Any]:
         """What a member says of the pair at its management port; nothing if it does not answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.management[name], timeout=_ASK_S)
-        try:
-            connection.request("GET", "/status.json")
-            found: dict[str, Any] = json.loads(connection.getresponse().read()).get("pair", {})
-        except (OSError, http.client.HTTPException):
-            return {}
-        finally:
-            connection.close()
+        found: dict[str, Any] = members.status(self.management[name]).get("pair", {})
         return found
 
     async def until(self, holds: Callable[[], bool], problem: str) -> None:

@@ -95,6 +95,8 @@ class Pool:
 
     def start_member(self, name: str) -> None:
         """Start a member and wait until it is ready."""
+        if name in self.members:
+            self.members[name].kill()  # it has ended; its pipe is closed now
         words = ("-host", "127.0.0.1", "-port", str(self.site.port), "-app", name)
         environment = members.environment(self.management[name])
         self.members[name] = Running("confserv", *words, cwd=self.site.folder, environment=environment)

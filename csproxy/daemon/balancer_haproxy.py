@@ -41,7 +41,8 @@ def haproxy_config(pool: Pool, sizing: Sizing, *, proxy_protocol: bool = False) 
         f"    timeout client {sizing.idle_timeout_s}s",
         f"    timeout server {sizing.idle_timeout_s}s",
         "    timeout check 3s",
-        "    retries 3",
+        # a member that has just died fails once for each of its lines: two may be dead before checks have found it
+        f"    retries {max(3, 2 * len(sizing.sources))}",
         "    option redispatch 1",
         "    option clitcpka",
         "    option srvtcpka",

@@ -162,6 +162,12 @@ def test_haproxy_has_a_line_for_each_member_and_source() -> None:
     assert "ip_local_port_range" not in haproxy_config(desktop_pool(), sizing())
 
 
+def test_haproxy_tries_every_line_of_two_dead_members_and_then_another() -> None:
+    assert "    retries 3\n" in haproxy_config(desktop_pool(), sizing())
+    sources = tuple(f"10.0.2.{number}" for number in range(1, 4))
+    assert "    retries 6\n" in haproxy_config(desktop_pool(), sizing(sources=sources))
+
+
 # F5
 
 

@@ -22,17 +22,20 @@ MEMBERS: Final = ("member1", "member2", "member3", "member4")
 
 
 class Balancer:
-    """HAProxy with the configuration as it is in the master now."""
+    """HAProxy with the configuration as it is in the master now; ``sources`` are its addresses towards members."""
 
-    def __init__(self, site: Site, folder: Path, clients: int) -> None:
+    def __init__(self, site: Site, folder: Path, clients: int, sources: Sequence[str]) -> None:
         self.site = site
         self.clients = clients
+        self.sources = sources
         self.path = folder / "haproxy.cfg"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, or take over from the one that runs, which goes on with the connections that it has."""
         words = ("lb-config", "haproxy", "--clients", str(self.clients), "--check-interval", "1", "--proxy-protocol")
+        for source in self.sources:
+            words += ("--source", source)
         made = tool(*words, port=self.site.port)
         assert made.returncode == 0, made.stderr
         self.path.write_text(made.stdout)
@@ -56,9 +59,9 @@ class Balancer:
 class Pool:
     """Master, members and balancer."""
 
-    def __init__(self, folder: Path, clients: int) -> None:
+    def __init__(self, folder: Path, clients: int, sources: Sequence[str]) -> None:
         self.site = Site(folder, proxies=MEMBERS)
-        self.balancer = Balancer(self.site, folder, clients)
+        self.balancer = Balancer(self.site, folder, clients, sources)
         (self.port,) = free_ports(1)
         self.management = dict(zip(MEMBERS, free_ports(len(MEMBERS)), strict=True))
         self.members: dict[str, Running] = {}
@@ -88,7 +91,10 @@ class Pool:
     def join(self, name: str) -> None:
         """Describe one more member at the master."""
         (member,) = answer("read", "application", f"name={name}", port=self.site.port)
-        options = (f"proxy-cluster-name={POOL}", "balancer-addresses=127.0.0.1")
+        options = (
+            f"proxy-cluster-name={POOL}",
+            f"balancer-addresses={', '.join(self.balancer.sources or ['127.0.0.1'])}",
+        )
         assignments = [f"options.csproxy.{option}" for option in options]
         done = tool("update", "application", str(member["DBID"]), *assignments, port=self.site.port)
         assert done.returncode == 0, done.stderr
@@ -111,7 +117,8 @@ class Pool:
         missing = set(names)
         with anyio.fail_after(60):
             while missing:
-                async with ConfigClient("127.0.0.1", self.port, user="default", password=PASSWORD) as client:
+                client = ConfigClient(port=self.port, user="default", password=PASSWORD, connect_wait_s=30.0)
+                async with client:
                     missing.discard((await client.status())["name"])
 
     def _create(self, kind: str, obj: dict[str, object]) -> None:
@@ -120,9 +127,11 @@ class Pool:
 
 
 @asynccontextmanager
-async def running_pool(folder: Path, *, clients: int, started: Sequence[str] = MEMBERS[:3]) -> AsyncIterator[Pool]:
+async def running_pool(
+    folder: Path, *, clients: int, started: Sequence[str] = MEMBERS[:3], sources: Sequence[str] = ()
+) -> AsyncIterator[Pool]:
     """Three members, of which some are started, behind a balancer that takes so many clients."""
-    pool = Pool(folder, clients)
+    pool = Pool(folder, clients, sources)
     with ExitStack() as stack:
         stack.enter_context(pool.site.master())
         pool.configure()

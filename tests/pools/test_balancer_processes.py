@@ -1,0 +1,89 @@
+"""What a load balancer does to members beside leading clients to them: checks, source addresses, PROXY headers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from csproxy.transport.client import ConfigClient
+from csproxy.transport.dial import connect_tcp
+from csproxy.transport.wire.client_protocol import ClientProtocol
+from tests.daemon.servers import PASSWORD, Running
+from tests.pools.balanced import running_pool
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+CHECKS = 200
+CLIENTS = 40
+SOURCES = ("127.0.0.2", "127.0.0.3")
+CLIENT = "127.0.0.9"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def said(running: Running) -> list[str]:
+    """What a server has said since it was ready, as far as it is there now."""
+    assert running.process.stdout is not None
+    os.set_blocking(running.process.stdout.fileno(), False)
+    return (running.process.stdout.read() or b"").decode().splitlines()
+
+
+def check(port: int, hello: bytes) -> None:
+    """As a balancer does: connect, say the first bytes of a client and wait for the answer, or say nothing; drop."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        if hello:
+            sock.sendall(hello)
+            assert sock.recv(1024)
+
+
+def connected_from(port: int) -> set[str]:
+    """The addresses of those who are connected to this port, as the kernel knows them."""
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state = line.split()[:4]
+        if (int(local.partition(":")[2], 16), state) == (port, "01"):
+            found.add(socket.inet_ntoa(int(remote.partition(":")[0], 16).to_bytes(4, "little")))
+    return found
+
+
+async def test_checks_are_silent_and_leave_nothing(tmp_path: Path) -> None:
+    async with running_pool(tmp_path, clients=100, started=["member1"]) as pool:
+        member = pool.members["member1"]
+        said(member)
+        for hello in [b"", ClientProtocol().connect("balancer")] * CHECKS:
+            await anyio.to_thread.run_sync(check, pool.site.proxy_ports["member1"], hello)
+        # whoever comes after them is answered after them
+        await pool.until_balanced(["member1"])
+        status = pool.status("member1")
+        assert (status["clients"], status["queues"]["unregistered"]) == (0, 0)
+        assert status["last_errors"] == []
+        assert {line.split()[2] for line in said(member)} <= {"04522", "24301"}  # the client of the line above
+
+
+async def test_a_balancer_uses_all_its_source_addresses_and_tells_that_of_the_client(tmp_path: Path) -> None:
+    async with (
+        running_pool(tmp_path, clients=100, started=["member1"], sources=SOURCES) as pool,
+        AsyncExitStack() as stack,
+    ):
+        await pool.until_balanced(["member1"])
+        member = pool.members["member1"]
+        said(member)
+        for _ in range(CLIENTS):
+            client = ConfigClient(
+                port=pool.port, user="default", password=PASSWORD, connector=partial(connect_tcp, local=(CLIENT, 0))
+            )
+            await stack.enter_async_context(client)
+        assert connected_from(pool.site.proxy_ports["member1"]) == set(SOURCES)
+        authorised = [line for line in said(member) if " 04522 " in line]
+        assert len(authorised) == CLIENTS
+        assert all(f" {CLIENT}:" in line for line in authorised)

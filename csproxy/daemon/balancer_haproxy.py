@@ -58,7 +58,7 @@ def haproxy_config(pool: Pool, sizing: Sizing, *, proxy_protocol: bool = False) 
             "",
             f"backend {name}",
             "    balance roundrobin",
-            *_check_lines(),
+            *_check_lines(pool, id_),
             f"    default-server check inter {sizing.check_interval_s}s fall 2 rise 2 on-marked-down shutdown-sessions"
             + (" send-proxy-v2 check-send-proxy" if proxy_protocol else ""),
             *(line for member in pool.members for line in _server_lines(member, id_, sizing)),
@@ -74,7 +74,11 @@ def _range_comment(sizing: Sizing) -> list[str]:
     ]
 
 
-def _check_lines() -> list[str]:
+def _check_lines(pool: Pool, id_: str) -> list[str]:
+    if any(id_ in member.mutual for member in pool.members):
+        return [
+            "    # members demand a certificate, and HAProxy has none: it only connects, and finds no frozen process"
+        ]
     # a stopped process still has its connections completed by the kernel: only an answer shows that it lives
     hello = ClientProtocol().connect("balancer").hex()
     answer = f"{int(MessageId.PROTOCOL_VERSION_READ):04x}{FLAG_END:02x}"
@@ -89,10 +93,12 @@ def _check_lines() -> list[str]:
 def _server_lines(member: PoolServer, id_: str, sizing: Sizing) -> list[str]:
     where = Endpoint(member.address, member.ports[id_])
     name = token(member.name)
+    # a port that takes TLS only answers nothing else; whether the member lives is all that is asked
+    tls = " check-ssl verify none" if id_ in member.secure - member.mutual else ""
     if not sizing.sources:
-        return [f"    server {name} {where}"]
+        return [f"    server {name} {where}{tls}"]
     # one line for each source address: together they are one member
     return [
-        f"    server {name}{f'_{number}' if number > 1 else ''} {where} source {source}"
+        f"    server {name}{f'_{number}' if number > 1 else ''} {where} source {source}{tls}"
         for number, source in enumerate(sizing.sources, 1)
     ]

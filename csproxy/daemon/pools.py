@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from csproxy.core.model.enumerations import CfgAppType, CfgObjectState
 from csproxy.core.pairs import backup_of
+from csproxy.core.transport_parameters import ListeningMode
 from csproxy.daemon.ports import application_ports
 from csproxy.errors import ConfigurationError
 
@@ -31,11 +32,16 @@ _Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class PoolServer:
-    """One Application: its name, an IP address, and its ports by id."""
+    """One Application: its name, an IP address, and its ports by id.
+
+    ``secure`` are the ids of ports that take TLS only, ``mutual`` those of them that demand a certificate of clients.
+    """
 
     name: str
     address: str
     ports: Mapping[str, int]
+    secure: frozenset[str] = frozenset()
+    mutual: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,14 @@ def _server(application: _Object, hosts: Mapping[int, _Object]) -> PoolServer:
             "IPv4 or IPv6 address"
         ) from None
     ports, _ = application_ports(application, host)
-    return PoolServer(name, address, {port.id: port.port for port in ports})
+    secure = [port for port in ports if port.mode is ListeningMode.SECURE]
+    return PoolServer(
+        name,
+        address,
+        {port.id: port.port for port in ports},
+        frozenset(port.id for port in secure),
+        frozenset(port.id for port in secure if port.tls is not None and port.tls.mutual),
+    )
 
 
 def _check_places(pool: Pool) -> None:

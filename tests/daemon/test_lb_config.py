@@ -136,17 +136,31 @@ def test_wrong_sizes_are_wrong_usage(capsys: pytest.CaptureFixture[str], monkeyp
 # HAProxy
 
 
+def secure_pool(parameters: str) -> Pool:
+    """The pool with ports that take TLS only, except that of member3."""
+    those = applications()
+    for each in those[1:3]:
+        port = each["serverInfo"]["port"]
+        each["portInfos"] = [{"id": "default", "port": port, "transportParams": f"tls=1;certificate=c;{parameters}"}]
+    return pool_of(None, those, HOSTS)
+
+
 @pytest.mark.parametrize(
-    ("more", "options"),
+    ("parameters", "more", "options"),
     [
-        ({}, {}),
-        ({"clients": 30_000}, {"proxy_protocol": True}),
-        ({"clients": 100_000, "sources": ("10.0.2.1", "10.0.2.2")}, {}),
+        (None, {}, {}),
+        ("", {}, {"proxy_protocol": True}),
+        ("tls-mutual=1;trusted-ca=a", {}, {}),
+        (None, {"clients": 30_000}, {"proxy_protocol": True}),
+        ("", {"clients": 100_000, "sources": ("10.0.2.1", "10.0.2.2")}, {}),
     ],
 )
-def test_haproxy_takes_its_configuration(tmp_path: Path, more: dict[str, Any], options: dict[str, Any]) -> None:
+def test_haproxy_takes_its_configuration(
+    tmp_path: Path, parameters: str | None, more: dict[str, Any], options: dict[str, Any]
+) -> None:
     path = tmp_path / "haproxy.cfg"
-    path.write_text(haproxy_config(desktop_pool(), sizing(**more), **options))
+    pool = desktop_pool() if parameters is None else secure_pool(parameters)
+    path.write_text(haproxy_config(pool, sizing(**more), **options))
     done = subprocess.run(["haproxy", "-c", "-V", "-f", str(path)], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert "Configuration file is valid" in done.stdout
@@ -166,6 +180,19 @@ def test_haproxy_tries_every_line_of_two_dead_members_and_then_another() -> None
     assert "    retries 3\n" in haproxy_config(desktop_pool(), sizing())
     sources = tuple(f"10.0.2.{number}" for number in range(1, 4))
     assert "    retries 6\n" in haproxy_config(desktop_pool(), sizing(sources=sources))
+
+
+def test_haproxy_checks_over_tls_what_takes_nothing_else() -> None:
+    text = haproxy_config(secure_pool(""), sizing(sources=("10.0.2.1",)))
+    assert "    server member1 10.0.1.1:9070 source 10.0.2.1 check-ssl verify none\n" in text
+    assert "    server member3 [2001:db8::2]:9070 source 10.0.2.1\n" in text
+    assert "tcp-check expect" in text
+
+
+def test_haproxy_only_connects_where_a_certificate_is_demanded() -> None:
+    text = haproxy_config(secure_pool("tls-mutual=1;trusted-ca=a"), sizing())
+    assert "    server member1 10.0.1.1:9070\n" in text
+    assert "tcp-check" not in text
 
 
 # F5

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
 import anyio
+import anyio.to_thread
 
 from csproxy.transport.client import ConfigClient
 from tests.daemon.servers import PASSWORD, Running, Site, answer, tool
@@ -29,6 +32,7 @@ class Balancer:
         self.clients = clients
         self.sources = sources
         self.path = folder / "haproxy.cfg"
+        self._socket = folder / "haproxy.sock"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -38,13 +42,36 @@ class Balancer:
             words += ("--source", source)
         made = tool(*words, port=self.site.port)
         assert made.returncode == 0, made.stderr
-        self.path.write_text(made.stdout)
+        # how the checks went is asked here
+        self.path.write_text(made.stdout.replace("global\n", f"global\n    stats socket {self._socket}\n", 1))
         old = self.process
         taking_over = ("-sf", str(old.pid)) if old is not None else ()
         self.process = subprocess.Popen(
             ["haproxy", "-db", "-f", str(self.path), *taking_over], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self.former = old
+
+    async def checked(self, name: str) -> tuple[str, str]:
+        """Whether a member is UP or DOWN and how its last check went (L4OK, L7OK, L7RSP, ...), once there was one."""
+        with anyio.fail_after(60):
+            while True:
+                found = await anyio.to_thread.run_sync(self._asked, name)
+                if found is not None and found[1] not in ("", "INI"):
+                    return found
+                await anyio.sleep(0.1)
+
+    def _asked(self, name: str) -> tuple[str, str] | None:
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(self._socket))
+                sock.sendall(b"show stat\n")
+                text = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+        except OSError:
+            return None  # it is only starting
+        for row in csv.DictReader(text.removeprefix("# ").splitlines()):
+            if row["svname"] == name:
+                return row["status"].split()[0], row["check_status"].removeprefix("* ")
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -128,13 +155,22 @@ class Pool:
 
 @asynccontextmanager
 async def running_pool(
-    folder: Path, *, clients: int, started: Sequence[str] = MEMBERS[:3], sources: Sequence[str] = ()
+    folder: Path,
+    *,
+    clients: int,
+    started: Sequence[str] = MEMBERS[:3],
+    sources: Sequence[str] = (),
+    prepare: Callable[[Pool], object] = lambda pool: None,
 ) -> AsyncIterator[Pool]:
-    """Three members, of which some are started, behind a balancer that takes so many clients."""
+    """Three members, of which some are started, behind a balancer that takes so many clients.
+
+    ``prepare`` is called when the configuration is there and before anything of the pool is started.
+    """
     pool = Pool(folder, clients, sources)
     with ExitStack() as stack:
         stack.enter_context(pool.site.master())
         pool.configure()
+        prepare(pool)
         try:
             for name in started:
                 pool.start_member(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from contextlib import AsyncExitStack
@@ -15,8 +16,9 @@ import pytest
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.wire.client_protocol import ClientProtocol
-from tests.daemon.servers import PASSWORD, Running
-from tests.pools.balanced import running_pool
+from tests.daemon.servers import PASSWORD, Running, tool
+from tests.pools.balanced import Pool, running_pool
+from tests.tls_files import Authority
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -44,6 +46,13 @@ def check(port: int, hello: bytes) -> None:
         if hello:
             sock.sendall(hello)
             assert sock.recv(1024)
+
+
+def secure(pool: Pool, parameters: str) -> None:
+    """Give the port of member1 these transport parameters before it starts."""
+    port = {"id": "default", "port": str(pool.site.proxy_ports["member1"]), "transportParams": parameters}
+    done = tool("update", "application", "101", f"portInfos={json.dumps([port])}", port=pool.site.port)
+    assert done.returncode == 0, done.stderr
 
 
 def connected_from(port: int) -> set[str]:
@@ -87,3 +96,25 @@ async def test_a_balancer_uses_all_its_source_addresses_and_tells_that_of_the_cl
         authorised = [line for line in said(member) if " 04522 " in line]
         assert len(authorised) == CLIENTS
         assert all(f" {CLIENT}:" in line for line in authorised)
+
+
+@pytest.mark.parametrize(
+    ("more", "check"), [("", "L7OK"), (";tls-mutual=1;trusted-ca={authority}", "L4OK")], ids=["secure", "mutual"]
+)
+async def test_tls_goes_through_the_balancer_to_a_member_that_takes_nothing_else(
+    tmp_path: Path, more: str, check: str
+) -> None:
+    authority = Authority(tmp_path / "tls", "root")
+    server = authority.issue("localhost", "127.0.0.1", file="server")
+    parameters = f"tls=1;certificate={server.path};certificate-key={server.key}"
+    parameters += more.format(authority=authority.path)
+    async with running_pool(
+        tmp_path, clients=100, started=["member1"], prepare=lambda pool: secure(pool, parameters)
+    ) as pool:
+        assert await pool.balancer.checked("member1") == ("UP", check)
+        member = pool.members["member1"]
+        tls = authority.issue("client", file="client").settings(authority)
+        client = ConfigClient(port=pool.port, user="default", password=PASSWORD, tls=tls, connect_wait_s=30.0)
+        async with client:
+            assert (await client.status())["name"] == "member1"
+        assert {line.split()[2] for line in said(member)} <= {"04522", "24301"}

@@ -18,7 +18,8 @@ import anyio
 from csproxy.core.transport_parameters import ListeningMode
 from csproxy.errors import ErrorCode, RemoteProtocolError, TlsError
 from csproxy.transport.channel import Channel
-from csproxy.transport.handshakes import MAX_HANDSHAKES, PATIENCE_S, Handshakes
+from csproxy.transport.client_hello import wait_for_hello
+from csproxy.transport.handshakes import MAX_HANDSHAKES, PATIENCE_S, WAITING_S, Handshakes
 from csproxy.transport.proxy_header import begins_header, receive_header
 from csproxy.transport.sockets import peer_name
 from csproxy.transport.tls_channel import HANDSHAKE_TIMEOUT_S, secure
@@ -49,14 +50,14 @@ class PortSecurity:
 
 
 class DoorLimits(NamedTuple):
-    """Deadlines in seconds: for the first byte, for a handshake, and for waiting until it begins.
+    """Deadlines in seconds: for the first byte, for the ClientHello and for the rest of a handshake, for its turn.
 
     ``handshakes`` run at once; when more come, one that takes longer than ``patience_s`` gives up its place.
     """
 
     first_byte_s: float = 10.0
     handshake_s: float = HANDSHAKE_TIMEOUT_S
-    waiting_s: float = 20.0
+    waiting_s: float = WAITING_S
     handshakes: int = MAX_HANDSHAKES
     patience_s: float = PATIENCE_S
 
@@ -80,7 +81,7 @@ class Doorkeeper:
         self._open_channel = open_channel
         self._hand_over = hand_over
         self._limits = limits
-        self.handshakes = Handshakes(limit=limits.handshakes, patience_s=limits.patience_s)
+        self.handshakes = Handshakes(limit=limits.handshakes, patience_s=limits.patience_s, waiting_s=limits.waiting_s)
         self.refused = 0
         """Connections without TLS that a secure port refused, since the start."""
         self._failures = _FailureLog()
@@ -110,7 +111,7 @@ class Doorkeeper:
                     peer = await receive_header(sock) or ""
                 first = await self._first_byte(sock)
             if first == _TLS_HANDSHAKE and security.tls is not None:
-                self._hand_over(await self._secure(open_channel, security.tls), port_id)
+                self._hand_over(await self._secure(sock, open_channel, security.tls), port_id)
             elif first is not None and security.mode is ListeningMode.SECURE:
                 self._refuse(await open_channel(), port_id, first)
             elif first is not None:
@@ -140,16 +141,23 @@ class Doorkeeper:
         self._failures.info("%s said nothing within %g s", _address(sock), self._limits.first_byte_s)
         return None
 
-    async def _secure(self, open_channel: Callable[[], Awaitable[Channel]], tls: TlsContext) -> Channel:
+    async def _secure(
+        self, sock: socket.socket, open_channel: Callable[[], Awaitable[Channel]], tls: TlsContext
+    ) -> Channel:
+        limit_s = self._limits.handshake_s
+
+        async def hello() -> None:
+            try:
+                with anyio.fail_after(limit_s):
+                    await wait_for_hello(sock)
+            except TimeoutError as e:
+                raise TlsError(f"{_address(sock)}: the TLS handshake had not begun within {limit_s:g} s") from e
+
         async def handshake() -> Channel:
             engine = TlsEngine(tls.context, server_side=True, own=tls.own)
-            return await secure(await open_channel(), engine, timeout_s=self._limits.handshake_s)
+            return await secure(await open_channel(), engine, timeout_s=limit_s)
 
-        try:
-            with anyio.fail_after(self._limits.waiting_s + self._limits.handshake_s):
-                return await self.handshakes.run(handshake)
-        except TimeoutError as e:
-            raise TlsError(f"a TLS handshake waited more than {self._limits.waiting_s:g} s for its turn") from e
+        return await self.handshakes.run(handshake, ready=hello)
 
     def _refuse(self, channel: Channel, port_id: str, first: int) -> None:
         self.refused += 1

@@ -64,6 +64,43 @@ async def test_those_that_wait_begin_in_the_order_of_their_calls() -> None:
     assert begun == list(range(6))
 
 
+async def test_whoever_is_not_ready_takes_no_place() -> None:
+    handshakes = Handshakes(limit=1, patience_s=60)
+    ready = anyio.Event()
+
+    async def answer() -> str:
+        return "done"
+
+    async with anyio.create_task_group() as tasks:
+
+        async def late() -> None:
+            assert await handshakes.run(answer, ready=ready.wait) == "done"
+
+        tasks.start_soon(late)
+        await anyio.wait_all_tasks_blocked()
+        assert "0 running, 1 waiting" in repr(handshakes)
+        assert await handshakes.run(answer) == "done"
+        ready.set()
+    counted = handshakes.statistics()
+    assert (counted.running, counted.waiting, counted.finished, counted.failed) == (0, 0, 2, 0)
+
+
+async def test_who_waits_too_long_for_a_place_is_told_so_and_counted() -> None:
+    handshakes = Handshakes(limit=1, patience_s=60, waiting_s=0.05)
+
+    async def answer() -> str:
+        return "done"
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(handshakes.run, anyio.sleep_forever)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(TlsError, match=r"waited more than 0\.05 s for its turn"):
+            await handshakes.run(answer)
+        counted = handshakes.statistics()
+        assert (counted.running, counted.waiting, counted.failed) == (1, 0, 1)
+        tasks.cancel_scope.cancel()
+
+
 async def test_the_oldest_gives_up_its_place_when_somebody_waits() -> None:
     handshakes = Handshakes(limit=1, patience_s=0.05)
     said: list[str] = []

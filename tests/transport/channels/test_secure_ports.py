@@ -180,6 +180,33 @@ def client_hello() -> bytes:
     return engine.data_to_send()
 
 
+async def test_those_that_send_half_a_client_hello_take_no_places() -> None:
+    async with site(DoorLimits(handshakes=1, patience_s=60)) as servers:
+        stopped = [await servers.plain(mode) for mode in (ListeningMode.SECURE, ListeningMode.AUTO_DETECT) * 3]
+        for each, size in zip(stopped, (1, 4, 5, 6, 11, len(client_hello()) - 1), strict=True):
+            each.start(Recorder())
+            each.write(client_hello()[:size])
+        with anyio.fail_after(10):
+            while not servers.have_come(6):
+                await settle()
+        assert servers.listener.statistics().handshakes.running == 0
+        channel = await servers.secure(ListeningMode.SECURE)
+        await echoes(channel)
+        for each in (channel, *stopped):
+            each.close(flush=False)
+
+
+async def test_half_a_client_hello_is_given_up_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    async with site(DoorLimits(handshake_s=0.05)) as servers:
+        channel = await servers.plain(ListeningMode.SECURE)
+        at_client = Recorder()
+        channel.start(at_client)
+        channel.write(client_hello()[:100])
+        await at_client.ended()
+        assert at_client.data == b""
+    assert "the TLS handshake had not begun within 0.05 s" in caplog.text
+
+
 async def test_a_handshake_that_waits_too_long_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     limits = DoorLimits(handshakes=1, patience_s=60, waiting_s=0.05, handshake_s=0.05)
     async with site(limits._replace(handshake_s=0.2)) as servers:

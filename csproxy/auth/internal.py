@@ -1,10 +1,9 @@
 """Log-ins checked against the configuration itself: Persons, their password hashes, and the rules for both.
 
-Hashing is slow on purpose (50 ms), so it runs in worker threads, few at a time; and a log-in that
-was right a moment ago is recognised without hashing, because thousands of clients come back at
-once after a switchover. What is remembered is a keyed digest under a random key of this process,
-together with the stored hash it was checked against: it counts only while that hash is the
-present one.
+Hashing is slow on purpose (50 ms), so it runs in worker threads, few at a time, for which the event loop does not
+wait; and a log-in that was right a moment ago is recognised without hashing, because thousands of clients come back
+at once after a switchover. What is remembered is a keyed digest under a random key of this process, together with the
+stored hash it was checked against: it counts only while that hash is the present one.
 
 Unknown users, wrong passwords, disabled Persons, locked and expired accounts get the same answer after the same
 work: a locked account's password is hashed like any other. What differs is the log.
@@ -27,7 +26,7 @@ from csproxy.core.cache import ConfigurationCache
 from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
 from csproxy.core.sessions import Account
 from csproxy.errors import ErrorCode, ServerError
-from csproxy.transport.blocking import run_blocking
+from csproxy.transport.blocking import run_in_background
 from csproxy.transport.log_ins import LogIns
 
 __all__ = ["REFUSAL", "InternalAuthenticator"]
@@ -129,7 +128,7 @@ class InternalAuthenticator:
             self._limiter = anyio.CapacityLimiter(self._threads)
         self._waiting += 1
         try:
-            return await run_blocking(verify_password, password, stored, limiter=self._limiter)
+            return await run_in_background(verify_password, password, stored, limiter=self._limiter)
         finally:
             self._waiting -= 1
 

@@ -11,7 +11,7 @@ import anyio
 from csproxy.auth.passwords import DUMMY_HASH, verify_password
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.errors import ErrorCode, ServerError
-from csproxy.transport.blocking import run_blocking
+from csproxy.transport.blocking import run_in_background
 from csproxy.transport.channel import Channel
 from csproxy.transport.trust import LOOPBACK, MUTUAL_TLS, PASSWORD, is_loopback
 
@@ -72,7 +72,7 @@ class ProxyAuthenticator:
         stored = self._credentials.get(key)
         self._waiting += 1
         try:
-            right = await run_blocking(verify_password, password, stored or DUMMY_HASH, limiter=self._limiter)
+            right = await run_in_background(verify_password, password, stored or DUMMY_HASH, limiter=self._limiter)
         finally:
             self._waiting -= 1
         # asked again: the password may have been changed during the check

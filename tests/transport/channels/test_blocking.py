@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import anyio
 import pytest
 
 from csproxy.testing import Simulation, run_simulated
-from csproxy.transport.blocking import MAX_THREADS, run_blocking, run_each
+from csproxy.transport.blocking import MAX_THREADS, run_blocking, run_each, run_in_background
 
 
 @pytest.mark.anyio
@@ -59,9 +61,51 @@ async def test_a_limiter_of_its_own_keeps_a_hanging_service_apart() -> None:
 
 def test_in_a_simulation_the_call_runs_in_the_loops_thread() -> None:
     async def main(_: Simulation) -> int:
+        assert await run_in_background(threading.get_ident) == threading.get_ident()
         return await run_blocking(threading.get_ident)
 
     assert run_simulated(main, seed=1) == threading.get_ident()
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+async def test_a_background_call_has_a_lower_priority_and_leaves_that_of_other_calls_alone() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = priority()
+    assert await run_in_background(priority) == min(before + 10, 19)
+    assert [await run_blocking(priority) for _ in range(3)] == [before] * 3
+    assert priority() == before
+
+
+@pytest.mark.anyio
+async def test_a_background_call_brings_back_results_and_exceptions() -> None:
+    assert await run_in_background(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await run_in_background(divmod, 1, 0)
+
+
+@pytest.mark.anyio
+async def test_no_more_background_calls_than_the_limit_run_at_once() -> None:
+    limiter = anyio.CapacityLimiter(2)
+    running, most = 0, 0
+    lock = threading.Lock()
+    both_are_here = threading.Barrier(2)
+
+    def work() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        both_are_here.wait(timeout=30)
+        with lock:
+            running -= 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(lambda: run_in_background(work, limiter=limiter))
+    assert most == 2
 
 
 @pytest.mark.anyio

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from csproxy.core.peer_limits import PeerRefusal, PeerTable
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.channel import Channel
+from csproxy.transport.farewells import Farewells
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ MAX_UNREGISTERED: Final = 20_000
 """Connections that may be unregistered at once."""
 MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
 """What unregistered connections together may have sent without its being complete or answered."""
-_MAX_TURNED_AWAY: Final = 256
-"""Refused connections that are kept open until the peer has read why; further ones are cut."""
 
 
 class Peers:
@@ -43,7 +42,7 @@ class Peers:
         self._retry_after_s = retry_after_s
         self._unregistered: dict[ServerConnection, int] = {}
         self._buffered_bytes = 0
-        self._leaving: set[_TurnedAway] = set()
+        self._farewells = Farewells()
 
     def __repr__(self) -> str:
         return f"<Peers {len(self)} unregistered, {self.turned_away} turned away>"
@@ -130,34 +129,11 @@ class Peers:
 
     def _turn_away(self, channel: Channel, refusal: PeerRefusal) -> None:
         self.turned_away += 1
-        leaving = _TurnedAway(self._leaving)
-        channel.start(leaving)
-        if len(self._leaving) >= _MAX_TURNED_AWAY:
-            channel.close(flush=False)
-            return
-        self._leaving.add(leaving)
-        channel.write(
+        self._farewells.say(
+            channel,
             ServerProtocol().disconnect(
                 ErrorCode.FORCED_DISCONNECT,
                 f"{refusal.text}: try again later",
                 retry_after_s=refusal.retry_after_s + self._retry_after_s(),
-            )
+            ),
         )
-        channel.close()
-
-
-class _TurnedAway:
-    """The receiver of a connection that is closing: whatever still comes is dropped."""
-
-    def __init__(self, leaving: set[_TurnedAway]) -> None:
-        self._leaving = leaving
-
-    def receive(self, data: bytes) -> None:
-        """Drop it."""
-
-    def writable(self) -> None:
-        """Nothing waits."""
-
-    def closed(self, error: Exception | None) -> None:
-        """It is gone."""
-        self._leaving.discard(self)

@@ -19,6 +19,7 @@ from csproxy.core.transport_parameters import ListeningMode
 from csproxy.errors import ErrorCode, RemoteProtocolError, TlsError
 from csproxy.transport.channel import Channel
 from csproxy.transport.client_hello import wait_for_hello
+from csproxy.transport.farewells import Farewells
 from csproxy.transport.handshakes import MAX_HANDSHAKES, PATIENCE_S, WAITING_S, Handshakes
 from csproxy.transport.proxy_header import begins_header, receive_header
 from csproxy.transport.sockets import peer_name
@@ -85,6 +86,7 @@ class Doorkeeper:
         self.refused = 0
         """Connections without TLS that a secure port refused, since the start."""
         self._failures = _FailureLog()
+        self._farewells = Farewells()
 
     def __repr__(self) -> str:
         return f"<Doorkeeper {self.handshakes!r}, {self.refused} refused>"
@@ -162,11 +164,11 @@ class Doorkeeper:
     def _refuse(self, channel: Channel, port_id: str, first: int) -> None:
         self.refused += 1
         self._failures.warning("port %s: %s wants no TLS on a secure port; it is refused", port_id, channel.peer)
-        channel.start(_Deaf())
+        notice = b""
         if first == MAGIC[0]:
-            notice = "this port takes secure connections only: connect with TLS, or to another port"
-            channel.write(ServerProtocol().disconnect(ErrorCode.UNSECURE_CONNECTION_DENIED, notice))
-        channel.close()
+            why = "this port takes secure connections only: connect with TLS, or to another port"
+            notice = ServerProtocol().disconnect(ErrorCode.UNSECURE_CONNECTION_DENIED, why)
+        self._farewells.say(channel, notice)
 
 
 def _address(sock: socket.socket) -> str:
@@ -174,19 +176,6 @@ def _address(sock: socket.socket) -> str:
         return peer_name(sock.getpeername())
     except OSError:  # it has gone
         return peer_name(None)
-
-
-class _Deaf:
-    """The receiver of a connection that is being refused."""
-
-    def receive(self, data: bytes) -> None:
-        """Nothing is listened to."""
-
-    def writable(self) -> None:
-        """Nothing follows."""
-
-    def closed(self, error: Exception | None) -> None:
-        """That was expected."""
 
 
 class _FailureLog:

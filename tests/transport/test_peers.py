@@ -8,6 +8,7 @@ from csproxy.core import codec
 from csproxy.core.peer_limits import PeerLimits
 from csproxy.errors import ErrorCode
 from csproxy.transport import peers
+from csproxy.transport.farewells import MAX_LEAVING
 from csproxy.transport.server import ConfigurationServer
 from csproxy.transport.wire.client_protocol import ClientProtocol
 from csproxy.transport.wire.frames import FrameReader, encode_frame
@@ -82,13 +83,13 @@ def test_a_connection_beyond_the_limit_is_told_when_to_come_back() -> None:
     assert server.peers.turned_away == 1
 
 
-def test_more_refused_connections_than_may_linger_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "_MAX_TURNED_AWAY", 1)
+def test_more_refused_connections_than_may_linger_are_cut() -> None:
     server = served(connections=1)
     connect(server)
-    lingering, cut = connect(server), connect(server)
-    assert (lingering.was_cut, cut.was_cut) == (False, True)
-    lingering.lose()
+    lingering = [connect(server) for _ in range(MAX_LEAVING)]
+    assert not any(channel.was_cut for channel in lingering)
+    assert connect(server).was_cut
+    lingering[0].lose()
     assert not connect(server).was_cut
 
 

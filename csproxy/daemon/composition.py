@@ -142,7 +142,7 @@ class Daemon(ABC):
             upstream=self._passwords.upstream,
         )
         self._chain = server.authenticator = server.tickets = chain
-        self._listener = Listener(await ports.open(), server.connect)
+        self._listener = Listener(await ports.open(), server.connect, visit=server.peers.visit)
         self._apply_balancers()
         async with chain, self._listener as listener, anyio.create_task_group() as tasks:
             tasks.start_soon(ports.keep)

@@ -26,7 +26,7 @@ from csproxy.core.transport_parameters import ListeningMode
 from csproxy.errors import ConfigurationError
 from csproxy.transport.channel import Channel
 from csproxy.transport.handshakes import HandshakeStatistics
-from csproxy.transport.port_security import DOOR_LIMITS, Doorkeeper, DoorLimits, PortSecurity
+from csproxy.transport.port_security import DOOR_LIMITS, Doorkeeper, DoorLimits, PortSecurity, Visit, unlimited
 from csproxy.transport.protocol_channel import CLOSE_TIMEOUT_S, ProtocolChannel
 from csproxy.transport.sockets import bound_kernel_queue, notice_dead_peers
 from csproxy.transport.stream_channel import RunTasks, StreamChannel
@@ -66,12 +66,14 @@ class ListenPort:
 class ListenerStatistics:
     """Counts since the start: connections handed over, and closed at once for want of descriptors.
 
-    ``unsecured`` counts connections without TLS that a secure port refused.
+    ``unsecured`` counts connections without TLS that a secure port refused, ``unwelcome`` those of which too many
+    were on their way in, from their address or in all.
     """
 
     accepted: int
     turned_away: int
     unsecured: int
+    unwelcome: int
     handshakes: HandshakeStatistics
 
 
@@ -81,6 +83,8 @@ class Listener:
     ``on_connection(channel, port_id)`` is called once per connection, in the event loop's thread,
     and must not wait; if it raises, that is logged and the connection closed. The channels belong to
     whoever receives them: leaving the context stops accepting and closes no connection.
+
+    ``visit(peer)`` counts a connection until it is handed over (`Doorkeeper`); what is handed over at once is not.
 
     When the process is out of file descriptors, waiting connections are accepted with a spare
     descriptor and closed at once, so that those clients try their next server instead of hanging;
@@ -96,6 +100,7 @@ class Listener:
         close_timeout_s: float = CLOSE_TIMEOUT_S,
         door_limits: DoorLimits = DOOR_LIMITS,
         balancers: Sequence[Network] = (),
+        visit: Visit = unlimited,
     ) -> None:
         self.balancers: Sequence[Network] = balancers
         """Where load balancers are: their connections may begin with a PROXY header. May be changed at any time."""
@@ -104,7 +109,7 @@ class Listener:
         self._backlog = backlog
         self._close_timeout_s = close_timeout_s
         self._sockets: list[tuple[ListenPort, socket.socket]] = []
-        self._doorkeeper = Doorkeeper(self._open_channel, self._hand_over, door_limits)
+        self._doorkeeper = Doorkeeper(self._open_channel, self._hand_over, door_limits, visit)
         self._spare: int | None = None
         self._accepted = 0
         self._turned_away = 0
@@ -154,6 +159,7 @@ class Listener:
             accepted=self._accepted,
             turned_away=self._turned_away,
             unsecured=self._doorkeeper.refused,
+            unwelcome=self._doorkeeper.turned_away,
             handshakes=self._doorkeeper.handshakes.statistics(),
         )
 

@@ -9,6 +9,7 @@ has to keep is bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from csproxy.core.peer_limits import PeerRefusal, PeerTable
@@ -52,12 +53,23 @@ class Peers:
 
     def admit(self, channel: Channel) -> str | None:
         """The key of a new connection's address, counted; None when it was turned away, with the channel."""
-        key = self.table.key(channel.peer.rpartition(":")[0].strip("[]"))
+        key = self._key(channel.peer)
         refusal = self.table.opened(key) if key else None
         if refusal is not None:
             self._turn_away(channel, refusal)
             return None
         return key
+
+    def visit(self, peer: str) -> Callable[[], None] | None:
+        """Count a connection that is not the server's yet because its TLS handshake is under way, say.
+
+        Returns what ends that, to be called once, right before `admit` or when it has gone. None when its
+        address has to wait: then it does not count.
+        """
+        key = self._key(peer)
+        if key and self.table.opened(key) is not None:
+            return None
+        return partial(self._visited, key)
 
     def opened(self, connection: ServerConnection) -> None:
         """A connection that was admitted is served from now on."""
@@ -113,6 +125,13 @@ class Peers:
             if connection.opened_s > before_s:
                 return
             yield connection
+
+    def _key(self, peer: str) -> str:
+        return self.table.key(peer.rpartition(":")[0].strip("[]"))
+
+    def _visited(self, key: str) -> None:
+        if key:
+            self.table.closed(key, was_registered=False)
 
     def _forget(self, connection: ServerConnection) -> bool:
         kept = self._unregistered.pop(connection, None)

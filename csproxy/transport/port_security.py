@@ -3,13 +3,17 @@
 The first byte tells TLS (0x16) from the plain protocol; it is looked at and left in the socket, so that whoever
 takes the connection finds all bytes. A plain client at a secure port is told so by error 38. A connection of a load
 balancer may begin with a PROXY header, which is taken off first (`csproxy.transport.proxy_header`).
+
+Who has not been let in yet counts for its address all the same, from the moment it is accepted; and there is a bound
+on all of them together, beyond which the one that has waited longest goes.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -30,7 +34,7 @@ from csproxy.transport.turns import now
 from csproxy.transport.wire.frames import MAGIC
 from csproxy.transport.wire.server_protocol import ServerProtocol
 
-__all__ = ["DOOR_LIMITS", "DoorLimits", "Doorkeeper", "PortSecurity"]
+__all__ = ["DOOR_LIMITS", "DoorLimits", "Doorkeeper", "PortSecurity", "Visit", "unlimited"]
 
 _log = logging.getLogger("csproxy.listener")
 
@@ -54,6 +58,7 @@ class DoorLimits(NamedTuple):
     """Deadlines in seconds: for the first byte, for the ClientHello and for the rest of a handshake, for its turn.
 
     ``handshakes`` run at once; when more come, one that takes longer than ``patience_s`` gives up its place.
+    ``visitors`` may be on their way in, ``unwelcome`` ones of them only to be told that their address has too many.
     """
 
     first_byte_s: float = 10.0
@@ -61,16 +66,27 @@ class DoorLimits(NamedTuple):
     waiting_s: float = WAITING_S
     handshakes: int = MAX_HANDSHAKES
     patience_s: float = PATIENCE_S
+    visitors: int = 20_000
+    unwelcome: int = 256
 
 
 DOOR_LIMITS: Final = DoorLimits()
+
+Visit = Callable[[str], Callable[[], None] | None]
+"""Counts a connection from an address as `csproxy.transport.peers.Peers.visit` does."""
+
+
+def unlimited(peer: str) -> Callable[[], None]:
+    """The `Visit` of servers that count no addresses."""
+    return lambda: None
 
 
 class Doorkeeper:
     """Lets connections in: ``hand_over(channel, port_id)`` gets those that fulfil what their port demands.
 
     ``open_channel(sock, peer)`` makes the channel of an accepted socket and owns the socket from then on; ``peer`` is
-    the client's address where a load balancer told it, else empty.
+    the client's address where a load balancer told it, else empty. ``visit`` counts a connection until it is handed
+    over; one that is not to be counted gets in without TLS only, so that the server can tell it when to come again.
     """
 
     def __init__(
@@ -78,13 +94,19 @@ class Doorkeeper:
         open_channel: Callable[[socket.socket, str], Awaitable[Channel]],
         hand_over: Callable[[Channel, str], object],
         limits: DoorLimits = DOOR_LIMITS,
+        visit: Visit = unlimited,
     ) -> None:
         self._open_channel = open_channel
         self._hand_over = hand_over
         self._limits = limits
+        self._visit = visit
+        self._visitors: dict[anyio.CancelScope, None] = {}
+        self._unwelcome = 0
         self.handshakes = Handshakes(limit=limits.handshakes, patience_s=limits.patience_s, waiting_s=limits.waiting_s)
         self.refused = 0
         """Connections without TLS that a secure port refused, since the start."""
+        self.turned_away = 0
+        """Connections closed since the start because too many were on their way in, from their address or in all."""
         self._failures = _FailureLog()
         self._farewells = Farewells()
 
@@ -106,18 +128,16 @@ class Doorkeeper:
             opened = True
             return channel
 
+        channel: Channel | None = None
         try:
-            first = await self._first_byte(sock)
-            if from_balancer and first is not None and begins_header(first):
-                with anyio.fail_after(self._limits.first_byte_s):
-                    peer = await receive_header(sock) or ""
-                first = await self._first_byte(sock)
-            if first == _TLS_HANDSHAKE and security.tls is not None:
-                self._hand_over(await self._secure(sock, open_channel, security.tls), port_id)
-            elif first is not None and security.mode is ListeningMode.SECURE:
-                self._refuse(await open_channel(), port_id, first)
-            elif first is not None:
-                self._hand_over(await open_channel(), port_id)
+            with self._on_the_way():
+                if from_balancer:
+                    told = await self._header(sock)
+                    if told is None:
+                        return  # it only looked whether somebody listens
+                    peer = told
+                with self._counted(peer or _address(sock)) as is_welcome:
+                    channel = await self._let_in(sock, open_channel, port_id, security, is_welcome=is_welcome)
         except TlsError as e:
             self._failures.warning("port %s: %s", port_id, e)
         except RemoteProtocolError as e:
@@ -129,6 +149,73 @@ class Doorkeeper:
         finally:
             if not opened:
                 sock.close()
+        if channel is not None:
+            self._hand_over(channel, port_id)
+
+    @contextmanager
+    def _on_the_way(self) -> Iterator[None]:
+        """The body is one of the visitors, and is ended if it is the oldest when there are too many."""
+        if len(self._visitors) >= self._limits.visitors:
+            oldest = next(iter(self._visitors))
+            del self._visitors[oldest]
+            oldest.cancel()
+            self.turned_away += 1
+        with anyio.CancelScope() as scope:
+            self._visitors[scope] = None
+            try:
+                yield
+            finally:
+                self._visitors.pop(scope, None)
+
+    @contextmanager
+    def _counted(self, peer: str) -> Iterator[bool]:
+        """Count a connection while the body runs; says whether it may come in."""
+        leave = self._visit(peer)
+        if leave is not None:
+            try:
+                yield True
+            finally:
+                leave()
+            return
+        self.turned_away += 1
+        self._failures.warning("%s has too many connections: it is not let in", peer)
+        self._unwelcome += 1
+        try:
+            yield False
+        finally:
+            self._unwelcome -= 1
+
+    async def _header(self, sock: socket.socket) -> str | None:
+        """Take off a PROXY header if there is one; the client's address that it tells. None when nothing comes."""
+        first = await self._first_byte(sock)
+        if first is None:
+            return None
+        if not begins_header(first):
+            return ""
+        with anyio.fail_after(self._limits.first_byte_s):
+            return await receive_header(sock) or ""
+
+    async def _let_in(
+        self,
+        sock: socket.socket,
+        open_channel: Callable[[], Awaitable[Channel]],
+        port_id: str,
+        security: PortSecurity,
+        *,
+        is_welcome: bool,
+    ) -> Channel | None:
+        if not is_welcome and (security.mode is ListeningMode.SECURE or self._unwelcome > self._limits.unwelcome):
+            return None
+        first = await self._first_byte(sock)
+        if first == _TLS_HANDSHAKE and security.tls is not None:
+            return await self._secure(sock, open_channel, security.tls) if is_welcome else None
+        if first is None:
+            return None
+        channel = await open_channel()
+        if security.mode is not ListeningMode.SECURE:
+            return channel
+        self._refuse(channel, port_id, first)
+        return None
 
     async def _first_byte(self, sock: socket.socket) -> int | None:
         """The first byte, which stays in the socket; None when the peer says nothing in time, or goes."""

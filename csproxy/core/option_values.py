@@ -48,6 +48,7 @@ class Option:
 
     ``parse`` raises ValueError for a text that is not valid, with the text itself or the reason. ``from_application``
     says whether the Application object may set the option; ``origin`` is D (documented by the vendor) or O (ours).
+    ``of`` says whose option it is: master, proxy, or both.
     """
 
     section: str
@@ -59,6 +60,7 @@ class Option:
     origin: str
     meaning: str
     from_application: bool = True
+    of: str = "both"
 
 
 def integer(low: int, high: int) -> Callable[[str], OptionValue]:

@@ -55,6 +55,7 @@ _RUNNING = (
         parse=integer(0, 86400),
         effect=Effect.RECONNECT,
         origin="D",
+        of="proxy",
         meaning="How long a proxy waits before it reads everything anew after a lost connection that could not be "
         "resumed. Never delays the first load.",
     ),
@@ -76,6 +77,7 @@ _RUNNING = (
         parse=str.strip,
         effect=Effect.RESTART,
         origin="D",
+        of="proxy",
         meaning="The Application that stands for the load balancer of the pool to which this proxy belongs. Then it "
         "has no backup, and keeps no session of a client that is gone.",
     ),
@@ -107,6 +109,7 @@ _RUNNING = (
         parse=boolean,
         effect=Effect.IMMEDIATELY,
         origin="D",
+        of="proxy",
         meaning="Whether a proxy takes changes from its clients and forwards them to the master, which must trust the "
         "proxy. False: they are refused with a sentence.",
     ),
@@ -118,7 +121,8 @@ _RUNNING = (
         parse=integer(0, 1_000_000),
         effect=Effect.IMMEDIATELY,
         origin="O",
-        meaning="Writable proxy: how many changes per second each client (user and application) may make through it, "
+        of="proxy",
+        meaning="How many changes per second each client (user and application) may make through it, "
         "and ten times as many at once; the rest is refused. Bulk changes are for the master.",
     ),
     Option(
@@ -129,6 +133,7 @@ _RUNNING = (
         parse=str,
         effect=Effect.RESTART,
         origin="O",
+        of="proxy",
         meaning="The password of the proxy's Application, with which it shows its master who it is: set it there, too. "
         "In the file of -c, which only its owner should be able to read, or as CSPROXY_CSPROXY__APP_PASSWORD.",
         from_application=False,
@@ -141,6 +146,7 @@ _RUNNING = (
         parse=str,
         effect=Effect.RESTART,
         origin="O",
+        of="proxy",
         meaning="Transport parameters of a proxy's connection to its master, before those of its Connection, "
         "Application and Host: the first connection is made before these are known. Also as -transport-NAME VALUE.",
         from_application=False,
@@ -153,6 +159,7 @@ _RUNNING = (
         parse=boolean,
         effect=Effect.IMMEDIATELY,
         origin="O",
+        of="proxy",
         meaning="Whether a proxy keeps a local copy of its data on disk, and may start from it. Off removes nothing, "
         "but the copy is not used at the next start.",
     ),
@@ -165,6 +172,7 @@ _RUNNING = (
             parse=integer(0, 86400),
             effect=Effect.RESTART,
             origin="D",
+            of="proxy",
             meaning=f"Persistent mode: how long {what} is tried at the start before {then}.",
             from_application=False,
         )
@@ -181,6 +189,7 @@ _RUNNING = (
         parse=boolean,
         effect=Effect.RESTART,
         origin="O",
+        of="proxy",
         meaning="Leave persistent mode when the master returns, with all clients. Off: only a new start leaves it.",
     ),
     Option(
@@ -201,6 +210,7 @@ _RUNNING = (
         parse=encoding,
         effect=Effect.RESTART,
         origin="O",
+        of="master",
         meaning="The encoding of the XML document of -dumpauditxml.",
     ),
     Option(
@@ -243,7 +253,8 @@ _PORT_SELECTION = Option(
     parse=boolean,
     effect=Effect.RECONNECT,
     origin="D",
-    meaning="Proxy: the other master of the pair is reached at the port with the same id as this one's, else at "
+    of="proxy",
+    meaning="The other master of the pair is reached at the port with the same id as this one's, else at "
     "`default`, else any; by a backup at the port for HA synchronisation, else `default`, else any. False: `default`.",
 )
 
@@ -256,6 +267,7 @@ _SYSTEM = tuple(
         parse=parse,
         effect=Effect.IMMEDIATELY,
         origin=origin,
+        of="master",
         meaning=meaning,
     )
     for name, default, valid, parse, origin, meaning in (
@@ -265,7 +277,7 @@ _SYSTEM = tuple(
             "true, false",
             boolean,
             "D",
-            "Master: writes and loads of proxies take turns, in the order in which they were asked for: a write waits "
+            "Writes and loads of proxies take turns, in the order in which they were asked for: a write waits "
             "while a proxy loads. The next four options need it.",
         ),
         (
@@ -274,7 +286,7 @@ _SYSTEM = tuple(
             "0 or false (no limit), 1 to 2147483647",
             limit,
             "D",
-            "Master: how many proxies may load at the same time; the others wait and serve what they have.",
+            "How many proxies may load at the same time; the others wait and serve what they have.",
         ),
         (
             "proxy-load-timeout",
@@ -282,7 +294,7 @@ _SYSTEM = tuple(
             "1 to 86400 seconds",
             integer(1, 86400),
             "D",
-            "Master: a load that takes longer loses its slot to the next; it may go on beside it.",
+            "A load that takes longer loses its slot to the next; it may go on beside it.",
         ),
         (
             "deferred-requests-expiration",
@@ -290,7 +302,7 @@ _SYSTEM = tuple(
             "0 (never), 1 to 2147483647 seconds",
             integer(0, 2147483647),
             "D",
-            "Master: a write or load that has waited for its turn for so long is refused with error 19.",
+            "A write or load that has waited for its turn for so long is refused with error 19.",
         ),
         (
             "throttle-updates-interval",
@@ -298,7 +310,7 @@ _SYSTEM = tuple(
             "0 (off) to 3600000 ms",
             integer(0, 3_600_000),
             "D",
-            "Master: the least time between two write transactions and so between their notifications.",
+            "The least time between two write transactions and so between their notifications.",
         ),
         (
             "proxy-trust-loopback",
@@ -306,7 +318,7 @@ _SYSTEM = tuple(
             "true, false",
             boolean,
             "O",
-            "Master: whether a proxy on its own machine may write for its clients without showing who it is, by its "
+            "Whether a proxy on its own machine may write for its clients without showing who it is, by its "
             "Application's password or mutual TLS. A change counts for proxies that register from then on.",
         ),
     )

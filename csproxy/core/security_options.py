@@ -53,7 +53,7 @@ SECURITY_OPTIONS: Final = (
                 "last-login-synchronization",
                 False,
                 *_BOOLEAN,
-                "Proxy: whether last log-ins are reported to the master. Needs last-login, there and here.",
+                "Whether a proxy reports last log-ins to the master. Needs last-login, there and here.",
             ),
         )
     ),

@@ -24,6 +24,7 @@ def _management(section: str, *, from_application: bool) -> tuple[Option, Option
             meaning="The HTTP port for status, health and stop. That of file or environment is open from the start on, "
             "and counts before that of the Application object, which opens with the first data.",
             from_application=from_application,
+            of="both" if from_application else "master",
         ),
         Option(
             section=section,
@@ -35,6 +36,7 @@ def _management(section: str, *, from_application: bool) -> tuple[Option, Option
             origin="O",
             meaning="Its local address. Other than loopback, every request needs the token.",
             from_application=from_application,
+            of="both" if from_application else "master",
         ),
     )
 
@@ -46,6 +48,7 @@ START_OPTIONS: Final = (
     *_management("confserv", from_application=False),
     Option(
         section="confserv",
+        of="master",
         name="port",
         default=2020,
         valid="a port, 1 to 65535",
@@ -57,6 +60,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="confserv",
+        of="master",
         name="address",
         default="0.0.0.0",
         valid="an address of this machine; 0.0.0.0 for all of them",
@@ -68,6 +72,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="confserv",
+        of="master",
         name="transport",
         default="",
         valid="name=value;name=value",
@@ -80,6 +85,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="confserv",
+        of="master",
         name="server",
         default="dbserver",
         valid="the name of a section of this file",
@@ -91,6 +97,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="confserv",
+        of="master",
         name="encryption",
         default=False,
         valid="true, false",
@@ -102,6 +109,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="confserv",
+        of="master",
         name="key-file",
         default="confserv.key",
         valid="a file, a relative path starts at the folder of confserv.conf",
@@ -113,6 +121,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="confserv",
+        of="master",
         name="lease-time",
         default=10,
         valid="1 to 3600 seconds",
@@ -125,6 +134,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="dbserver",
+        of="master",
         name="dbengine",
         default="sqlite",
         valid="sqlite, postgre, oracle, mssql",
@@ -136,6 +146,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="dbserver",
+        of="master",
         name="dbname",
         default="config.db",
         valid="for sqlite a file, a relative path starts at the folder of confserv.conf; else a name",
@@ -147,6 +158,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="dbserver",
+        of="master",
         name="dbserver",
         default="localhost",
         valid="a host; for postgre also the folder of its socket",
@@ -158,6 +170,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="dbserver",
+        of="master",
         name="dbport",
         default=0,
         valid="a port, 1 to 65535; 0 for the usual one",
@@ -169,6 +182,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="dbserver",
+        of="master",
         name="username",
         default="",
         valid="a name",
@@ -180,6 +194,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="dbserver",
+        of="master",
         name="password",
         default="",
         valid="a text",
@@ -191,6 +206,7 @@ START_OPTIONS: Final = (
     ),
     Option(
         section="dbserver",
+        of="master",
         name="reconnect-timeout",
         default=10,
         valid="1 to 3600 seconds",

@@ -155,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (create, update, delete):
         _add_output(sub)
     _add_lb_config(command("lb-config", "lb_config:run_lb_config", "the configuration of a pool's load balancer"))
+    options = command("options", "option_help:run_options", "what an option means, or all of them", connects=False)
+    options.add_argument("name", metavar="NAME", nargs="?", help="an option: verbose, log/verbose")
+    _add_output(options)
     encrypt = command(
         "encrypt-password",
         "encryption:run_encrypt_password",

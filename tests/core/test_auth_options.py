@@ -6,7 +6,6 @@ import pytest
 
 from csproxy.core.auth_options import ANNEX_OPTIONS, AUTH_OPTIONS, SECRETS, read_options, sections_of
 from csproxy.core.options import find_option
-from scripts.generate_auth_reference import TARGET, reference
 
 URL = "ldap://h/dc=x??sub?(uid=X)"
 
@@ -103,7 +102,3 @@ def test_servers_stand_in_the_order_of_their_numbers() -> None:
     values, _ = read_options({**sections, "gauth_radius": {"host": "h"}})
     assert sections_of(values, "gauth_ldap") == ["gauth_ldap", "gauth_ldap_1", "gauth_ldap_2", "gauth_ldap_10"]
     assert sections_of(values, "gauth_radius") == ["gauth_radius"]
-
-
-def test_the_reference_is_up_to_date() -> None:
-    assert TARGET.read_text(encoding="utf-8") == reference(), "run scripts/generate_auth_reference.py"

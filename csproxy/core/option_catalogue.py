@@ -1,0 +1,72 @@
+"""All options in one place, for the reference page and for whoever asks what an option means.
+
+The rows themselves stand in `csproxy.core.options` (what the server and the Application object have),
+`csproxy.core.auth_options` (log-ins) and `csproxy.core.security_options` (rules in annexes).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Final
+
+from csproxy.core.auth_options import ANNEX_OPTIONS, AUTH_OPTIONS
+from csproxy.core.option_values import Option, OptionValue
+from csproxy.core.options import OPTIONS
+from csproxy.core.security_options import RULE_OPTIONS, RULES
+
+__all__ = ["ANNEX_LIBRARY", "CATALOGUE", "default_text", "find_options", "similar_options", "sources", "value_text"]
+
+CATALOGUE: Final[tuple[Option, ...]] = (*OPTIONS, *AUTH_OPTIONS, *RULE_OPTIONS)
+"""Every option, by section; `ANNEX_LIBRARY` stands beside the server's ``library``."""
+
+ANNEX_LIBRARY: Final = ANNEX_OPTIONS[0]
+"""``library`` of [authentication] as the annex of a Tenant or a Person may have it."""
+
+_PARAMETERS: Final = frozenset({"cs-persistent-failover-tmout", "db-persistent-failover-tmout"})
+_AUTHENTICATION: Final = frozenset(AUTH_OPTIONS)
+
+
+def find_options(name: str) -> list[Option]:
+    """The options of a name, in any case: ``verbose``, or with the section ``log/verbose``."""
+    section, _, last = name.strip().lower().rpartition("/")
+    return [option for option in CATALOGUE if option.name.lower() == last and section in ("", option.section)]
+
+
+def similar_options(name: str) -> list[str]:
+    """Names that look like ``name``, best first."""
+    names = {option.name for option in CATALOGUE}
+    return difflib.get_close_matches(name.strip().lower().rpartition("/")[2], sorted(names), n=3, cutoff=0.6)
+
+
+def sources(option: Option) -> list[str]:
+    """Where the option may stand, in the order in which the places win."""
+    if option.section == RULES:
+        return [f"section [{RULES}] of the annex of a Person, of its Tenant, and of the tenants above"]
+    application = f"section [{option.section}] of the Application object's options"
+    if option in _AUTHENTICATION:
+        return [application]
+    variable = f"CSPROXY_{option.section}__{option.name}".upper().replace("-", "_").replace("DBSERVER__", "DATABASE__")
+    first = [f"environment variable {variable}"]
+    if option.section == "log":
+        first.insert(0, f"parameter -log-{option.name}")
+    elif option.name in _PARAMETERS:
+        first.insert(0, f"parameter -{option.name}")
+    file = [f"section [{option.section}] of confserv.conf"]
+    if not option.from_application:
+        return first + file
+    return [application, *first, *file] if option.section == "log" else [*first, application, *file]
+
+
+def value_text(value: OptionValue) -> str:
+    """A value as an operator would write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def default_text(option: Option) -> str:
+    """The default in the words that the option takes; ``empty`` for nothing."""
+    if isinstance(option.default, bool):
+        words = option.valid.split(", ")
+        return words[0] if option.default else words[1]
+    return value_text(option.default) or "empty"

@@ -46,6 +46,8 @@ SECTIONS: Final = {
     "master to check count for the proxy's address, unless the master [trusts](../topics/writable-proxy.md) the "
     "proxy, which then limits its clients itself. A call centre of thousands behind one address (NAT) stays below "
     "the defaults, also when all come back at once.",
+    "log": "How they work together: [logs](../topics/logs.md). Events: [log events](log-events.md).",
+    "log-extended": "The level of single [events](log-events.md).",
     "history-log": "What they do together: [history log](../topics/history-log.md#options).",
     "authentication": "[Ways of logging in](../topics/authentication.md). The annex of a Tenant or Person may hold "
     f"`library`, too ({ANNEX_LIBRARY.valid}), for its users.",

@@ -10,11 +10,11 @@ import difflib
 from typing import Final
 
 from csproxy.core.auth_options import ANNEX_OPTIONS, AUTH_OPTIONS
-from csproxy.core.option_values import Option, OptionValue
+from csproxy.core.option_values import Option, value_text
 from csproxy.core.options import OPTIONS
 from csproxy.core.security_options import RULE_OPTIONS, RULES
 
-__all__ = ["ANNEX_LIBRARY", "CATALOGUE", "default_text", "find_options", "similar_options", "sources", "value_text"]
+__all__ = ["ANNEX_LIBRARY", "CATALOGUE", "default_text", "find_options", "similar_options", "sources"]
 
 CATALOGUE: Final[tuple[Option, ...]] = (*OPTIONS, *AUTH_OPTIONS, *RULE_OPTIONS)
 """Every option, by section; `ANNEX_LIBRARY` stands beside the server's ``library``."""
@@ -55,13 +55,6 @@ def sources(option: Option) -> list[str]:
     if not option.from_application:
         return first + file
     return [application, *first, *file] if option.section == "log" else [*first, application, *file]
-
-
-def value_text(value: OptionValue) -> str:
-    """A value as an operator would write it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def default_text(option: Option) -> str:

@@ -27,8 +27,8 @@ __all__ = [
     "limit",
     "locale",
     "networks",
-    "outputs",
     "required_text",
+    "value_text",
 ]
 
 OptionValue = int | float | bool | str | tuple[str, ...]
@@ -61,6 +61,13 @@ class Option:
     meaning: str
     from_application: bool = True
     of: str = "both"
+
+
+def value_text(value: OptionValue) -> str:
+    """A value as an operator would write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def integer(low: int, high: int) -> Callable[[str], OptionValue]:
@@ -105,14 +112,6 @@ def choice(*choices: str) -> Callable[[str], OptionValue]:
         return value
 
     return parse
-
-
-def outputs(text: str) -> OptionValue:
-    """Log outputs, comma-separated."""
-    targets = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not targets or any(target in ("network", "memory") for target in targets):
-        raise ValueError(text)
-    return targets
 
 
 def address(text: str) -> OptionValue:

@@ -11,21 +11,21 @@ own choice.
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import Final
 
 from csproxy.core.collation import VALID_LOCALES
+from csproxy.core.log_options import LOG_EXTENDED, LOG_OPTIONS, reassigned_event
 from csproxy.core.option_values import (
     Effect,
     Option,
     OptionValue,
     boolean,
-    choice,
     encoding,
     integer,
     limit,
     locale,
     networks,
-    outputs,
 )
 from csproxy.core.peer_limits import PeerLimits
 from csproxy.core.security_options import SECURITY_OPTIONS
@@ -34,17 +34,12 @@ from csproxy.core.start_options import MANAGEMENT_OPTIONS, START_OPTIONS
 __all__ = [
     "APPLICATION_OPTIONS",
     "OPTIONS",
-    "VERBOSITIES",
     "Effect",
     "Option",
     "OptionValue",
     "close_options",
     "find_option",
 ]
-
-VERBOSITIES: Final = ("all", "debug", "trace", "interaction", "standard", "alarm", "none")
-LOG_OUTPUT_LEVELS: Final = ("all", "alarm", "standard", "interaction", "trace", "debug")
-
 
 _RUNNING = (
     Option(
@@ -324,34 +319,6 @@ _SYSTEM = tuple(
     )
 )
 
-_LOG = (
-    Option(
-        section="log",
-        name="verbose",
-        default="standard",
-        valid=", ".join(VERBOSITIES),
-        parse=choice(*VERBOSITIES),
-        effect=Effect.IMMEDIATELY,
-        origin="D",
-        meaning="The lowest level of events that is logged.",
-    ),
-    *(
-        Option(
-            section="log",
-            name=level,
-            default=("stdout",) if level == "all" else (),
-            valid="stdout, stderr, file paths, comma-separated (network and memory are not available in this release)",
-            parse=outputs,
-            effect=Effect.IMMEDIATELY,
-            origin="D",
-            meaning="Where all events go."
-            if level == "all"
-            else f"Where {level} events go, and those of the levels above.",
-        )
-        for level in LOG_OUTPUT_LEVELS
-    ),
-)
-
 _HISTORY = tuple(
     Option(
         section="history-log",
@@ -438,7 +405,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     _PORT_SELECTION,
     *_SECURITY,
     *SECURITY_OPTIONS,
-    *_LOG,
+    *LOG_OPTIONS,
+    *LOG_EXTENDED,
     *_HISTORY,
 )
 """Every option that this release obeys. The rows of ``dbserver`` stand for the section that ``server`` names."""
@@ -446,12 +414,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
 APPLICATION_OPTIONS: Final = tuple(option for option in OPTIONS if option.from_application)
 """The options that the Application object may set while the server runs."""
 
+_REASSIGNING: Final = LOG_EXTENDED[0]
 _BY_KEY: Final = {(option.section, option.name): option for option in OPTIONS}
 
 
 def find_option(section: str, name: str) -> Option | None:
-    """The row of an option, or None if this release does not have it."""
-    return _BY_KEY.get((section, name))
+    """The row of an option, or None if this release does not have it.
+
+    The row ``level-reassign-EVENT`` stands for the options of all events, and is returned with the name of this one.
+    """
+    found = _BY_KEY.get((section, name))
+    if found is None and section == _REASSIGNING.section and reassigned_event(name) is not None:
+        return replace(_REASSIGNING, name=name)
+    return found
 
 
 def close_options(section: str, name: str) -> list[str]:

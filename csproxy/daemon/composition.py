@@ -20,10 +20,10 @@ from csproxy.auth.chain import AuthenticationChain, build_authenticator
 from csproxy.core.collation import collation
 from csproxy.core.credentials import CredentialBook
 from csproxy.core.history import history_settings
-from csproxy.core.options import LOG_OUTPUT_LEVELS
 from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.health import LastErrors, Readiness, beyond_status
+from csproxy.daemon.log_settings import log_settings
 from csproxy.daemon.logs import LogOutputs
 from csproxy.daemon.management import Managed, ManagementPort
 from csproxy.daemon.passwords import Passwords
@@ -62,6 +62,7 @@ class Daemon(ABC):
         self._announce = announce
         self._options = RuntimeOptions(settings.options)
         self._logs = LogOutputs()
+        self._keeps_startup = str(self._options.get("log", "keep-startup-file"))
         self._server: ConfigurationServer | None = None
         self._history: MasterHistory | ProxyHistory | None = None
         self._is_serving = False
@@ -261,7 +262,7 @@ class Daemon(ABC):
         self._application_options = application.get("options", {})
         changes = self._options.apply_application(self._application_options)
         changed = {change.option.section for change in changes}
-        if "log" in changed:
+        if changed & {"log", "log-extended"}:
             try:
                 self._apply_log_options()
             except ConfigurationError as e:
@@ -319,12 +320,14 @@ class Daemon(ABC):
             )
 
     def _apply_log_options(self) -> None:
-        outputs: dict[str, tuple[str, ...]] = {}
-        for level in LOG_OUTPUT_LEVELS:
-            targets = self._options.get("log", level)
-            if isinstance(targets, tuple):
-                outputs[level] = targets
-        self._logs.apply(str(self._options.get("log", "verbose")), outputs)
+        self._logs.apply(
+            log_settings(
+                self._options,
+                application=self._settings.application,
+                role=self.role,
+                keeps_startup=self._keeps_startup,
+            )
+        )
 
     def _number(self, name: str, section: str = "csproxy") -> int:
         value = self._options.get(section, name)

@@ -1,117 +1,203 @@
-"""Log lines in the field's form: ``HH:MM:SS.mmm Std 04504 text``.
+"""The outputs of the log, put in place as the options of [log] and [log-extended] say, and changed while they are used.
 
-The library logs through `logging`; a record that has a published event number carries it as
-``extra={"event": "04504"}`` (or ``"00-04504"``: the first part names the component and is not
-printed in this form). The five levels of the field are numbers of `logging`, so that embedders
-who configure nothing see sensible names.
+The library logs through `logging`; a record that has a published event number carries it as ``extra={"event": 4504}``.
+The five levels of the field are numbers of `logging`, so that embedders who configure nothing see sensible names.
+Each output has a thread of its own (`csproxy.daemon.log_writer`): logging never waits.
 
-Source of levels and line form: the vendor's [log] options and event list.
+Source of levels and options: the vendor's common log options.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from csproxy.daemon.log_writer import BackgroundWriter, DescriptorHandler
+from csproxy.core.log_events import LEVELS
+from csproxy.daemon.log_files import FilePolicy, SegmentedFile
+from csproxy.daemon.log_format import EventFormatter, JsonFormatter, LineFormatter, line_time
+from csproxy.daemon.log_memory import MemoryOutput
+from csproxy.daemon.log_network import NetworkOutput
+from csproxy.daemon.log_writer import DescriptorOutput, EventHandler, Output, OutputThread
 from csproxy.errors import ConfigurationError
 
-__all__ = ["ALARM", "DEBUG", "INTERACTION", "STANDARD", "TRACE", "EventFormatter", "LogOutputs", "verbosity_level"]
+__all__ = ["ALARM", "DEBUG", "INTERACTION", "STANDARD", "TRACE", "LogOutputs", "LogSettings", "verbosity_level"]
 
-ALARM: Final = logging.CRITICAL
-STANDARD: Final = logging.INFO
-INTERACTION: Final = 17
-TRACE: Final = 15
-DEBUG: Final = logging.DEBUG
+ALARM: Final = LEVELS["alarm"]
+STANDARD: Final = LEVELS["standard"]
+INTERACTION: Final = LEVELS["interaction"]
+TRACE: Final = LEVELS["trace"]
+DEBUG: Final = LEVELS["debug"]
 
-_LEVELS: Final = {
-    "all": 1,
-    "debug": DEBUG,
-    "trace": TRACE,
-    "interaction": INTERACTION,
-    "standard": STANDARD,
-    "alarm": ALARM,
-    "none": ALARM + 1,
-}
+_VERBOSITY: Final = {"all": 1, **LEVELS, "none": ALARM + 1}
 _DESCRIPTORS: Final = {"stdout": 1, "stderr": 2}
-_NAMES: Final = ((ALARM, "Alr"), (STANDARD, "Std"), (INTERACTION, "Int"), (TRACE, "Trc"))
+_CLOSE_S: Final = 2.0
+_log = logging.getLogger("csproxy.daemon.log")
 
 
 def verbosity_level(name: str) -> int:
     """The least `logging` level that option ``verbose`` = ``name`` lets through."""
-    return _LEVELS[name]
+    return _VERBOSITY[name]
 
 
-class EventFormatter(logging.Formatter):
-    """One line per event; an exception's traceback follows on lines of its own."""
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What [log] and [log-extended] say. ``outputs``: level name → stdout, stderr, network, memory or file paths.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Build the line; a record without an event number shows ``-----`` in its place."""
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        event = str(getattr(record, "event", "-----")).rpartition("-")[2] or "-----"
-        # A line break inside a text would let a client forge log lines through a name of its own.
-        text = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
-        line = f"{clock}.{int(record.msecs):03d} {_short_name(record.levelno)} {event:0>5} {text}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
+    ``reassigned`` has other levels for events by number (None: not logged). ``memory``: file and size in bytes.
+    ``network``: host and port of the collector.
+    """
 
+    verbose: str = "standard"
+    outputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    application: str = "confserv"
+    is_json: bool = False
+    is_full: bool = False
+    time_format: str = "time"
+    utc: bool = False
+    buffering: bool = True
+    files: FilePolicy = field(default_factory=FilePolicy)
+    memory: tuple[str, int] = ("", 2 * 1024 * 1024)
+    network: tuple[str, int] | None = None
+    reassigned: Mapping[int, int | None] = field(default_factory=dict)
 
-def _short_name(level: int) -> str:
-    for least, name in _NAMES:
-        if level >= least:
-            return name
-    return "Dbg"
+    def formatter(self) -> LineFormatter:
+        """What makes lines of events."""
+        host = socket.gethostname()
+        if self.is_json:
+            return JsonFormatter(host=host, application=self.application, utc=self.utc)
+        full = (host, self.application) if self.is_full else None
+        return EventFormatter(line_time(self.time_format, utc=self.utc), full=full)
 
 
 class LogOutputs:
-    """The outputs of the root logger, changed as a whole when the [log] options change.
+    """The outputs of the root logger, changed as a whole when the options change.
 
-    An output named for a level takes the events of that level and of those above it. Events are
-    written by a thread (`csproxy.daemon.log_writer`): logging never waits.
+    An output named for a level takes the events of that level and of those above it.
     """
 
     def __init__(self) -> None:
-        self._writer: BackgroundWriter | None = None
+        self._threads: dict[str, OutputThread] = {}
+        self._ending: list[OutputThread] = []
+        self._handler = EventHandler((), least=ALARM + 1, reassigned={})
 
-    def apply(self, verbose: str, outputs: Mapping[str, Sequence[str]]) -> None:
-        """Put ``outputs`` (level name → stdout, stderr or file paths) in the place of the present ones.
+    def __repr__(self) -> str:
+        return f"<LogOutputs {', '.join(self._threads) or 'none'}>"
 
-        Raises `ConfigurationError` when a file cannot be opened; the present outputs then stay.
+    def apply(self, settings: LogSettings) -> None:
+        """Put these outputs in the place of the present ones; those that stay go on with the new settings.
+
+        Raises `ConfigurationError` when one cannot be opened; nothing has changed then.
         """
-        least: dict[str, int] = {}
-        for level, targets in outputs.items():
+        levels: dict[str, int] = {}
+        for level, targets in settings.outputs.items():
             for target in targets:
-                least[target] = min(least.get(target, ALARM), _LEVELS[level])
-        opened: list[logging.Handler] = []
-        try:
-            for target, level_number in least.items():
-                handler = _open(target)
-                handler.setLevel(level_number)
-                handler.setFormatter(EventFormatter())
-                opened.append(handler)
-        except OSError as e:
-            for handler in opened:
-                handler.close()
-            raise ConfigurationError(f"log output {e.filename} cannot be opened: {e.strerror}") from e
-        self.close()
+                levels[target] = min(levels.get(target, ALARM), verbosity_level(level))
+        if "network" in levels:  # as the vendor's
+            levels["network"] = max(levels["network"], TRACE)
+        opened = self._open_new(levels, settings)
+        gone = [self._threads.pop(target) for target in list(self._threads) if target not in levels]
+        for target, output in opened.items():
+            if target in self._threads:
+                gone.append(self._threads.pop(target))
+            output.formatter = settings.formatter()
+            output.level = levels[target]
+            self._threads[target] = OutputThread(output, self._tell_problem)
+        for target, thread in self._threads.items():
+            if target not in opened:
+                thread.change(levels[target], _changed(thread.output, levels[target], settings))
         root = logging.getLogger()
-        self._writer = BackgroundWriter(opened)
-        root.addHandler(self._writer)
-        root.setLevel(verbosity_level(verbose))
+        self._handler.reassigned = settings.reassigned
+        self._handler.least = verbosity_level(settings.verbose)
+        self._handler.threads = tuple(self._threads.values())
+        if self._handler not in root.handlers:
+            root.addHandler(self._handler)
+        # an event that another level lifts must get as far as the handler
+        lifted = any(level is not None and level >= self._handler.least for level in settings.reassigned.values())
+        root.setLevel(1 if lifted else self._handler.least)
+        for thread in gone:
+            thread.end()
+        self._ending = [thread for thread in (*self._ending, *gone) if thread.is_running]
+        for target in opened:
+            _log.log(TRACE, "log output %s is open, from level %s up", target, _name(levels[target]), extra=_OPENED)
 
     def close(self) -> None:
         """Write what waits, for two seconds at most, and take away all outputs."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            logging.getLogger().removeHandler(writer)
-            writer.end()
+        logging.getLogger().removeHandler(self._handler)
+        threads, self._threads = list(self._threads.values()), {}
+        self._handler.threads = ()
+        for thread in threads:
+            thread.end()
+        threads += self._ending
+        until_s = time.monotonic() + _CLOSE_S
+        for thread in threads:
+            thread.join(max(until_s - time.monotonic(), 0.0))
+
+    def _open_new(self, levels: Mapping[str, int], settings: LogSettings) -> dict[str, Output]:
+        opened: dict[str, Output] = {}
+        try:
+            for target in levels:
+                thread = self._threads.get(target)
+                if thread is None or _is_other(thread.output, settings):
+                    opened[target] = _open(target, settings)
+        except OSError as e:
+            for output in opened.values():
+                output.close()
+            raise ConfigurationError(f"log output {e.filename or target} cannot be opened: {e.strerror or e}") from e
+        return opened
+
+    def _tell_problem(self, output: Output) -> None:
+        """Called by the thread of an output that cannot be written any more."""
+        _log.warning("log output %s cannot be written: %s", output.name, output.problem, extra={"event": 31010})
 
 
-def _open(target: str) -> logging.Handler:
+_OPENED: Final = {"event": 4112}
+
+
+def _name(level: int) -> str:
+    return next(name for name, number in _VERBOSITY.items() if number == level)
+
+
+def _is_other(output: Output, settings: LogSettings) -> bool:
+    """Whether an output has to be made anew for these settings."""
+    if isinstance(output, NetworkOutput):
+        return settings.network != output.address
+    if isinstance(output, MemoryOutput):
+        return (_memory_path(settings), settings.memory[1]) != (output.path, output.size_bytes)
+    return False
+
+
+def _changed(output: Output, level: int, settings: LogSettings) -> Callable[[], None]:
+    """What the thread of an output does to go on with other settings."""
+
+    def change() -> None:
+        output.level = level
+        output.formatter = settings.formatter()
+        if isinstance(output, SegmentedFile):
+            output.policy = settings.files
+        if isinstance(output, DescriptorOutput):
+            output.batches = settings.buffering
+
+    return change
+
+
+def _open(target: str, settings: LogSettings) -> Output:
     if target in _DESCRIPTORS:
-        return DescriptorHandler(_DESCRIPTORS[target])
-    return logging.FileHandler(Path(target), encoding="utf-8", errors="backslashreplace")
+        output: Output = DescriptorOutput(target, _DESCRIPTORS[target])
+        output.batches = settings.buffering
+        return output
+    if target == "memory":
+        return MemoryOutput(_memory_path(settings), settings.memory[1])
+    if target == "network":
+        if settings.network is None:
+            raise OSError(0, "it needs the option network-address of [log]", "network")
+        return NetworkOutput(*settings.network, names=(socket.gethostname(), settings.application))
+    return SegmentedFile(Path(target), settings.files)
+
+
+def _memory_path(settings: LogSettings) -> Path:
+    return Path(settings.memory[0] or f"{settings.application.replace('/', '_')}.memory.log")

@@ -11,11 +11,12 @@ Standard event names option, value and what is valid.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from csproxy.core.options import APPLICATION_OPTIONS, Effect, Option, OptionValue
+from csproxy.core.option_values import value_text
+from csproxy.core.options import APPLICATION_OPTIONS, Effect, Option, OptionValue, find_option
 from csproxy.daemon.logs import TRACE
 from csproxy.daemon.settings import RuntimeLayers
 
@@ -44,7 +45,7 @@ def log_changes(changes: Sequence[OptionChange], *, running: bool = True) -> Non
             "option %s of [%s] is now %s%s",
             option.name,
             option.section,
-            _shown(change.value),
+            value_text(change.value) or "empty",
             ", which counts from the next start on" if running and option.effect is Effect.RESTART else "",
             extra={"event": "00-04110"},
         )
@@ -56,7 +57,10 @@ class RuntimeOptions:
     def __init__(self, layers: RuntimeLayers) -> None:
         self._layers = layers
         self._application: dict[tuple[str, str], OptionValue] = {}
-        self._values = {(option.section, option.name): self._resolve(option) for option in APPLICATION_OPTIONS}
+        given = [option for key in (*layers.fixed, *layers.file) if (option := find_option(*key)) is not None]
+        self._values = {
+            (option.section, option.name): self._resolve(option) for option in (*APPLICATION_OPTIONS, *given)
+        }
 
     def __repr__(self) -> str:
         return f"<RuntimeOptions {len(self._application)} from the Application object>"
@@ -65,17 +69,17 @@ class RuntimeOptions:
         """The value in force; KeyError for an option that the table does not have."""
         return self._values[section, name]
 
+    def section(self, section: str) -> dict[str, OptionValue]:
+        """The values in force of a section, by name."""
+        return {name: value for (of, name), value in self._values.items() if of == section}
+
     def apply_application(self, options: Mapping[str, Any]) -> list[OptionChange]:
         """Take the Application object's options ({section: {option: text or number}}).
 
         Returns the options whose value in force has changed. A bad value keeps what the option had.
         """
         taken: dict[tuple[str, str], OptionValue] = {}
-        for option in APPLICATION_OPTIONS:
-            section = options.get(option.section)
-            raw = section.get(option.name) if isinstance(section, Mapping) else None
-            if raw is None:
-                continue
+        for option, raw in _given(options):
             key = option.section, option.name
             try:
                 taken[key] = option.parse(str(raw))
@@ -85,8 +89,9 @@ class RuntimeOptions:
                     option.name,
                     option.section,
                     raw,
-                    _shown(self._values[key]),
+                    value_text(self._value(option)) or "empty",
                     option.valid,
+                    extra={"event": "00-31004"},
                 )
                 if key in self._application:
                     taken[key] = self._application[key]
@@ -95,13 +100,17 @@ class RuntimeOptions:
 
     def _changes(self) -> list[OptionChange]:
         changes: list[OptionChange] = []
-        for option in APPLICATION_OPTIONS:
-            key = option.section, option.name
+        for key in dict.fromkeys((*self._values, *self._application)):
+            option = find_option(*key)
+            assert option is not None  # only such are taken
             value = self._resolve(option)
-            if value != self._values[key]:
+            if value != self._value(option):
                 self._values[key] = value
                 changes.append(OptionChange(option, value))
         return changes
+
+    def _value(self, option: Option) -> OptionValue:
+        return self._values.get((option.section, option.name), option.default)
 
     def _resolve(self, option: Option) -> OptionValue:
         key = option.section, option.name
@@ -110,7 +119,10 @@ class RuntimeOptions:
         return next((layer[key] for layer in layers if key in layer), option.default)
 
 
-def _shown(value: OptionValue) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+def _given(options: Mapping[str, Any]) -> Iterator[tuple[Option, object]]:
+    """What the Application object has of the options that it may set; others are none of the server's business."""
+    for section, names in options.items():
+        for name, raw in names.items() if isinstance(names, Mapping) else ():
+            option = find_option(section, name)
+            if option is not None and option.from_application and raw is not None:
+                yield option, raw

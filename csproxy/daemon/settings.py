@@ -144,6 +144,7 @@ class _Merged(BaseSettings):
     system: dict[str, _Text] = Field(default_factory=dict)
     security: dict[str, _Text] = Field(default_factory=dict)
     log: dict[str, _Text] = Field(default_factory=dict)
+    log_extended: dict[str, _Text] = Field(default_factory=dict)
     history_log: dict[str, _Text] = Field(default_factory=dict)
 
     def texts(self, section: str) -> dict[str, _Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from csproxy.core.auth_options import AUTH_OPTIONS
 from csproxy.core.option_catalogue import CATALOGUE, default_text, find_options, similar_options, sources
+from csproxy.core.option_values import value_text
 from csproxy.core.options import OPTIONS
 from csproxy.core.security_options import RULE_OPTIONS
 from scripts.generate_options_reference import SEE, TARGET, reference
@@ -64,6 +65,10 @@ def test_a_default_is_written_as_the_option_takes_it() -> None:
         "disable",
     )
     assert (shown["app-password"], shown["all"], shown["packet-size"]) == ("empty", "stdout", "65536")
+
+
+def test_values_are_shown_as_an_operator_would_write_them() -> None:
+    assert [value_text(value) for value in (True, ("a", "b"), 3)] == ["true", "a, b", "3"]
 
 
 def test_the_reference_is_made_from_the_tables() -> None:

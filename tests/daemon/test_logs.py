@@ -1,76 +1,23 @@
-"""Log lines and log outputs."""
+"""The outputs of the log as options say, and changed while they are used."""
 
 from __future__ import annotations
 
+import json
 import logging
-import os
-import re
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from csproxy.core.options import LOG_OUTPUT_LEVELS, VERBOSITIES
-from csproxy.daemon.log_writer import BackgroundWriter, DescriptorHandler
-from csproxy.daemon.logs import (
-    ALARM,
-    DEBUG,
-    INTERACTION,
-    STANDARD,
-    TRACE,
-    EventFormatter,
-    LogOutputs,
-    verbosity_level,
-)
+from csproxy.core.log_options import LOG_OUTPUT_LEVELS, VERBOSITIES
+from csproxy.daemon.logs import ALARM, DEBUG, STANDARD, TRACE, LogOutputs, LogSettings, verbosity_level
 from csproxy.errors import ConfigurationError
 
-
-def record(level: int, text: str, **extra: object) -> logging.LogRecord:
-    return logging.getLogger("csproxy.test").makeRecord("csproxy.test", level, "f", 1, text, (), None, extra=extra)
-
-
-@pytest.mark.parametrize(
-    ("level", "name"),
-    [
-        (ALARM, "Alr"),
-        (logging.ERROR, "Std"),
-        (logging.WARNING, "Std"),
-        (STANDARD, "Std"),
-        (INTERACTION, "Int"),
-        (TRACE, "Trc"),
-        (DEBUG, "Dbg"),
-        (1, "Dbg"),
-    ],
-)
-def test_a_line_has_time_level_event_and_text(level: int, name: str) -> None:
-    line = EventFormatter().format(record(level, "connection lost", event="00-04504"))
-    assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d\d\d {name} 04504 connection lost", line)
-
-
-@pytest.mark.parametrize(
-    ("extra", "column"),
-    [({}, "-----"), ({"event": "4520"}, "04520"), ({"event": 24301}, "24301"), ({"event": "21-22122"}, "22122")],
-)
-def test_the_event_is_five_characters(extra: dict[str, object], column: str) -> None:
-    assert EventFormatter().format(record(STANDARD, "x", **extra)).split(" ")[2] == column
-
-
-def test_a_text_cannot_forge_a_second_line() -> None:
-    line = EventFormatter().format(record(STANDARD, "client \r\n12:00:00.000 Std 04503 connected"))
-    assert "\n" not in line
-    assert "\r" not in line
-
-
-def test_a_traceback_follows_its_line() -> None:
-    try:
-        raise ValueError("no")
-    except ValueError:
-        import sys
-
-        found = logging.getLogger("x").makeRecord("x", logging.ERROR, "f", 1, "failed", (), sys.exc_info())
-    assert "ValueError: no" in EventFormatter().format(found)
+log = logging.getLogger("csproxy.test")
 
 
 @pytest.fixture
@@ -82,82 +29,122 @@ def outputs() -> Iterator[LogOutputs]:
     logging.getLogger().setLevel(level)
 
 
+def settings(verbose: str, outputs: Mapping[str, Sequence[Path | str]], **more: Any) -> LogSettings:
+    targets = {level: tuple(map(str, each)) for level, each in outputs.items()}
+    return LogSettings(verbose=verbose, outputs=targets, **more)
+
+
+def texts(path: Path) -> list[str]:
+    """The texts of the events, without those of the log itself."""
+    return [line.split(" ", 3)[3] for line in path.read_text().splitlines() if " 04112 " not in line]
+
+
 def test_an_output_takes_its_level_and_those_above(tmp_path: Path, outputs: LogOutputs) -> None:
     everything, standard = tmp_path / "all.log", tmp_path / "standard.log"
-    outputs.apply("trace", {"all": (str(everything),), "standard": (str(standard),)})
-    log = logging.getLogger("csproxy.test")
+    outputs.apply(settings("trace", {"all": [everything], "standard": [standard]}))
     for level, text in ((ALARM, "alarm"), (STANDARD, "standard"), (TRACE, "trace"), (DEBUG, "debug")):
         log.log(level, text)
     outputs.close()
-    assert [line.split()[-1] for line in everything.read_text().splitlines()] == ["alarm", "standard", "trace"]
-    assert [line.split()[-1] for line in standard.read_text().splitlines()] == ["alarm", "standard"]
+    assert texts(everything) == ["alarm", "standard", "trace"]
+    assert texts(standard) == ["alarm", "standard"]
 
 
 def test_one_target_at_two_levels_is_written_once(tmp_path: Path, outputs: LogOutputs) -> None:
     target = tmp_path / "x.log"
-    outputs.apply("all", {"standard": (str(target),), "trace": (str(target),)})
-    logging.getLogger("csproxy.test").log(TRACE, "once")
+    outputs.apply(settings("all", {"standard": [target], "trace": [target]}))
+    log.log(TRACE, "once")
     outputs.close()
-    assert len(target.read_text().splitlines()) == 1
+    assert texts(target) == ["once"]
 
 
 def test_an_output_that_cannot_be_opened_changes_nothing(tmp_path: Path, outputs: LogOutputs) -> None:
     target = tmp_path / "x.log"
-    outputs.apply("standard", {"all": (str(target),)})
+    outputs.apply(settings("standard", {"all": [target]}))
     with pytest.raises(ConfigurationError, match=r"nowhere/y\.log cannot be opened: No such file"):
-        outputs.apply("standard", {"all": (str(tmp_path / "z.log"), str(tmp_path / "nowhere/y.log"))})
-    logging.getLogger("csproxy.test").warning("still here")
+        outputs.apply(settings("none", {"all": [tmp_path / "z.log", tmp_path / "nowhere/y.log"]}))
+    with pytest.raises(ConfigurationError, match="network cannot be opened: it needs the option network-address"):
+        outputs.apply(settings("none", {"all": ["network"]}))
+    log.warning("still here")
     outputs.close()
-    assert "still here" in target.read_text()
+    assert texts(target) == ["still here"]
 
 
 def test_standard_streams_are_outputs(outputs: LogOutputs, capfd: pytest.CaptureFixture[str]) -> None:
-    outputs.apply("standard", {"all": ("stdout",), "alarm": ("stderr",)})
-    logging.getLogger("csproxy.test").critical("both")
-    logging.getLogger("csproxy.test").info("one")
+    outputs.apply(settings("standard", {"all": ["stdout"], "alarm": ["stderr"]}))
+    log.critical("both")
+    log.info("one")
     outputs.close()
     captured = capfd.readouterr()
     assert (captured.out.count("both"), captured.err.count("both")) == (1, 1)
     assert (captured.out.count("one"), captured.err.count("one")) == (1, 0)
 
 
-def test_a_pipe_that_nobody_reads_holds_up_nobody_and_loses_only_what_does_not_fit() -> None:
-    reading, writing = os.pipe()
-    handler = DescriptorHandler(writing)
-    handler.setFormatter(EventFormatter())
-    writer = BackgroundWriter([handler], max_waiting=100)
-    log = logging.Logger("csproxy.test")
-    log.addHandler(writer)
-    changing = ["as it was"]
-    log.info("first %s", changing)
-    changing[0] = "as it is later"
-    for number in range(2_000):
-        log.info("%d %s", number, "x" * 1_000)
-    writer.end(timeout_s=0.05)  # in vain: the pipe is full
-    received = b""
-    while b"were not logged" not in received:
-        received += os.read(reading, 65536)
-    assert b"first ['as it was']" in received
-    whole = [line for line in received.splitlines() if line.endswith(b"x" * 1_000)]
-    (lost,) = re.findall(rb"(\d+) events were not logged", received)
-    assert len(whole) + int(lost) == 2_000
-    writer.end()
-    os.close(reading)
-    os.close(writing)
+def test_outputs_change_while_they_are_used_and_nothing_is_lost(tmp_path: Path, outputs: LogOutputs) -> None:
+    one, two = tmp_path / "one.log", tmp_path / "two.log"
+    outputs.apply(settings("standard", {"all": [one]}))
+    log.info("1")
+    outputs.apply(settings("trace", {"standard": [one], "all": [two]}, is_full=True, application="cfg"))
+    log.info("2")
+    log.log(TRACE, "3")
+    outputs.apply(settings("standard", {"all": [two]}, is_json=True))
+    log.info("4")
+    outputs.close()
+    host = socket.gethostname()
+    lines = [line.split(" ", 1)[1] for line in one.read_text().splitlines()[1:]]
+    assert lines == ["Std ----- 1", f"Standard {host} cfg ----- 2"]
+    *full, last = two.read_text().splitlines()
+    assert [line.rpartition(" ")[2] for line in full if "04112" not in line] == ["2", "3"]
+    assert json.loads(last)["text"] == "4"
+    assert "begins" in full[0]
 
 
-def test_an_output_that_fails_does_not_end_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    good = logging.FileHandler(tmp_path / "good.log")
-    writer = BackgroundWriter([DescriptorHandler(writing), good])
-    log = logging.Logger("csproxy.test")
-    log.addHandler(writer)
-    log.info("still written")
-    writer.end()
-    os.close(writing)
-    assert "still written" in (tmp_path / "good.log").read_text()
-    assert "BrokenPipeError" in capsys.readouterr().err
+def test_the_opening_of_an_output_is_an_event(tmp_path: Path, outputs: LogOutputs) -> None:
+    target = tmp_path / "x.log"
+    outputs.apply(settings("trace", {"all": ["stderr"], "trace": [target]}))
+    outputs.close()
+    told = [line.split(" ", 1)[1] for line in target.read_text().splitlines()[1:]]
+    assert told == [
+        "Trc 04112 log output stderr is open, from level all up",
+        f"Trc 04112 log output {target} is open, from level trace up",
+    ]
+
+
+def test_levels_of_events_change_at_run_time(tmp_path: Path, outputs: LogOutputs) -> None:
+    target = tmp_path / "x.log"
+    for reassigned in ({}, {4500: STANDARD, 4503: None}, {}):
+        outputs.apply(settings("standard", {"all": [target]}, reassigned=reassigned))
+        log.log(TRACE, "connecting", extra={"event": 4500})
+        log.info("connected", extra={"event": 4503})
+    outputs.close()
+    assert texts(target) == ["connected", "connecting", "connected"]
+
+
+def test_memory_has_a_file_of_its_own(tmp_path: Path, outputs: LogOutputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs.apply(settings("standard", {"all": ["memory"]}, application="a/b"))
+    log.info("kept")
+    outputs.apply(settings("standard", {"all": ["memory"]}, memory=(str(tmp_path / "m"), 1_000_000)))
+    log.info("then")
+    outputs.close()
+    assert texts(tmp_path / "a_b.memory.log") == ["kept"]
+    assert texts(tmp_path / "m") == ["then"]
+
+
+def test_the_network_is_an_output_that_can_change_its_place(outputs: LogOutputs) -> None:
+    got = []
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        for listener, text in ((first, "one"), (second, "two")):
+            outputs.apply(settings("debug", {"all": ["network"]}, network=listener.getsockname()))
+            log.debug("not sent")
+            log.info("%s", text)
+        outputs.close()
+        for listener in (first, second):
+            connection, _ = listener.accept()
+            with connection:
+                got.append(b"".join(iter(lambda taken=connection: taken.recv(65536), b"")))
+    assert [data.count(b"csproxy.test") for data in got] == [1, 1]
+    assert got[0].endswith(b"] one")
+    assert got[1].endswith(b"] two")
 
 
 def test_verbosities_are_ordered() -> None:
@@ -169,17 +156,22 @@ def test_verbosities_are_ordered() -> None:
 def test_a_process_ends_although_nobody_reads_what_it_logs() -> None:
     program = (
         "import logging\n"
-        "from csproxy.daemon.logs import LogOutputs\n"
+        "from csproxy.daemon.logs import LogOutputs, LogSettings\n"
         "outputs = LogOutputs()\n"
-        "outputs.apply('all', {'all': ('stdout',)})\n"
+        "outputs.apply(LogSettings(verbose='all', outputs={'all': ('stdout',)}))\n"
         "for number in range(2_000):\n"
         "    logging.getLogger('csproxy').info('%d %s', number, 'x' * 100)\n"
+        "outputs.apply(LogSettings(verbose='all', outputs={'all': ('stderr',)}))\n"
+        "logging.getLogger('csproxy').info('the other goes on')\n"
         "outputs.close()\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
     try:
         assert process.wait(60) == 0
+        assert b"the other goes on" in process.stderr.read()
     finally:
         process.kill()
-        assert process.stdout is not None
         process.stdout.close()
+        process.stderr.close()

@@ -134,7 +134,7 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         ("port = 2021", "port = many", ("line 3", "option port of [confserv]", "'many'", "1 to 65535")),
         ("packet-size = 4096", "packet-size = 1", ("line 10", "packet-size", "1024 to 16777216")),
         ("verbose = trace", "verbose = loud", ("line 12", "verbose", "all, debug, trace")),
-        ("verbose = trace", "all = network", ("line 12", "not available in this release")),
+        ("verbose = trace", "segment = 1 KB", ("line 12", "100 KB to 100000 MB")),
         ("dbengine = sqlite", "dbengine = db2", ("line 7", "DB2 is not supported", "valid: sqlite, postgre")),
         ("dbengine = sqlite", "dbengine = dbase", ("line 7", "'dbase'", "valid: sqlite")),
         ("dbname = data/config.db", "dbname =", ("line 8", "dbname")),
@@ -175,9 +175,9 @@ def test_a_bad_log_parameter_is_named(tmp_path: Path) -> None:
 
 
 def test_an_option_of_another_release_is_a_warning_not_silence(tmp_path: Path) -> None:
-    settings = load(tmp_path, CONF + "segment = 10MB\nverbos = all\n[hca]\nx = 1\n")
+    settings = load(tmp_path, CONF + "messagefile = x.lms\nverbos = all\n[hca]\nx = 1\n")
     assert len(settings.warnings) == 3
-    assert any("line 13, option segment of [log]" in warning for warning in settings.warnings)
+    assert any("line 13, option messagefile of [log]" in warning for warning in settings.warnings)
     assert any("is verbose meant?" in warning for warning in settings.warnings)
     assert any("section [hca] is not read" in warning for warning in settings.warnings)
 

@@ -142,7 +142,7 @@ class AuthenticationChain:
             self._applied = True
         self._ldap.queue_threshold = self._settings.get("authentication", "authentication-queue-threshold")
         for complaint in (*complaints, *incomplete):
-            log.warning("%s", complaint)
+            log.warning("%s", complaint, extra={"event": 31004})
         _log_changes(before, values)
         self._warn_of_default_user()
 
@@ -301,7 +301,7 @@ class AuthenticationChain:
 def _annex(whose: str, obj: Mapping[str, Any]) -> OptionValues:
     values, complaints = read_options(obj.get("userProperties", {}), rows=ANNEX_OPTIONS)
     for complaint in complaints:
-        log.warning("annex of %s: %s", whose, complaint)
+        log.warning("annex of %s: %s", whose, complaint, extra={"event": 31004})
     return values
 
 

@@ -119,7 +119,7 @@ EVENTS: Final = tuple(
         24207: ("21", "trace", "D", "Proxy: an object was deleted at the master.", _NOTHING),
         24215: ("21", "trace", "D", "Objects of a type were sent to a client.", _NOTHING),
         24301: ("21", "standard", "D", "A client has disconnected, or was disconnected; the text says why.", _NOTHING),
-        31001: ("00", "standard", "O", "The server is ready; role, addresses, objects, position.", _NOTHING),
+        31001: ("00", "standard", "O", "The server is ready: role, name, clients, objects, position.", _NOTHING),
         31002: ("00", "standard", "O", "The server has stopped in an orderly way.", _NOTHING),
         31003: (
             "00",
@@ -141,6 +141,14 @@ EVENTS: Final = tuple(
             "O",
             "What the options say cannot be done, or not together; the server goes on as before.",
             "The text says what to change.",
+        ),
+        31006: (
+            "00",
+            "standard",
+            "O",
+            "At the start: confserv.conf has something that this release does not read, or a file with secrets may be "
+            "read by others.",
+            "The text names file, line and option.",
         ),
         31010: (
             "00",

@@ -19,13 +19,22 @@ class ApplicationWatch:
     """Passes everything on to ``sink``; calls ``on_change`` with the plain Application object ``name``.
 
     It is called after the first data set and after every change of the object, once the change is in
-    place; not when the object is deleted: a server goes on with what it has.
+    place; not when the object is deleted: a server goes on with what it has. ``on_transaction`` is called with
+    each transaction before that, when it is in place.
     """
 
-    def __init__(self, sink: ReplicaSink, name: str, on_change: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        sink: ReplicaSink,
+        name: str,
+        on_change: Callable[[dict[str, Any]], None],
+        *,
+        on_transaction: Callable[[Sequence[Change]], None] = lambda transaction: None,
+    ) -> None:
         self._sink = sink
         self._name = name
         self._on_change = on_change
+        self._on_transaction = on_transaction
         self._dbid = 0
         self._seen: bytes | None = None
         self.application: dict[str, Any] = {}
@@ -52,6 +61,7 @@ class ApplicationWatch:
     def publish(self, transaction: Sequence[Change]) -> None:
         """Pass on, then look."""
         self._sink.publish(transaction)
+        self._on_transaction(transaction)
         self._look()
 
     def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:

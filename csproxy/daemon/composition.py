@@ -9,7 +9,7 @@ import logging
 import random
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -17,12 +17,15 @@ import anyio
 import msgspec
 
 from csproxy.auth.chain import AuthenticationChain, build_authenticator
+from csproxy.core.changes import Change
 from csproxy.core.collation import collation
 from csproxy.core.credentials import CredentialBook
 from csproxy.core.history import history_settings
 from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.daemon.application_watch import ApplicationWatch
+from csproxy.daemon.change_events import tell_changes
 from csproxy.daemon.health import LastErrors, Readiness, beyond_status
+from csproxy.daemon.log_intervals import LogIntervals
 from csproxy.daemon.log_settings import log_settings
 from csproxy.daemon.logs import LogOutputs
 from csproxy.daemon.management import Managed, ManagementPort
@@ -62,6 +65,7 @@ class Daemon(ABC):
         self._announce = announce
         self._options = RuntimeOptions(settings.options)
         self._logs = LogOutputs()
+        self._intervals = LogIntervals(self._in_short, self._statistics, self._logs.write_statistics)
         self._keeps_startup = str(self._options.get("log", "keep-startup-file"))
         self._server: ConfigurationServer | None = None
         self._history: MasterHistory | ProxyHistory | None = None
@@ -89,13 +93,15 @@ class Daemon(ABC):
         self._apply_log_options()
         try:
             for warning in self._settings.warnings:
-                _log.warning("%s", warning)
+                _log.warning("%s", warning, extra={"event": 31006})
             if self._settings.licence is not None:
                 _log.info("licence %s (not checked)", self._settings.licence)
             with self._errors.kept():
-                async with self._management:
+                async with self._management, anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._intervals.run)
                     self._open_management()
                     await self._run()
+                    tasks.cancel_scope.cancel()
         finally:
             self._logs.close()
 
@@ -159,11 +165,12 @@ class Daemon(ABC):
             self._announce_role = announce
             self._is_open = True
             announce()
+            _log.info("%s", self._in_short(), extra={"event": 31001})
             await self._shutdown.wait()
             await self._leave()
             tasks.cancel_scope.cancel()
         await server.stop(grace_s=STOP_GRACE_S)
-        _log.info("stopped")
+        _log.info("stopped", extra={"event": 31002})
 
     def _check_passwords(self, server: ConfigurationServer, book: CredentialBook) -> Passwords:
         self._passwords = Passwords(server, self._options, book, is_filled=len(book) > 0)
@@ -255,6 +262,19 @@ class Daemon(ABC):
     def _is_no_member(self) -> LocalProtocolError:
         return LocalProtocolError(f"{self._settings.application!r} is no proxy of a warm-standby pair, or not yet")
 
+    def _watch(self, server: ConfigurationServer) -> ApplicationWatch:
+        """What passes data on to the server, and notices changes on their way."""
+        name = self._settings.application
+        return ApplicationWatch(server, name, self._application_changed, on_transaction=self._tell_changes)
+
+    def _tell_changes(self, transaction: Sequence[Change]) -> None:
+        if self._server is not None:
+            tell_changes(transaction, self._server.cache, here=self._makes_changes())
+
+    def _makes_changes(self) -> bool:
+        """Whether the changes that arrive were made by this server."""
+        return False
+
     # options
 
     def _application_changed(self, application: dict[str, Any]) -> None:
@@ -266,7 +286,7 @@ class Daemon(ABC):
             try:
                 self._apply_log_options()
             except ConfigurationError as e:
-                _log.warning("%s; logging goes on as before", e)
+                _log.warning("%s; logging goes on as before", e, extra={"event": 31005})
         if "csproxy" in changed and self._server is not None:
             self._server.settings = self._server_settings(self._server.settings)
             self._apply_balancers()
@@ -291,7 +311,7 @@ class Daemon(ABC):
                 lambda name: self._options.get("history-log", name), self._history.settings
             )
             for complaint in complaints:
-                _log.warning("%s", complaint)
+                _log.warning("%s", complaint, extra={"event": 31005})
 
     def _server_settings(self, present: ServerSettings) -> ServerSettings:
         return msgspec.structs.replace(
@@ -328,6 +348,25 @@ class Daemon(ABC):
                 keeps_startup=self._keeps_startup,
             )
         )
+        self._intervals.set(
+            check_point_h=self._number("check-point", "log"),
+            statistics_s=self._number("x-stat-print-interval", "log"),
+        )
+
+    def _in_short(self) -> str:
+        """What a check-point says of the server."""
+        server, now = self._server, self.readiness()
+        reason = f" ({now.text})" if now.text else ""
+        state = f"{self.role} {self._settings.application}, {'ready' if now.ready else 'not ready'}{reason}"
+        if server is None:
+            return state
+        found = server.statistics()
+        return f"{state}; {found.clients} clients, {found.objects} objects at UEN {found.position.uen}"
+
+    def _statistics(self) -> dict[str, Any]:
+        """What a line of the statistics file has: the Status answer, queues and memory."""
+        known = {} if self._server is None else self._server.status()
+        return {**known, **beyond_status(self._server, known)}
 
     def _number(self, name: str, section: str = "csproxy") -> int:
         value = self._options.get(section, name)

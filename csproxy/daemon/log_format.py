@@ -16,7 +16,15 @@ from typing import Any, Final
 
 from csproxy.core.log_events import LEVELS, event_number, find_event
 
-__all__ = ["EventFormatter", "JsonFormatter", "LineFormatter", "event_id", "level_name", "line_time"]
+__all__ = [
+    "EventFormatter",
+    "JsonFormatter",
+    "LineFormatter",
+    "StatisticsFormatter",
+    "event_id",
+    "level_name",
+    "line_time",
+]
 
 _SHORT: Final = {"alarm": "Alr", "standard": "Std", "interaction": "Int", "trace": "Trc", "debug": "Dbg"}
 _DESCENDING: Final = tuple(sorted(LEVELS.items(), key=lambda each: -each[1]))
@@ -104,9 +112,8 @@ class JsonFormatter(LineFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Build the line."""
-        moment = datetime.fromtimestamp(record.created, UTC)
         document: dict[str, Any] = {
-            "time": (moment if self._utc else moment.astimezone()).isoformat(timespec="milliseconds"),
+            "time": _iso(record.created, utc=self._utc),
             "level": level_name(record.levelno),
             "severity": next((name for least, name in _SEVERITIES if record.levelno >= least), "debug"),
             "event": event_id(getattr(record, "event", None)),
@@ -121,3 +128,22 @@ class JsonFormatter(LineFormatter):
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
         return json.dumps(document, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+class StatisticsFormatter(LineFormatter):
+    """One JSON object: time, and what the record has as ``statistics``; its text if it has none."""
+
+    def __init__(self, *, utc: bool = False) -> None:
+        super().__init__()
+        self._utc = utc
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Build the line."""
+        found = getattr(record, "statistics", None) or {"text": record.getMessage()}
+        document = {"time": _iso(record.created, utc=self._utc), **found}
+        return json.dumps(document, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+def _iso(at_s: float, *, utc: bool) -> str:
+    moment = datetime.fromtimestamp(at_s, UTC)
+    return (moment if utc else moment.astimezone()).isoformat(timespec="milliseconds")

@@ -13,19 +13,29 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from csproxy.core.log_events import LEVELS
 from csproxy.daemon.log_files import FilePolicy, SegmentedFile
-from csproxy.daemon.log_format import EventFormatter, JsonFormatter, LineFormatter, line_time
+from csproxy.daemon.log_format import EventFormatter, JsonFormatter, LineFormatter, StatisticsFormatter, line_time
 from csproxy.daemon.log_memory import MemoryOutput
 from csproxy.daemon.log_network import NetworkOutput
 from csproxy.daemon.log_writer import DescriptorOutput, EventHandler, Output, OutputThread
 from csproxy.errors import ConfigurationError
 
-__all__ = ["ALARM", "DEBUG", "INTERACTION", "STANDARD", "TRACE", "LogOutputs", "LogSettings", "verbosity_level"]
+__all__ = [
+    "ALARM",
+    "DEBUG",
+    "INTERACTION",
+    "STANDARD",
+    "TRACE",
+    "LogOutputs",
+    "LogSettings",
+    "statistics_path",
+    "verbosity_level",
+]
 
 ALARM: Final = LEVELS["alarm"]
 STANDARD: Final = LEVELS["standard"]
@@ -83,6 +93,8 @@ class LogOutputs:
     def __init__(self) -> None:
         self._threads: dict[str, OutputThread] = {}
         self._ending: list[OutputThread] = []
+        self._statistics: OutputThread | None = None
+        self._settings = LogSettings()
         self._handler = EventHandler((), least=ALARM + 1, reassigned={})
 
     def __repr__(self) -> str:
@@ -110,6 +122,7 @@ class LogOutputs:
         for target, thread in self._threads.items():
             if target not in opened:
                 thread.change(levels[target], _changed(thread.output, levels[target], settings))
+        self._settings = settings
         root = logging.getLogger()
         self._handler.reassigned = settings.reassigned
         self._handler.least = verbosity_level(settings.verbose)
@@ -125,6 +138,27 @@ class LogOutputs:
         for target in opened:
             _log.log(TRACE, "log output %s is open, from level %s up", target, _name(levels[target]), extra=_OPENED)
 
+    def write_statistics(self, values: Mapping[str, Any]) -> None:
+        """Write a line to the statistics file, which is beside the log file that takes most; never waits."""
+        path = statistics_path(self._settings)
+        thread = self._statistics
+        if thread is None or thread.output.name != str(path):
+            self._end_statistics()
+            try:
+                output = SegmentedFile(path, replace(self._settings.files, startup_bytes=None))
+            except OSError as e:
+                _log.warning("statistics file %s cannot be opened: %s", path, e.strerror, extra={"event": 31010})
+                return
+            output.formatter = StatisticsFormatter(utc=self._settings.utc)
+            thread = self._statistics = OutputThread(output, self._tell_problem)
+        thread.put(logging.makeLogRecord({"name": _log.name, "levelno": STANDARD, "statistics": values}))
+
+    def _end_statistics(self) -> None:
+        thread, self._statistics = self._statistics, None
+        if thread is not None:
+            thread.end()
+            self._ending.append(thread)
+
     def close(self) -> None:
         """Write what waits, for two seconds at most, and take away all outputs."""
         logging.getLogger().removeHandler(self._handler)
@@ -132,6 +166,7 @@ class LogOutputs:
         self._handler.threads = ()
         for thread in threads:
             thread.end()
+        self._end_statistics()
         threads += self._ending
         until_s = time.monotonic() + _CLOSE_S
         for thread in threads:
@@ -156,6 +191,16 @@ class LogOutputs:
 
 
 _OPENED: Final = {"event": 4112}
+
+
+def statistics_path(settings: LogSettings) -> Path:
+    """``all.log`` → ``all_stat.log``; without a log file in the working directory, named after the application."""
+    for level in ("all", "debug", "trace", "interaction", "standard", "alarm"):
+        for target in settings.outputs.get(level, ()):
+            if target not in (*_DESCRIPTORS, "memory", "network"):
+                path = Path(target)
+                return path.with_name(f"{path.stem}_stat{path.suffix}")
+    return Path(f"{settings.application.replace('/', '_')}_stat.log")
 
 
 def _name(level: int) -> str:

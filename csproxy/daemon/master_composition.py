@@ -14,7 +14,6 @@ from csproxy.core.admission import AdmissionSettings
 from csproxy.core.connections import partner
 from csproxy.core.lease import Holder
 from csproxy.core.persistence.processes import own_process
-from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.composition import Daemon
 from csproxy.daemon.connectors import pair_connector
 from csproxy.daemon.ports import ALL_ADDRESSES, OwnPort
@@ -45,7 +44,7 @@ class MasterDaemon(Daemon):
         where = settings.database
         address = platform.node() if settings.address == ALL_ADDRESSES else settings.address
         async with self._make_server() as server:
-            sink = ApplicationWatch(server, settings.application, self._application_changed)
+            sink = self._watch(server)
             async with (
                 DatabaseMaster(
                     where.url,
@@ -83,6 +82,9 @@ class MasterDaemon(Daemon):
                 own = OwnPort(settings.address, settings.port, settings.transport)
                 ports = SecurePorts(partial(self._wanted_ports, sink, own))
                 await self._serve(server, ports, lambda: f"master {settings.application} on {where.shown}")
+
+    def _makes_changes(self) -> bool:
+        return self._database is not None and self._database.is_primary
 
     def _standby(self) -> str | None:
         """Why a backup master serves nobody; None for the primary."""
@@ -130,7 +132,8 @@ class MasterDaemon(Daemon):
         self._server.load_control.settings = settings
         if not settings.serialize and settings != AdmissionSettings():
             _log.warning(
-                "options of [system] for loads and writes are ignored: they need serialize-write-transactions = true"
+                "options of [system] for loads and writes are ignored: they need serialize-write-transactions = true",
+                extra={"event": 31005},
             )
 
 

@@ -139,9 +139,11 @@ class PersistentMode:
                 position.uen,
                 position.epoch,
                 "" if self.source is not None else "; only a new start ends this (persistent-resync = off)",
+                extra={"event": 31020},
             )
             await self._until_over(REPEAT_S)
-        _log.warning("persistent mode ends: the master is followed again from UEN %d on", self._cache().position.uen)
+        uen = self._cache().position.uen
+        _log.warning("persistent mode ends: the master is followed again from UEN %d on", uen, extra={"event": 31021})
 
     def _reason(self) -> str:
         error = self.source.statistics().last_error if self.source is not None else ""

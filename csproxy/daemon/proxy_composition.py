@@ -55,7 +55,7 @@ class ProxyDaemon(Daemon):
         settings = self._settings
         async with self._make_server() as server:
             server.is_current = lambda: self._source is not None and self._source.state is State.LIVE
-            sink = ApplicationWatch(server, settings.application, self._application_changed)
+            sink = self._watch(server)
             self._copy = copy = self._make_copy(sink, server)
             if settings.persistent is None:
                 await self._follow(server, sink, copy, from_copy=copy.is_enabled and await copy.load())

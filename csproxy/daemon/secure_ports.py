@@ -28,6 +28,7 @@ from csproxy.transport.tls_context import TlsContext, TlsFiles
 __all__ = ["EXPIRY_WARNING_DAYS", "SecurePorts"]
 
 _log = logging.getLogger("csproxy.ports")
+_EVENT: Final = {"event": 31030}
 
 EXPIRY_WARNING_DAYS: Final = 30
 _LOOK_S: Final = 5.0
@@ -108,7 +109,7 @@ class SecurePorts:
                 each.next_warning_s = float("-inf")
         except ConfigurationError as e:
             if str(e) != problem:
-                _log.error("port %r: %s; new connections go on with what was in use before", port.id, e)
+                _log.error("port %r: %s; new connections go on with what was in use before", port.id, e, extra=_EVENT)
         self._warn_of_expiry(each)
 
     def _warn_of_expiry(self, each: _Port) -> None:
@@ -121,7 +122,8 @@ class SecurePorts:
         if days <= EXPIRY_WARNING_DAYS:
             each.next_warning_s = now_s + _DAY_S
             when = "has expired on" if days < 0 else f"expires in {days} days, on"
-            _log.warning("port %r: the certificate %s %s %s", each.now.id, first, when, _date(first.not_after_s))
+            date = _date(first.not_after_s)
+            _log.warning("port %r: the certificate %s %s %s", each.now.id, first, when, date, extra=_EVENT)
 
     def _warn_of_readers(self, port: ListeningPort) -> None:
         key = "" if port.tls is None else port.tls.certificate_key

@@ -6,7 +6,8 @@ decodes its request, looks the object up twice in dictionaries and joins two fra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from csproxy.core.model import SCHEMA
 from csproxy.core.security_records import is_record
 from csproxy.core.sight import Viewer
 from csproxy.errors import ErrorCode, ModelError
+from csproxy.transport import message_log
 from csproxy.transport.consistent_reads import wait_for_master
 from csproxy.transport.delegates import delegated, no_such_account
 from csproxy.transport.sight_changes import viewer_of
@@ -73,6 +75,8 @@ def read_objects(connection: ServerConnection, frame: Frame) -> None:
 def _answer_one(connection: ServerConnection, frame: Frame, kind: int, stored: bytes, position: Position) -> None:
     epoch, uen = position
     prefix = _ONE_OBJECT[kind]
+    if message_log.is_wanted():
+        message_log.tell_objects_sent(connection, kind, 1)
     request = frame.request
     connection.send(
         b"".join(
@@ -100,7 +104,8 @@ def _answer_many(connection: ServerConnection, frame: Frame, request: ReadObject
         SCHEMA.object_type(request.type)  # raises: there is no such type
     source = source_of(connection, request)
     selection = source.select(request.type, request.filter, viewer_for(connection, source, request))
-    parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes)
+    tell = partial(message_log.tell_objects_sent, connection, request.type) if message_log.is_wanted() else None
+    parts = _frames(frame.request, source.position, request.type, selection, server.settings.packet_bytes, tell=tell)
     if selection.immediate:
         connection.send(b"".join(parts))
     else:
@@ -145,8 +150,19 @@ def source_of(connection: ServerConnection, request: ReadObjects) -> Configurati
     return view
 
 
-def _frames(request: int, position: Position, kind: int, selection: Selection, packet_bytes: int) -> Iterator[bytes]:
-    """The frames of an answer, each about ``packet_bytes`` long; ``b""`` where a step found nothing."""
+def _frames(
+    request: int,
+    position: Position,
+    kind: int,
+    selection: Selection,
+    packet_bytes: int,
+    *,
+    tell: Callable[[int], None] | None = None,
+) -> Iterator[bytes]:
+    """The frames of an answer, each about ``packet_bytes`` long; ``b""`` where a step found nothing.
+
+    ``tell`` is called with the number of objects when all are sent.
+    """
     epoch, uen = position
     sent = 0
     count = max(1, packet_bytes // 500)
@@ -169,6 +185,8 @@ def _frames(request: int, position: Position, kind: int, selection: Selection, p
     if not sent:
         head = b"\x83" + _keys(type=kind, total=0) + _OBJECTS_KEY + codec.array_header(0)
         yield encode_frame(MessageId.OBJECTS_READ, head, request=request, epoch=epoch, uen=uen)
+    if tell is not None:
+        tell(sent)
     yield encode_frame(
         MessageId.OBJECTS_SENT,
         codec.encode(ObjectsSent(total=sent)),

@@ -36,7 +36,7 @@ from csproxy.transport.consistent_reads import SharedQuestion
 from csproxy.transport.credential_source import CredentialSource, NoCredentials
 from csproxy.transport.fanout import FanOut, FanOutStatistics, Member
 from csproxy.transport.history import HistoryLog, NoHistory
-from csproxy.transport.keepalive import ClientWatch
+from csproxy.transport.keepalive import TRACE, ClientWatch
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.load_control import BulkReaders, LoadControl
 from csproxy.transport.log_ins import LogInKeeper, NoLogIns
@@ -340,6 +340,7 @@ class ConfigurationServer:
             return
         connection = ServerConnection(self, channel, port_id, peer)
         self._connections[connection] = None
+        log.log(TRACE, "client connected: %s at port %s", channel.peer, port_id, extra={"event": 4520})
         self.peers.opened(connection)
         channel.start(connection)
         if self._is_stopping:

@@ -26,6 +26,7 @@ from csproxy.core.shifts import Shift
 from csproxy.core.sight import Access
 from csproxy.core.subscriptions import Interest, SubscriptionClass
 from csproxy.errors import ErrorCode, ModelError, OutcomeUnknownError, RemoteProtocolError, ServerError, StoreError
+from csproxy.transport import message_log
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.wire.exchanges import message_name
@@ -191,6 +192,8 @@ class ServerConnection:
         self._flush(out)
 
     def _handle_one(self, handler: Handler | None, frame: Frame) -> None:
+        if message_log.is_wanted():
+            message_log.tell_received(self, frame)
         try:
             if handler is None:
                 raise _unknown(frame.message)
@@ -211,10 +214,14 @@ class ServerConnection:
         """Send the only or last frame of the answer to ``frame``; the position is the server's unless given."""
         at = position or self.server.position
         body = b"" if payload is None else codec.encode(payload)
+        if message_log.is_wanted():
+            message_log.tell_answered(self, message, frame.request)
         self.send(encode_frame(message, body, request=frame.request, epoch=at.epoch, uen=at.uen, flags=FLAG_END))
 
     def relay(self, frame: Frame, answer: Frame) -> None:
         """Answer a change with what the master has answered."""
+        if message_log.is_wanted():
+            message_log.tell_answered(self, answer.message, frame.request)
         self.send(
             encode_frame(
                 answer.message,

@@ -40,7 +40,7 @@ from csproxy.errors import (
 from csproxy.transport import turns
 from csproxy.transport.channel import Connector
 from csproxy.transport.connection import Connection
-from csproxy.transport.keepalive import ServerWatch
+from csproxy.transport.keepalive import TRACE, ServerWatch
 from csproxy.transport.leaving import leave_tasks
 from csproxy.transport.upstream_checks import (
     check_redundancy,
@@ -334,7 +334,7 @@ class UpstreamSource:
 
     async def _connect(self) -> Connection:
         endpoint = self._policy.current
-        log.debug("connecting to %s", endpoint, extra={"event": 4500})
+        log.log(TRACE, "connecting to %s", endpoint, extra={"event": 4500})
         channel = None
         with anyio.move_on_after(self._limits.connect_s):
             channel = await self._connector(endpoint.host, endpoint.port)

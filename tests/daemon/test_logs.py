@@ -147,6 +147,35 @@ def test_the_network_is_an_output_that_can_change_its_place(outputs: LogOutputs)
     assert got[1].endswith(b"] two")
 
 
+def test_statistics_go_to_a_file_beside_the_log(
+    tmp_path: Path, outputs: LogOutputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs.write_statistics({"clients": 1})
+    outputs.apply(settings("standard", {"all": ["stderr"], "standard": [tmp_path / "x.log"]}, utc=True))
+    outputs.write_statistics({"clients": 2, "uen": 7})
+    outputs.write_statistics({"clients": 3, "uen": 8})
+    outputs.close()
+    found = [json.loads(line) for line in (tmp_path / "x_stat.log").read_text().splitlines()]
+    assert found[0]["text"].startswith("log x_stat.log begins")
+    assert [(line["clients"], line["uen"]) for line in found[1:]] == [(2, 7), (3, 8)]
+    assert all(line["time"].endswith("+00:00") for line in found)
+    (only,) = [json.loads(line) for line in (tmp_path / "confserv_stat.log").read_text().splitlines()][1:]
+    assert only["clients"] == 1
+
+
+def test_a_statistics_file_that_cannot_be_opened_is_told(
+    tmp_path: Path, outputs: LogOutputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs.apply(settings("standard", {"all": [tmp_path / "x.log"]}))
+    (tmp_path / "x_stat.log").mkdir()
+    outputs.write_statistics({"clients": 1})
+    outputs.close()
+    (told,) = texts(tmp_path / "x.log")
+    assert told == f"statistics file {tmp_path / 'x_stat.log'} cannot be opened: Is a directory"
+
+
 def test_verbosities_are_ordered() -> None:
     levels = [verbosity_level(name) for name in VERBOSITIES]
     assert levels == sorted(levels)

@@ -230,6 +230,17 @@ _RUNNING = (
     ),
     Option(
         section="csproxy",
+        name="max-output-queue-size",
+        default=0,
+        valid="0 (no limit) to 1048576 MB",
+        parse=integer(0, 1024 * 1024),
+        effect=Effect.IMMEDIATELY,
+        origin="O",
+        meaning="While more than this waits for clients that do not take it, long answers are refused with a hint "
+        "when to try again. Proxies that load are not.",
+    ),
+    Option(
+        section="csproxy",
         name="client-response-timeout",
         default=600,
         valid="1 to 86400 seconds",

@@ -318,6 +318,7 @@ class Daemon(ABC):
             present,
             packet_bytes=self._number("packet-size"),
             max_client_output_bytes=self._number("max-client-output-queue-size") * 1024,
+            max_output_bytes=self._number("max-output-queue-size") * 1024 * 1024,
             client_response_timeout_s=float(self._number("client-response-timeout")),
         )
 

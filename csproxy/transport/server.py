@@ -79,13 +79,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What an embedder may set; times in seconds, sizes in bytes.
 
     ``packet_bytes``: target size of one ObjectsRead. ``max_client_output_bytes``: unsent answers
-    above which a client's further requests are deferred (0 = no limit). ``client_response_timeout_s``:
+    above which a client's further requests are deferred, ``max_output_bytes``: those of all clients together
+    above which long answers are refused for a moment (0 = no limit). ``client_response_timeout_s``:
     a client that takes nothing for so long is disconnected. ``mark_interval_s``: progress marks for
     clients that received nothing. ``reach_timeout_s``: longest wait for a position in the future.
     """
 
     packet_bytes: int = 64 * 1024
     max_client_output_bytes: int = 1024 * 1024
+    max_output_bytes: int = 0
     max_request_frame: int = 64 * 1024 * 1024
     client_response_timeout_s: float = 600.0
     registration_timeout_s: float = 30.0
@@ -381,6 +383,11 @@ class ConfigurationServer:
         if connection.congested_since_s is None:
             connection.congested_since_s = self.clock()
         self._congested[connection] = None
+
+    def has_room(self) -> bool:
+        """Whether what waits for clients that do not take it leaves room for a long answer (``max_output_bytes``)."""
+        limit = self.settings.max_output_bytes
+        return not limit or sum(each.channel.pending_bytes for each in self._congested) <= limit
 
     def spawn(self, task: Callable[..., Any], *args: object, name: str) -> None:
         """Run a coroutine function as a task of this server; an exception of it is logged under ``name``."""

@@ -263,7 +263,8 @@ class ServerConnection:
     def pump(self, parts: Iterator[bytes]) -> None:
         """Send a bulk answer part by part, after those that wait already.
 
-        Raises a retryable `ServerError` when too many clients are being sent such answers.
+        Raises a retryable `ServerError` when too many clients are being sent such answers, or when too much
+        waits for clients that do not take it.
         """
         server = self.server
         is_proxy = self.session is not None and self.session.is_proxy
@@ -271,6 +272,14 @@ class ServerConnection:
             raise ServerError.from_code(
                 ErrorCode.UNDEFINED_ERROR,
                 "too many clients are reading large answers from this server: try again in a moment",
+                retry_after_s=server.retry_after_s(),
+            )
+        if not is_proxy and not server.has_room():
+            if not self._pumps:
+                server.bulk_readers.leave(self)
+            raise ServerError.from_code(
+                ErrorCode.UNDEFINED_ERROR,
+                "too much waits for clients that do not take it (max-output-queue-size): try again in a moment",
                 retry_after_s=server.retry_after_s(),
             )
         self._pumps.append(parts)

@@ -280,6 +280,25 @@ def test_a_large_answer_comes_in_parts_of_one_position_while_changes_go_on() -> 
     assert read(client, type=SKILL, filter={"dbid": 20}) == []
 
 
+def test_long_answers_are_refused_while_too_much_waits_for_clients_that_take_nothing() -> None:
+    server, turns = site(skills=300, filler=1000, settings=ServerSettings(max_output_bytes=50_000))
+    stalled, other = Client(server, "client_0"), Client(server, "client_1")
+    stalled.request(MessageId.READ_OBJECTS, ReadObjects(type=SKILL))
+    turns.run()
+    assert server.statistics().congested == 1
+    other.request(MessageId.READ_OBJECTS, ReadObjects(type=SKILL))
+    refused = error(other)
+    assert "max-output-queue-size" in refused.description
+    assert refused.retry_after_ms > 0
+    assert len(read(other, type=SKILL, filter={"dbid": 60})) == 1, "a short answer is not refused"
+    server.settings = msgspec.structs.replace(server.settings, max_output_bytes=0)
+    assert len(read(other, type=SKILL)) == 300, "without a limit"
+    server.settings = msgspec.structs.replace(server.settings, max_output_bytes=50_000)
+    stalled.receive_all()
+    assert len(read(other, type=SKILL)) == 300, "what waited was taken"
+    assert repr(server.bulk_readers) == "<BulkReaders 0>"
+
+
 def test_one_huge_object_goes_in_a_part_of_its_own() -> None:
     server, _turns = site(settings=ServerSettings(packet_bytes=10_000))
     created = [(Action.CREATED, SKILL, skill(10 + i, filler=200_000 if i == 2 else 10), None) for i in range(5)]

@@ -69,6 +69,7 @@ SEE: Final = {
     "encoding": "../topics/text.md#encoding-of-the-audit",
     "encryption": "confserv-conf.md#encrypted-passwords",
     "last-login": "../topics/passwords.md#last-log-in",
+    "no-default-access": "../topics/permissions.md",
     "lease-time": "../topics/master-pair.md",
     "locale": "../topics/text.md#order",
     "management-port": "../howto/monitoring.md",

@@ -43,7 +43,7 @@ def sources(option: Option) -> list[str]:
     if option.section == RULES:
         return [f"section [{RULES}] of the annex of a Person, of its Tenant, and of the tenants above"]
     application = f"section [{option.section}] of the Application object's options"
-    if option in _AUTHENTICATION:
+    if option in _AUTHENTICATION or not option.from_file:
         return [application]
     variable = f"CSPROXY_{option.section}__{option.name}".upper().replace("-", "_").replace("DBSERVER__", "DATABASE__")
     first = [f"environment variable {variable}"]

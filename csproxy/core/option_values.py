@@ -47,8 +47,8 @@ class Option:
     """One row: ``valid`` is the sentence that a refusal and the reference page print.
 
     ``parse`` raises ValueError for a text that is not valid, with the text itself or the reason. ``from_application``
-    says whether the Application object may set the option; ``origin`` is D (documented by the vendor) or O (ours).
-    ``of`` says whose option it is: master, proxy, or both.
+    says whether the Application object may set the option, ``from_file`` whether file and environment may; ``origin``
+    is D (documented by the vendor) or O (ours). ``of`` says whose option it is: master, proxy, or both.
     """
 
     section: str
@@ -60,6 +60,7 @@ class Option:
     origin: str
     meaning: str
     from_application: bool = True
+    from_file: bool = True
     of: str = "both"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from csproxy.core.option_values import Effect, Option, OptionValue, boolean, integer
+from csproxy.core.option_values import Effect, Option, OptionValue, boolean, choice, integer
 
 __all__ = ["RULES", "RULE_OPTIONS", "SECURITY_OPTIONS"]
 
@@ -56,6 +56,19 @@ SECURITY_OPTIONS: Final = (
                 "Whether a proxy reports last log-ins to the master. Needs last-login, there and here.",
             ),
         )
+    ),
+    Option(
+        section="security",
+        name="no-default-access",
+        default="0",
+        valid="0, 1",
+        parse=choice("0", "1"),
+        effect=Effect.IMMEDIATELY,
+        origin="D",
+        of="master",
+        from_file=False,
+        meaning="1: a Person whom no access group holds has not the permissions of Users. What the Application "
+        "confserv (DBID 99) says counts at every server.",
     ),
     *(
         _option("security", row, Effect.IMMEDIATELY)

@@ -363,8 +363,11 @@ def _file_texts(
         known = texts.setdefault(key, {})
         for name, text in conf.sections.get(section, {}).items():
             where = f"{conf.where(section, name)}, option {name} of [{section}]"
-            if find_option(_table_section(key), name) is not None:
+            option = find_option(_table_section(key), name)
+            if option is not None and option.from_file:
                 known[name] = _Text(text, where)
+            elif option is not None:
+                warnings.append(f"{where}: it counts in the Application object only, here it is ignored")
             else:
                 close = close_options(_table_section(key), name)
                 hint = f"; is {close[0]} meant?" if close else ""
@@ -422,6 +425,8 @@ def _table_section(key: str) -> str:
 
 def _parse(section: str, name: str, text: _Text) -> OptionValue:
     option = find_option(_table_section(section), name)
+    if option is not None and not option.from_file:
+        raise text.refusal(f"{name} of [{section}] counts in the Application object only")
     if option is None:
         close = close_options(_table_section(section), name)
         hint = f"; is {close[0]} meant?" if close else ""

@@ -182,6 +182,17 @@ def test_an_option_of_another_release_is_a_warning_not_silence(tmp_path: Path) -
     assert any("section [hca] is not read" in warning for warning in settings.warnings)
 
 
+def test_what_counts_in_the_application_object_only_is_refused_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(tmp_path, CONF + "[security]\nno-default-access = 1\n")
+    (warning,) = settings.warnings
+    assert "line 14, option no-default-access of [security]: it counts in the Application object only" in warning
+    assert settings.options.file.keys() == {("csproxy", "packet-size"), ("log", "verbose")}
+    monkeypatch.setenv("CSPROXY_SECURITY__NO_DEFAULT_ACCESS", "1")
+    assert "CSPROXY_SECURITY__NO_DEFAULT_ACCESS: no-default-access of [security] counts" in refusal(tmp_path, CONF)
+
+
 def test_a_wrong_byte_is_named_with_its_position(tmp_path: Path) -> None:
     sentence = refusal(tmp_path, b"[confserv]\nport=2020\nx=caf\xe9\n")
     assert "line 3, byte 6: 0xe9 is not UTF-8" in sentence

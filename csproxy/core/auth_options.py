@@ -16,7 +16,17 @@ from typing import Any, Final, cast
 from csproxy.core.ldap_url import parse_ldap_url
 from csproxy.core.option_values import Effect, Option, OptionValue, boolean, integer, required_text
 
-__all__ = ["ANNEX_OPTIONS", "AUTH_OPTIONS", "SECRETS", "OptionValues", "read_options", "sections_of"]
+__all__ = [
+    "ANNEX_OPTIONS",
+    "AUTH_OPTIONS",
+    "SECRETS",
+    "OptionValues",
+    "find_auth_option",
+    "is_log_in_section",
+    "log_in_kind",
+    "read_options",
+    "sections_of",
+]
 
 OptionValues = Mapping[tuple[str, str], OptionValue]
 """The options that were given, by section and name."""
@@ -288,6 +298,8 @@ _EMPTY = _rows(
 AUTH_OPTIONS: Final = (*_TOKEN, *_EMPTY, *_LIBRARY, *_AUTHENTICATION, *_LDAP, *_RADIUS, *_KERBEROS_ROWS)
 """What the server may have. Rows of gauth_ldap and gauth_radius stand for the numbered sections too."""
 
+_BY_KEY: Final = {(option.section, option.name.lower()): option for option in AUTH_OPTIONS}
+
 ANNEX_OPTIONS: Final = (*_ANNEX_LIBRARY, *_LDAP)
 """What the annex of a Tenant or a Person may hold."""
 
@@ -297,8 +309,18 @@ SECRETS: Final = frozenset({"password", "shared-secret", "token-uuid"})
 
 def sections_of(values: OptionValues, first: str) -> list[str]:
     """The sections of one kind that have options, ``first`` before the numbered ones, those by their numbers."""
-    found = {section for section, _ in values if _kind(section) == first}
+    found = {section for section, _ in values if log_in_kind(section) == first}
     return sorted(found, key=lambda section: (len(section), section))
+
+
+def is_log_in_section(section: str) -> bool:
+    """Whether a section has options of log-ins alone: [authentication], [gauth_ldap], [gauth_ldap_1] and so on."""
+    return log_in_kind(section) in ("authentication", *_EXTERNAL, _KERBEROS)
+
+
+def find_auth_option(section: str, name: str) -> Option | None:
+    """The row of an option that the server may have; the name in any case. None for another option."""
+    return _BY_KEY.get((log_in_kind(section), name.lower()))
 
 
 def read_options(
@@ -313,7 +335,7 @@ def read_options(
     values: dict[tuple[str, str], OptionValue] = {}
     complaints: list[str] = []
     for section, name, raw in _given(sections):
-        option = table.get((_kind(section), name))
+        option = table.get((log_in_kind(section), name))
         if option is None:
             continue
         key = section, name
@@ -339,6 +361,7 @@ def _given(sections: Mapping[str, Any]) -> Iterator[tuple[str, str, object]]:
                 yield section, name, raw
 
 
-def _kind(section: str) -> str:
+def log_in_kind(section: str) -> str:
+    """The section of the table: ``gauth_ldap`` for [gauth_ldap_1]; any other section is its own."""
     match = _NUMBERED.fullmatch(section)
     return section if match is None else match[1]

@@ -23,7 +23,6 @@ ANNEX_LIBRARY: Final = ANNEX_OPTIONS[0]
 """``library`` of [authentication] as the annex of a Tenant or a Person may have it."""
 
 _PARAMETERS: Final = frozenset({"cs-persistent-failover-tmout", "db-persistent-failover-tmout"})
-_AUTHENTICATION: Final = frozenset(AUTH_OPTIONS)
 
 
 def find_options(name: str) -> list[Option]:
@@ -43,7 +42,7 @@ def sources(option: Option) -> list[str]:
     if option.section == RULES:
         return [f"section [{RULES}] of the annex of a Person, of its Tenant, and of the tenants above"]
     application = f"section [{option.section}] of the Application object's options"
-    if option in _AUTHENTICATION or not option.from_file:
+    if not option.from_file:
         return [application]
     variable = f"CSPROXY_{option.section}__{option.name}".upper().replace("-", "_").replace("DBSERVER__", "DATABASE__")
     first = [f"environment variable {variable}"]

@@ -14,6 +14,7 @@ import difflib
 from dataclasses import replace
 from typing import Final
 
+from csproxy.core.auth_options import AUTH_OPTIONS, log_in_kind
 from csproxy.core.collation import VALID_LOCALES
 from csproxy.core.log_options import LOG_EXTENDED, LOG_OPTIONS, reassigned_event
 from csproxy.core.option_values import (
@@ -442,5 +443,6 @@ def find_option(section: str, name: str) -> Option | None:
 
 def close_options(section: str, name: str) -> list[str]:
     """Names of the section's options that look like ``name``, best first."""
-    names = [option.name for option in OPTIONS if option.section == section]
+    kind = log_in_kind(section)
+    names = [option.name for option in (*OPTIONS, *AUTH_OPTIONS) if option.section == kind]
     return difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.7)

@@ -80,7 +80,7 @@ class Daemon(ABC):
         self._passwords: Passwords | None = None
         self._ports: SecurePorts | None = None
         self._listener: Listener | None = None
-        self._application_options: dict[str, Any] = {}
+        self._log_in_options = settings.options.log_in_options({})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._settings.application!r}>"
@@ -143,7 +143,7 @@ class Daemon(ABC):
         server.collation = collation(str(self._options.get("csproxy", "locale")))
         assert self._passwords is not None
         chain = build_authenticator(
-            self._application_options,
+            self._log_in_options,
             cache=lambda: server.cache,
             internal=self._passwords,
             upstream=self._passwords.upstream,
@@ -279,8 +279,9 @@ class Daemon(ABC):
 
     def _application_changed(self, application: dict[str, Any]) -> None:
         """The own Application object is there for the first time, or is another now."""
-        self._application_options = application.get("options", {})
-        changes = self._options.apply_application(self._application_options)
+        given = application.get("options", {})
+        changes = self._options.apply_application(given)
+        self._log_in_options = self._settings.options.log_in_options(given)
         changed = {change.option.section for change in changes}
         if changed & {"log", "log-extended"}:
             try:
@@ -299,7 +300,7 @@ class Daemon(ABC):
         self._apply_own_options(changed)
         log_changes(changes, running=self._is_serving)
         if self._chain is not None:
-            self._chain.apply(self._application_options)
+            self._chain.apply(self._log_in_options)
 
     def _keep_history(self, server: ConfigurationServer, history: MasterHistory | ProxyHistory) -> None:
         self._history = server.history = history

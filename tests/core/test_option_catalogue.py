@@ -52,7 +52,11 @@ def test_the_places_of_an_option_stand_in_the_order_in_which_they_win() -> None:
     ]
     assert of("dbname") == ["environment variable CSPROXY_DATABASE__DBNAME", "section [dbserver] of confserv.conf"]
     assert of("no-default-access") == ["section [security] of the Application object's options"]
-    assert of("gauth_ldap/ldap-url") == ["section [gauth_ldap] of the Application object's options"]
+    assert of("gauth_ldap/ldap-url") == [
+        "environment variable CSPROXY_GAUTH_LDAP__LDAP_URL",
+        "section [gauth_ldap] of the Application object's options",
+        "section [gauth_ldap] of confserv.conf",
+    ]
     assert of("password-no-repeats") == [
         "section [security-authentication-rules] of the annex of a Person, of its Tenant, and of the tenants above"
     ]

@@ -64,6 +64,16 @@ def test_a_master_takes_encrypted_passwords(tmp_path: Path) -> None:
     assert "s3cr" not in repr(settings)
 
 
+def test_secrets_of_log_ins_are_encrypted_too(tmp_path: Path) -> None:
+    section = "[gauth_radius_1]\nhost = h\nshared-secret = {secret}\n"
+    conf = CONF.format(password=encrypted(tmp_path, SECRET), app_password="")
+    write(tmp_path, conf + section.format(secret=encrypted(tmp_path, "r4d")))
+    assert load(tmp_path).options.log_in_options({})["gauth_radius_1"] == {"host": "h", "shared-secret": "r4d"}
+    write(tmp_path, conf + section.format(secret="plain"))
+    with pytest.raises(ConfigurationError, match=r"option shared-secret of \[gauth_radius_1\]: encryption=true, but"):
+        load(tmp_path)
+
+
 def test_a_proxy_takes_its_encrypted_password(tmp_path: Path) -> None:
     write(tmp_path, CONF.format(password="", app_password=encrypted(tmp_path, "app secret")))
     settings = load(tmp_path, "-host", "h", "-port", "1", "-app", "p", "-c", "confserv.conf")

@@ -290,3 +290,74 @@ def test_locale_and_encoding_are_taken_as_they_are_written(tmp_path: Path) -> No
     settings = load(tmp_path, CONF.replace("packet-size = 4096", "locale = zh_CN.UTF-8\nencoding = GB18030"))
     assert settings.options.file[("csproxy", "locale")] == "zh_CN.UTF-8"
     assert settings.options.file[("csproxy", "encoding")] == "GB18030"
+
+
+LOG_INS = """\
+[authentication]
+library = gauth_ldap
+ldap-cache-time = 60
+[gauth_ldap]
+ldap-url = ldap://one/dc=x??sub?(uid=X)
+password = p
+[gauth_ldap_2]
+ldap-url = ldap://two/dc=x??sub?(uid=X)
+[system]
+token-ttl = 5
+serialize-write-transactions = true
+[gauth_kerberos]
+spn = HTTP/host
+"""
+
+
+def test_options_of_log_ins_stand_in_file_and_environment_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSPROXY_GAUTH_LDAP_2__LDAP_URL", "ldap://env/dc=x??sub?(uid=X)")
+    monkeypatch.setenv("CSPROXY_GAUTH_LDAP_10__CONNECT_TIMEOUT", "7")
+    monkeypatch.setenv("CSPROXY_GAUTH_KERBEROS__REALM", "EXAMPLE.ORG")
+    settings = load(tmp_path, CONF + LOG_INS)
+    (warning,) = settings.warnings
+    assert "confserv.conf holds a secret and has mode 0644" in warning
+    assert settings.options.file["system", "serialize-write-transactions"] is True
+    assert ("system", "token-ttl") not in settings.options.file
+    application = {
+        "authentication": {"library": "gauth_radius", "ldap-cache-time": 30},
+        "gauth_ldap_2": {"ldap-url": "ldap://application/dc=x??sub?(uid=X)", "connect-timeout": 9},
+        "csproxy": {"packet-size": "2048"},
+        "odd": "no section",
+    }
+    assert settings.options.log_in_options(application) == {
+        "authentication": {"library": "gauth_radius", "ldap-cache-time": 30},
+        "gauth_ldap": {"ldap-url": "ldap://one/dc=x??sub?(uid=X)", "password": "p"},
+        "gauth_ldap_2": {"ldap-url": "ldap://env/dc=x??sub?(uid=X)", "connect-timeout": 9},
+        "gauth_ldap_10": {"connect-timeout": "7"},
+        "gauth_kerberos": {"SPN": "HTTP/host", "realm": "EXAMPLE.ORG"},
+        "system": {"token-ttl": "5"},
+        "csproxy": {"packet-size": "2048"},
+    }
+    assert "password" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentences"),
+    [
+        ("ldap-cache-time = 60", "ldap-cache-time = 99999", ("line 15", "'99999'", "0 (off) to 65536 seconds")),
+        ("ldap://two/dc=x??sub?(uid=X)", "ldap://two", ("line 20", "ldap-url", "it has no filter")),
+        ("token-ttl = 5", "token-uuid =", ("line 22", "token-uuid", "the value is not valid")),
+    ],
+)
+def test_a_bad_option_of_log_ins_names_its_place(
+    tmp_path: Path, old: str, new: str, sentences: tuple[str, ...]
+) -> None:
+    sentence = refusal(tmp_path, CONF + LOG_INS.replace(old, new))
+    for part in sentences:
+        assert part in sentence
+
+
+def test_a_name_that_is_no_option_of_log_ins_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(tmp_path, CONF + LOG_INS.replace("password = p", "passwrd = p"))
+    (warning,) = settings.warnings
+    assert "option passwrd of [gauth_ldap]: this release does not have the option" in warning
+    assert "is password meant?" in warning
+    monkeypatch.setenv("CSPROXY_GAUTH_RADIUS_3__HOTS", "h")
+    assert "GAUTH_RADIUS_3__HOTS: there is no option hots in [gauth_radius_3]; is host meant?" in refusal(
+        tmp_path, CONF
+    )

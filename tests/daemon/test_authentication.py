@@ -61,6 +61,18 @@ def create_person(site: Site, user: str, **more: str) -> None:
     answer("create", "person", port=site.port, stdin=json.dumps(person))
 
 
+async def test_tokens_are_accepted_because_the_file_says_so(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    token = make_token("default", expires=int(time.time()) + 600, settings=TokenSettings(uuid=UUID))
+    with (site.folder / "confserv.conf").open("a") as file:
+        file.write(f"\n[system]\ntoken-authentication-mode = enable\ntoken-uuid = {UUID}\n")
+    with site.master():
+        await log_in(site.port, token)
+        set_options(site, "confserv", {"system.token-authentication-mode": "disable"})
+        with pytest.raises(LoginIncorrectError):
+            await log_in(site.port, token)
+
+
 def set_options(site: Site, name: str, options: dict[str, str]) -> None:
     (application,) = answer("read", "application", f"name={name}", port=site.port)
     assignments = [f"options.{option}={value}" for option, value in options.items()]

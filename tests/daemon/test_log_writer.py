@@ -191,6 +191,39 @@ def test_an_event_that_cannot_be_shown_ends_nothing(capsys: pytest.CaptureFixtur
     assert [text.split(":")[0] for text in output.texts] == ["cannot be shown", "after it"]
 
 
+class Ticking(Blocked):
+    """Notes when it was asked to do what depends on time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticks = 0
+        self.ticked = threading.Event()
+
+    def tick(self) -> None:
+        self.ticks += 1
+        self.ticked.set()
+
+
+def test_what_depends_on_time_is_done_with_events_and_without() -> None:
+    idle = Ticking()
+    thread = OutputThread(idle, tick_s=0.01)
+    assert idle.ticked.wait(10)
+    thread.end()
+    assert thread.join(10)
+    busy = Ticking()
+    busy.batches = False
+    thread = OutputThread(busy, tick_s=0)
+    thread.put(record(STANDARD, "first"))  # it is being written while the others come
+    log = logger(thread)
+    for number in range(100):
+        log.info("%d", number)
+    ticks = busy.ticks
+    thread.end()
+    busy.go.set()
+    assert thread.join(10)
+    assert busy.ticks >= ticks + 100, "with each event that waited"
+
+
 def test_a_record_is_left_as_it_is_for_other_handlers() -> None:
     thread = OutputThread(SmallOutput(1_000))
     log = logger(thread, reassigned={4500: STANDARD})

@@ -29,7 +29,8 @@ reconnect* when the connection to the master is made anew; *restart* at the next
 *of*: master, proxy, or both; the other one ignores the option. D: documented by the vendor (the name; some defaults,
 limits and times are ours where its public pages are silent). O: our own.
 
-Ports and connections have [transport parameters](transport-parameters.md), too.
+Ports and connections have [transport parameters](transport-parameters.md), too, and connections
+[keep-alive](../topics/keep-alive.md) times.
 """
 TABLE: Final = """
 | option | default | valid | takes effect | of | meaning | |

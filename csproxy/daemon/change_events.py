@@ -35,12 +35,24 @@ def tell_changes(transaction: Sequence[Change], cache: ConfigurationCache, *, he
         what = f"{known.name} {change.dbid}{_named(codec.decode_map(stored)) if stored else ''}"
         word, author, uen = _WORDS[change.action], (change.user, change.application), change.position.uen
         if here:
-            log.info(
-                "%s %s by user %r with %r, UEN %d", what, word, *author, uen, extra={"event": _HERE[change.action]}
-            )
+            extra = {"event": _HERE[change.action], **_fields(change, known.name)}
+            log.info("%s %s by user %r with %r, UEN %d", what, word, *author, uen, extra=extra)
         else:
             text = "%s %s at the master by user %r with %r, UEN %d"
-            log.log(_TRACE, text, what, word, *author, uen, extra={"event": _THERE[change.action]})
+            extra = {"event": _THERE[change.action], **_fields(change, known.name)}
+            log.log(_TRACE, text, what, word, *author, uen, extra=extra)
+
+
+def _fields(change: Change, kind: str) -> dict[str, Any]:
+    """What the JSON form of the event has besides its text."""
+    return {
+        "object_type": kind,
+        "object_dbid": change.dbid,
+        "user": change.user,
+        "by_application": change.application,
+        "epoch": change.position.epoch,
+        "uen": change.position.uen,
+    }
 
 
 def _named(plain: Mapping[str, Any]) -> str:

@@ -142,7 +142,13 @@ async def _log_in(
             request.user,
             connection.channel.peer,
             e,
-            extra={"event": 22122},
+            extra={
+                "event": 22122,
+                "client": request.name,
+                "user": request.user,
+                "address": connection.channel.peer,
+                "code": int(getattr(e, "code", ErrorCode.UNDEFINED_ERROR)),
+            },
         )
         raise
 
@@ -323,7 +329,12 @@ def _welcome(
         session.account.user,
         connection.channel.peer,
         f", trusted by {session.trusted_by}" if session.trusted else "",
-        extra={"event": 4522},
+        extra={
+            "event": 4522,
+            "client": session.application,
+            "user": session.account.user,
+            "address": connection.channel.peer,
+        },
     )
     connection.told_epochs = tuple(server.epochs)
     connection.answer(

@@ -373,7 +373,7 @@ class ConfigurationServer:
                 session.application,
                 connection.channel.peer,
                 f": {error}" if error else "",
-                extra={"event": 24301},
+                extra={"event": 24301, "client": session.application, "address": connection.channel.peer},
             )
         if self._all_closed is not None and not self._connections:
             self._all_closed.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -12,7 +13,8 @@ from csproxy.core.changes import Action, Change
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
 from csproxy.daemon.change_events import tell_changes
-from tests.transport.manual import application, manual_server, transaction
+from csproxy.daemon.log_format import JsonFormatter
+from tests.transport.manual import EPOCH, application, manual_server, transaction
 
 APPLICATION, PERSON, ACCESS_GROUP = 9, 3, 21
 ADA: dict[str, Any] = {"DBID": 101, "userName": "ada\n", "tenantDBID": 1}
@@ -47,6 +49,21 @@ def test_each_change_is_an_event(
         f"CfgPerson 101 'ada\\n' created {where}by user 'u' with 'a', UEN 2",
         f"CfgAccessGroup 102 'Staff' deleted {where}by user 'u' with 'a', UEN 2",
     ]
+
+
+def test_the_json_form_has_what_was_changed_in_fields_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(1, "csproxy.changes"):
+        tell_changes([change(Action.CREATED, PERSON, ADA)], ConfigurationCache(), here=True)
+    (entry,) = caplog.records
+    document = json.loads(JsonFormatter(host="h", application="a").format(entry))
+    assert document["fields"] == {
+        "object_type": "CfgPerson",
+        "object_dbid": 101,
+        "user": "u",
+        "by_application": "a",
+        "epoch": EPOCH,
+        "uen": 2,
+    }
 
 
 def test_an_update_has_the_name_of_the_object_as_it_is(caplog: pytest.LogCaptureFixture) -> None:

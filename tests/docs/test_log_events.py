@@ -23,6 +23,19 @@ MADE_ELSEWHERE = {4112, 31011}
 """Lines that an output writes itself: they are no calls of `logging`."""
 
 
+def nearest(name: ast.Name, tree: ast.Module) -> ast.expr | None:
+    """What was last assigned to a name above its use."""
+    before = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id == name.id
+        and node.lineno < name.lineno
+    ]
+    return max(before, key=lambda node: node.lineno).value if before else None
+
+
 class Call(NamedTuple):
     """One call of a logger with an event."""
 
@@ -64,7 +77,7 @@ def calls(path: Path) -> Iterator[Call]:
             continue
         extra = next((keyword.value for keyword in node.keywords if keyword.arg == "extra"), None)
         if isinstance(extra, ast.Name):
-            extra = names.get(extra.id)
+            extra = nearest(extra, tree) or names.get(extra.id)
         if not isinstance(extra, ast.Dict):
             continue
         method = node.func.attr

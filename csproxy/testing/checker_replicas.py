@@ -71,6 +71,7 @@ class _Run:
         self._epochs: dict[int, list[tuple[int, int]]] = {}
         self._refused: set[int] = set()
         self._followed: set[int] = set()
+        self._resuming: set[int] = set()
         self._reload_from_s: float | None = None
 
     def take(self, numbered: tuple[int, Event]) -> Iterator[Violation]:
@@ -80,10 +81,12 @@ class _Run:
             self._asked[number, event.request] = event
             if event.message == MessageId.LOAD_BEGIN:
                 yield from self._check_load(number, event)
+            elif event.message == MessageId.RESUME_FROM:
+                self._resuming.add(number)
         elif isinstance(event, Answered) and event.last:
             self._answered(number, event)
-        elif isinstance(event, Notified) and number in self._followed and event.change.last:
-            self._position = event.change.position
+        elif isinstance(event, Notified) and number in self._followed | self._resuming and event.change.last:
+            self._position = event.change.position  # what a resume brings counts although it is cut short
         elif isinstance(event, Marked) and number in self._followed and not event.from_history:
             # where it is already, it goes on under the name that it has
             self._position = max(self._position, event.position, key=lambda position: position.uen)

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from csproxy.core.changes import Position
+from csproxy.core.changes import Action, Position
 from csproxy.errors import ErrorCode
 from csproxy.testing.checker_replicas import check_replicas
-from csproxy.testing.histories import Announced, Answered, Asked, Began, History, Marked, WireHistory
+from csproxy.testing.histories import (
+    Announced,
+    Answered,
+    Asked,
+    Began,
+    Delivered,
+    History,
+    Marked,
+    Notified,
+    WireHistory,
+)
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Empty, Error
 from csproxy.transport.wire.registration import ClientRegistered
@@ -39,6 +49,8 @@ def refused(at_s: float, request: int) -> Answered:
 
 
 RESUMED = (asked(1, 2, MessageId.RESUME_FROM), done(2, 2, MessageId.HISTORY_LOG_SENT))
+CHANGE = Notified(1.5, Delivered(Position(33, 6), Action.DELETED, 13, 101, True, True, b"", False))
+"""Of an epoch that the table does not have."""
 REFUSED = (asked(1, 2, MessageId.RESUME_FROM), refused(2, 2))
 
 
@@ -73,6 +85,17 @@ def properties(began: Position, *events: Any, delay_s: float = 0.0, announced: t
 )
 def test_who_can_resume_does_not_load(began: Position, events: tuple[Any, ...], expected: list[str]) -> None:
     assert properties(began, *events) == expected
+
+
+@pytest.mark.parametrize(("brought", "expected"), [((), ["P17 herd"]), ((CHANGE,), [])])
+def test_what_a_resume_brought_counts_although_it_was_cut_short(
+    brought: tuple[Notified, ...], expected: list[str]
+) -> None:
+    """Here from a history that has ended since, so that everything must be loaded."""
+    resuming = WireHistory("p", 1, "master", [registered(0.5), asked(1, 2, MessageId.RESUME_FROM), *brought])
+    loading = WireHistory("p", 2, "master", [registered(2), *loads(3)])
+    history = History(wires=[resuming, loading], began=[Began(0.0, "p", Position(OLD, 5), 0.0)])
+    assert [violation.property for violation in check_replicas(history)] == expected
 
 
 def test_who_has_loaded_goes_by_the_name_of_the_epoch_that_began_there() -> None:

@@ -6,10 +6,10 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -60,29 +60,25 @@ async def run_blocking(fn: Callable[[*Ts], T], *args: *Ts, limiter: anyio.Capaci
 async def run_in_background(fn: Callable[[*Ts], T], *args: *Ts, limiter: anyio.CapacityLimiter | None = None) -> T:
     """As `run_blocking`, for calls that compute for long: the event loop's thread comes before theirs.
 
-    Without that the kernel lets the loop wait some milliseconds for each turn while all processors compute. Such a call
-    has a thread of its own (0.1 ms), because only the superuser may raise a thread's priority again. Linux only;
-    elsewhere it is `run_blocking`.
+    Without that the kernel lets the loop wait some milliseconds for each turn while all processors compute. Such calls
+    have threads of their own, because only the superuser may raise a thread's priority again. Linux only; elsewhere
+    it is `run_blocking`.
     """
     if carrier.get() is not None or sys.platform != "linux":
         return await run_blocking(fn, *args, limiter=limiter)
-    return await run_blocking(_call_at_low_priority, partial(fn, *args), limiter=limiter)
+    return await run_blocking(lambda: _background_threads().submit(fn, *args).result(), limiter=limiter)
 
 
-def _call_at_low_priority(call: Callable[[], T]) -> T:
-    result: Future[T] = Future()
+@cache
+def _background_threads() -> ThreadPoolExecutor:
+    """As many as there are calls at once; they stay, since one that has just begun still has its old priority."""
+    return ThreadPoolExecutor(MAX_THREADS, "csproxy background", initializer=_lower_priority)
 
-    def run() -> None:
-        with suppress(OSError):  # forbidden to this process
-            thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _BACKGROUND_NICE)
-        try:
-            result.set_result(call())
-        except BaseException as e:  # noqa: BLE001 - it is raised for the caller
-            result.set_exception(e)
 
-    threading.Thread(target=run, name="csproxy background", daemon=True).start()
-    return result.result()
+def _lower_priority() -> None:
+    with suppress(OSError):  # forbidden to this process
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _BACKGROUND_NICE)
 
 
 async def run_inline(call: Callable[[], T]) -> T:

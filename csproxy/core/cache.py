@@ -29,7 +29,7 @@ from csproxy.core.security_records import ACCOUNT, RECORDS, STORED_TYPES, is_rec
 from csproxy.core.segments import Table, TableSnapshot
 from csproxy.core.shifts import Shift, changed_alone, holders_change, shape_of, shifts
 from csproxy.core.sight import HOLDERS, ReaderIndex, Readers, TooManyCandidates, Viewer, VisibleRelations
-from csproxy.core.tenants import tenants_of
+from csproxy.core.tenants import Lookup, tenants_of
 from csproxy.core.views import View
 from csproxy.errors import ErrorCode, ModelError
 
@@ -175,8 +175,18 @@ class ConfigurationCache:
         return tenants_of(type_number, dbid, self.get)
 
     def dbids_in(self, type_number: int, folder_dbid: int) -> Sequence[int]:
-        """The DBIDs of the objects of a type immediately in a folder, ascending; valid until the next change."""
-        return self._membership.find(type_number, folder_dbid)
+        """The DBIDs of the objects of a type immediately in a folder (0: in none), ascending.
+
+        Valid until the next change.
+        """
+        if folder_dbid:
+            return self._membership.find(type_number, folder_dbid)
+        return self._tables[type_number].outside()
+
+    def owners(self) -> Lookup:
+        """A look-up of the folders and containers of this moment, for ever; other types are not in it."""
+        tables = {number: self._table_snapshot(number) for number in HOLDERS}
+        return lambda number, dbid: tables[number].get(dbid) if number in tables else None
 
     def compose(self, type_number: int, stored: bytes) -> bytes:
         """A stored object as a reader sees it: a folder with its ``objectIDs``, any other as it is."""

@@ -24,7 +24,7 @@ from csproxy.errors import ErrorCode, ModelError
 __all__ = ["ChangeLog", "ChangeLogStatistics", "LogRecord", "Turn", "WindowLimits"]
 
 
-_SHIFTED_BYTES = 160
+_SHIFTED_BYTES = 64
 """What a shifted object takes in the log, apart from its bytes, which the data set has as well."""
 
 

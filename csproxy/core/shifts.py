@@ -14,7 +14,7 @@ from csproxy.core.model.schema import SCHEMA
 from csproxy.core.ownership import ObjectId
 from csproxy.core.security_records import RECORDS, is_record
 from csproxy.core.sight import HOLDERS, Access, Readers, may_read
-from csproxy.core.tenants import tenants_of_many
+from csproxy.core.tenants import Lookup, tenants_of_many
 
 if TYPE_CHECKING:
     from csproxy.core.applying import PlannedChange
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Shift",
     "ShiftedObject",
+    "ShiftedObjects",
     "Shape",
     "changed_alone",
     "holders_change",
@@ -30,6 +31,10 @@ __all__ = [
     "shape_of",
     "shifts",
 ]
+
+
+_STEP = 64
+"""Objects that are decoded together, when their tenants are wanted: 40 µs."""
 
 
 class ShiftedObject(NamedTuple):
@@ -42,12 +47,57 @@ class ShiftedObject(NamedTuple):
     tenants: tuple[int, ...]
 
 
+class _Column(NamedTuple):
+    """Objects of one type in one folder."""
+
+    type: int
+    folder: int
+    dbids: Sequence[int]
+    objects: Sequence[bytes]
+
+
+class ShiftedObjects(Collection[ShiftedObject]):
+    """The objects of a shift, as they are after the transaction whenever they are looked at.
+
+    To collect them costs some 0.3 µs each, while everybody waits. To which tenants they belong, ten times as
+    much, is found as they are iterated over; ``owners`` gives the folders and containers of that moment.
+    """
+
+    def __init__(self, columns: Sequence[_Column], owners: Lookup) -> None:
+        self._columns = columns
+        self._owners = owners
+        self._count = sum(len(column.dbids) for column in columns)
+
+    def __repr__(self) -> str:
+        return f"<ShiftedObjects {self._count}>"
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[ShiftedObject]:
+        for number, folder, dbids, objects in self._columns:
+            for start in range(0, len(dbids), _STEP):
+                some, stored = dbids[start : start + _STEP], objects[start : start + _STEP]
+                tenants = tenants_of_many(number, some, stored, self._owners)
+                for dbid, object, concerned in zip(some, stored, tenants, strict=True):
+                    yield ShiftedObject(number, dbid, object, folder, concerned)
+
+    def __contains__(self, item: object) -> bool:
+        return any(each == item for each in self)
+
+    def ids(self) -> Iterator[ObjectId]:
+        """Type and DBID of each."""
+        for column in self._columns:
+            for dbid in column.dbids:
+                yield column.type, dbid
+
+
 class Shift(NamedTuple):
     """Objects whose readers were ``before`` and are ``after``."""
 
     before: Readers
     after: Readers
-    objects: Sequence[ShiftedObject]
+    objects: ShiftedObjects
 
     def change_for(self, before: Access, after: Access) -> bool | None:
         """True: who had the one sight and has the other gains the objects; False: loses them; None: neither."""
@@ -110,22 +160,23 @@ def shifts(
     """The shifts that led to the present state.
 
     ``before`` is the former shape if it may have changed, ``alone`` the former readers of single objects; what is
-    ``told`` has changes of its own. Some 3 µs for each object that shifts.
+    ``told`` has changes of its own. Some 0.3 µs for each object that shifts.
     """
     moved = _Groups(cache, told)
     index = cache.readers
     for id, former in alone.items():
         if cache.get(*id) is not None and former != (now := index.of(*id)):
-            moved.add((former, now), id[0], [id[1]])
+            moved.add((former, now), id[0], [id[1]], cache.folder_of(*id))
     if before is not None:
         after = shape_of(cache)
         for dbid, former in before.folders.items():
-            if former != (now := after.folders.get(dbid, former)):
-                moved.add((former, now), FOLDER, [dbid])
+            if former != (now := after.folders.get(dbid, former)) and (FOLDER, dbid) not in alone:
+                moved.add((former, now), FOLDER, [dbid], cache.folder_of(FOLDER, dbid))
         for folder, former in before.within.items():
             if former != (now := after.within.get(folder, former)):
                 for number, dbids in _content(cache, folder):
-                    moved.add((former, now), number, [dbid for dbid in dbids if (number, dbid) not in alone])
+                    others = [dbid for dbid in dbids if (number, dbid) not in alone] if alone else dbids
+                    moved.add((former, now), number, others, folder)
     return [Shift(former, now, objects) for (former, now), objects in moved.shifted()]
 
 
@@ -135,15 +186,15 @@ def objects_read_by(cache: ConfigurationCache, wanted: Collection[Readers], told
     index, shape = cache.readers, shape_of(cache)
     for dbid, readers in shape.folders.items():
         if readers in wanted:
-            found.add((readers, readers), FOLDER, [dbid])
+            found.add((readers, readers), FOLDER, [dbid], cache.folder_of(FOLDER, dbid))
     for folder, readers in shape.within.items():
         if readers in wanted:
             for number, dbids in _content(cache, folder):
-                found.add((readers, readers), number, dbids)
+                found.add((readers, readers), number, dbids, folder)
     for number in SCHEMA.types:
         for dbid in index.lists(number):
             if number != FOLDER and cache.get(number, dbid) is not None and (of := index.of(number, dbid)) in wanted:
-                found.add((of, of), number, [dbid])
+                found.add((of, of), number, [dbid], cache.folder_of(number, dbid))
     return [Shift(readers, readers, objects) for (readers, _), objects in found.shifted()]
 
 
@@ -152,29 +203,26 @@ class _Groups:
 
     def __init__(self, cache: ConfigurationCache, told: Collection[ObjectId]) -> None:
         self._cache = cache
-        self._told = told
-        self._dbids: dict[tuple[Readers, Readers], dict[int, dict[int, None]]] = {}
+        self._told: dict[int, set[int]] = {}
+        for number, dbid in told:
+            self._told.setdefault(number, set()).add(dbid)
+        self._columns: dict[tuple[Readers, Readers], dict[int, list[_Column]]] = {}
 
-    def add(self, readers: tuple[Readers, Readers], number: int, dbids: Iterable[int]) -> None:
-        """Put objects of a type into a group."""
-        self._dbids.setdefault(readers, {}).setdefault(number, {}).update(dict.fromkeys(dbids))
+    def add(self, readers: tuple[Readers, Readers], number: int, dbids: Sequence[int], folder: int) -> None:
+        """Put objects of a type, all in one folder, into a group in which they are not yet."""
+        told = self._told.get(number)
+        present, wanted = self._cache.objects(number), [dbid for dbid in dbids if dbid not in told] if told else dbids
+        if wanted:
+            column = _Column(number, folder, list(wanted), list(map(present.__getitem__, wanted)))
+            self._columns.setdefault(readers, {}).setdefault(number, []).append(column)
 
-    def shifted(self) -> Iterator[tuple[tuple[Readers, Readers], list[ShiftedObject]]]:
+    def shifted(self) -> Iterator[tuple[tuple[Readers, Readers], ShiftedObjects]]:
         """Each group that has any object."""
-        for readers, types in self._dbids.items():
-            objects = [each for number, dbids in types.items() for each in self._of_type(number, dbids)]
-            if objects:
-                yield readers, objects
-
-    def _of_type(self, number: int, dbids: Iterable[int]) -> Iterator[ShiftedObject]:
-        cache, told = self._cache, self._told
-        present = cache.objects(number)
-        wanted = [dbid for dbid in dbids if dbid in present and (number, dbid) not in told]
-        objects = [present[dbid] for dbid in wanted]
-        for dbid, stored, tenants in zip(
-            wanted, objects, tenants_of_many(number, wanted, objects, cache.get), strict=True
-        ):
-            yield ShiftedObject(number, dbid, stored, cache.folder_of(number, dbid), tenants)
+        if not self._columns:
+            return
+        owners = self._cache.owners()
+        for readers, types in self._columns.items():
+            yield readers, ShiftedObjects([column for columns in types.values() for column in columns], owners)
 
 
 def _content(cache: ConfigurationCache, folder: int) -> Iterator[tuple[int, Sequence[int]]]:
@@ -183,9 +231,5 @@ def _content(cache: ConfigurationCache, folder: int) -> Iterator[tuple[int, Sequ
         if number == FOLDER:
             continue
         lists = cache.readers.lists(number)
-        dbids: Sequence[int] = (
-            cache.dbids_in(number, folder)
-            if folder
-            else [dbid for dbid, where in cache.folders(number).items() if not where]
-        )
+        dbids = cache.dbids_in(number, folder)
         yield number, [dbid for dbid in dbids if dbid not in lists] if lists else dbids

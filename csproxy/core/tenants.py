@@ -21,7 +21,7 @@ from csproxy.core.model.schema import AttributeKind
 from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
 from csproxy.core.security_records import STORED_TYPES
 
-__all__ = ["ENVIRONMENT", "tenants_of", "tenants_of_many", "tenants_through"]
+__all__ = ["ENVIRONMENT", "Lookup", "tenants_of", "tenants_of_many", "tenants_through"]
 
 ENVIRONMENT: Final = (1,)
 _TENANT_TYPE: Final = 7

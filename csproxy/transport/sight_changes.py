@@ -126,7 +126,8 @@ class SightKeeper:
             return ()
         told = {(record.type, record.dbid) for record in records}
         if records and records[0].shifts:
-            told |= {(each.type, each.dbid) for shift in records[0].shifts for each in shift.objects}
+            for shift in records[0].shifts:
+                told.update(shift.objects.ids())
         return objects_read_by(cache, wanted, told)
 
     def _take_through_log(self, shifts: Sequence[Shift], cut: int) -> None:

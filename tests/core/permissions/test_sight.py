@@ -268,6 +268,32 @@ def test_a_folder_that_comes_after_its_content_tells_who_reads_that() -> None:
     assert cache.apply([change(Action.CREATED, FOLDER, 778, folder(778), folder=SKILL, uen=3)]).shifts == []
 
 
+def test_what_shifted_is_told_as_it_was_then_whatever_has_changed_meanwhile() -> None:
+    cache = world((SKILL, {"DBID": 103, "tenantDBID": 1, "name": "x"}, SKILL))
+    (shift,) = cache.apply([set_acl(ENVIRONMENT, for_jane())]).shifts
+    then = list(shift.objects)
+    assert len(shift.objects) == len(then) == len(set(shift.objects.ids()))
+    assert {(each.type, each.dbid) for each in then} == set(shift.objects.ids())
+    assert all(each.stored == cache.get(each.type, each.dbid) for each in then)
+    assert all(each.folder == cache.folder_of(each.type, each.dbid) for each in then)
+    assert all(each.tenants == tuple(cache.tenants_of(each.type, each.dbid)) for each in then)
+    assert then[0] in shift.objects
+    assert then[0]._replace(folder=999) not in shift.objects
+    assert repr(shift.objects) == f"<ShiftedObjects {len(then)}>"
+    cache.apply([updated(SKILL, 103, {"name": "y"}, folder=INNER), change(Action.DELETED, DN, 101, None, uen=3)])
+    cache.apply([change(Action.DELETED, SWITCH, 101, None, uen=4), change(Action.DELETED, FOLDER, INNER, None, uen=4)])
+    assert list(shift.objects) == then
+
+
+def test_more_objects_than_are_decoded_at_once_all_shift() -> None:
+    many = [(SKILL, {"DBID": 1000 + n, "tenantDBID": 1, "name": f"s{n}"}, INNER) for n in range(200)]
+    cache = world(*many)
+    assert len(moved(cache.apply([set_acl((FOLDER, INNER), for_jane())]).shifts).keys() & {(SKILL, 1199)}) == 1
+    (shift,) = cache.apply([set_acl((FOLDER, INNER), (), was=True, uen=3)]).shifts
+    assert {dbid for kind, dbid in shift.objects.ids() if kind == SKILL} >= {1000 + n for n in range(200)}
+    assert [each.dbid for each in shift.objects] == [dbid for _, dbid in shift.objects.ids()]
+
+
 def test_objects_are_found_by_their_readers() -> None:
     cache = world(acls={(FOLDER, INNER): for_jane()})
     (shift,) = objects_read_by(cache, {frozenset({JANE}), frozenset({JOHN})}, {(FOLDER, INNER)})

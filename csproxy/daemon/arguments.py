@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A Configuration Server. Without -host it is a master on the database that its confserv.conf "
         "names; with -host it is a Configuration Server Proxy of the master there. "
         "Parameters take one dash or two.",
+        epilog="What an option means: csproxy options NAME; all of them: csproxy options.",
         add_help=False,
         allow_abbrev=False,
     )

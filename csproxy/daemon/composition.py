@@ -283,6 +283,8 @@ class Daemon(ABC):
         changes = self._options.apply_application(given)
         self._log_in_options = self._settings.options.log_in_options(given)
         changed = {change.option.section for change in changes}
+        if not self._is_serving:
+            self._keeps_startup = str(self._options.get("log", "keep-startup-file"))
         if changed & {"log", "log-extended"}:
             try:
                 self._apply_log_options()

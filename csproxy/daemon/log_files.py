@@ -55,7 +55,7 @@ class SegmentedFile(Output):
         self.policy = policy
         self._path = path
         self._clock = clock
-        self._is_startup = False
+        self._is_first = True
         self._is_inside_line = False
         self._has_events = False
         self._fd = -1
@@ -64,10 +64,10 @@ class SegmentedFile(Output):
         self._since_s = 0.0
         self._expired_s = 0.0
         self._open()
-        if policy.startup_bytes is not None:
-            if self._size:
-                self._roll()
-            self._is_startup = True
+        if policy.startup_bytes is not None and self._size:
+            self._is_first = False
+            self._roll()
+            self._is_first = True
 
     def write(self, data: bytes) -> int:
         """As `Output.write`; begins a new segment first when it is time. A segment ends with a whole line."""
@@ -137,8 +137,12 @@ class SegmentedFile(Output):
 
     # segments
 
+    def _is_startup(self) -> bool:
+        """Whether this is the segment of the start that is to be kept; the option may come a moment after the start."""
+        return self._is_first and self.policy.startup_bytes is not None
+
     def _limit_bytes(self) -> int:
-        if self._is_startup and self.policy.startup_bytes:
+        if self._is_startup() and self.policy.startup_bytes:
             return self.policy.startup_bytes
         return self.policy.segment.bytes
 
@@ -170,23 +174,24 @@ class SegmentedFile(Output):
     def _roll(self) -> None:
         """Close the segment, name it by its time, and begin the next one. On failure the present one goes on."""
         target = self._name_for(self._clock())
+        size = self._size
+        self._close()  # some systems rename no open file
         try:
             self._path.rename(target)
         except FileNotFoundError:
             pass  # somebody has moved it
         except OSError:
-            self._since_s = self._clock()  # not again with every line
-            if self._limit_bytes() and self._size >= 2 * self._limit_bytes():
+            self._open()
+            if self._limit_bytes() and size >= 2 * self._limit_bytes():
                 raise
             return
-        self._is_startup = False
-        self._close()
+        self._is_first = False
         self._open()
 
     def _name_for(self, at_s: float) -> Path:
         parts = time.gmtime(at_s) if self.policy.utc else time.localtime(at_s)
         stamp = f"{time.strftime('%Y%m%d_%H%M%S', parts)}_{int(at_s * 1000) % 1000:03d}"
-        kept = ".startup" if self._is_startup else ""
+        kept = ".startup" if self._is_startup() else ""
         stem, suffix = self._path.stem, self._path.suffix
         number = 1
         while True:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,20 @@ def test_the_log_of_a_start_is_kept_until_the_next_one(tmp_path: Path, startup_b
         starts.append(kept)
         os.utime(tmp_path / kept, (clock.now_s, clock.now_s))
     assert starts[0] != starts[1]
+
+
+def test_the_option_to_keep_the_log_of_a_start_may_come_a_moment_after_the_start(tmp_path: Path) -> None:
+    clock = Clock()
+    output = opened(tmp_path, clock, segment=SegmentLimit(bytes=1_000))
+    write(output, "boot")
+    output.policy = replace(output.policy, startup_bytes=0)
+    for number in range(20):
+        clock.now_s += 1
+        write(output, f"{number:02d} {'x' * 190}")
+    output.policy = replace(output.policy, startup_bytes=None)
+    output.close()
+    (kept,) = [name for name in files(tmp_path) if ".startup" in name]
+    assert [text[:4].strip() for text in texts(tmp_path / kept)] == ["boot", "00 x", "01 x", "02 x", "03 x"]
 
 
 def test_a_file_that_was_moved_or_deleted_is_begun_again(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def test_the_log_follows_the_options_of_the_application_object(site: Site, tmp_p
         (created,) = [event for event in events if event["event"] == "21-24200"]
         assert created["text"] == f"CfgSkill {dbid} 'english' created by user 'default' with 'default', UEN 2"
         assert {event["level"] for event in events[1:]} == {"standard"}
+        fields = {"object_type": "CfgSkill", "object_dbid": dbid, "user": "default", "by_application": "default"}
+        assert created["fields"].items() >= fields.items()
         set_options(
             site,
             log__format="text",

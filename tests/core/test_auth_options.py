@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from csproxy.core.auth_options import ANNEX_OPTIONS, AUTH_OPTIONS, SECRETS, read_options, sections_of
-from csproxy.core.options import find_option
+from csproxy.core.auth_options import (
+    ANNEX_OPTIONS,
+    AUTH_OPTIONS,
+    SECRETS,
+    find_auth_option,
+    is_log_in_section,
+    read_options,
+    sections_of,
+)
+from csproxy.core.options import close_options, find_option
 
 URL = "ldap://h/dc=x??sub?(uid=X)"
 
@@ -102,3 +110,21 @@ def test_servers_stand_in_the_order_of_their_numbers() -> None:
     values, _ = read_options({**sections, "gauth_radius": {"host": "h"}})
     assert sections_of(values, "gauth_ldap") == ["gauth_ldap", "gauth_ldap_1", "gauth_ldap_2", "gauth_ldap_10"]
     assert sections_of(values, "gauth_radius") == ["gauth_radius"]
+
+
+def test_the_row_of_an_option_is_found_for_numbered_sections_and_names_in_any_case() -> None:
+    found = find_auth_option("gauth_ldap_7", "LDAP-URL")
+    assert found is not None
+    assert (found.section, found.name) == ("gauth_ldap", "ldap-url")
+    kerberos = find_auth_option("gauth_kerberos", "spn")
+    assert kerberos is not None
+    assert kerberos.name == "SPN"
+    assert find_auth_option("gauth_ldap_0", "ldap-url") is None
+    assert find_auth_option("log", "verbose") is None
+
+
+def test_sections_of_log_ins_are_known() -> None:
+    mine = ("authentication", "gauth_ldap", "gauth_radius_12", "gauth_kerberos")
+    assert all(map(is_log_in_section, mine))
+    assert not any(map(is_log_in_section, ("system", "csproxy", "gauth_ldap_x", "gauth_kerberos_1")))
+    assert close_options("gauth_ldap_3", "ldap-ulr") == ["ldap-url"]

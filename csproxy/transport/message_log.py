@@ -6,6 +6,7 @@ They cost one question to `logging` per message while they are not wanted.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from csproxy.core.log_events import LEVELS
@@ -22,9 +23,8 @@ TRACE: Final = LEVELS["trace"]
 log = logging.getLogger("csproxy.messages")
 
 
-def is_wanted() -> bool:
-    """Whether somebody wants these events."""
-    return log.isEnabledFor(TRACE)
+is_wanted: Final = partial(log.isEnabledFor, TRACE)
+"""Whether somebody wants these events; asked for every message."""
 
 
 def tell_received(connection: ServerConnection, frame: Frame) -> None:

@@ -10,6 +10,7 @@ P19, restore in the pair:
 - A session that a member had been told of when it took over is restored there, if the client relies on no more
   subscriptions than were told, within `RESTORED_WITHIN_S`.
 - Of one that it cannot know it says so by name: error 27, and nothing else but a refusal that asks to come again.
+- When a primary ends and nothing else is wrong, its standby serves within `TAKEN_OVER_WITHIN_S`.
 - No session is served by both: where one has restored it, nothing comes any more over a connection to the other.
 """
 
@@ -32,6 +33,9 @@ __all__ = ["RESTORED_WITHIN_S", "check_pairs"]
 RESTORED_WITHIN_S: Final = 30.0
 """How long after a takeover a session that was told must be restored; servers keep them longer."""
 
+TAKEN_OVER_WITHIN_S: Final = 15.0
+"""How long a standby may take to serve: keep-alive finds a silent primary after ten seconds, then it is looked for."""
+
 _RESTORE: Final = "P19 restore in the pair"
 _REGISTRATIONS: Final = frozenset({MessageId.REGISTER_CLIENT, MessageId.REGISTER_CLIENT_2, MessageId.RESTORE_SESSION})
 _Interests = frozenset[Interest] | None
@@ -43,6 +47,7 @@ def check_pairs(history: History) -> Iterator[Violation]:
     members = {taken.name for taken in history.roles}
     wires = [wire for wire in history.wires if wire.host in members and wire.client not in members]
     yield from check_serving(wires, history.roles)
+    yield from check_takeovers(history)
     yield from check_restores(history, wires, members)
     yield from check_one_server(wires)
     yield from check_end(history, wires, members)
@@ -65,6 +70,20 @@ def check_serving(wires: Sequence[WireHistory], roles: Sequence[RoleTaken]) -> I
                 if not any(start <= event.at_s and began.at_s <= end for start, end in periods):
                     what = f"a client was taken by a member that did not serve between {began.at_s:.3f} and then"
                     yield Violation(_RESTORE, str(wire), what, index)
+
+
+def check_takeovers(history: History) -> Iterator[Violation]:
+    """P19: when the primary ends while all else is well, its standby takes over in time."""
+    roles = {taken.name: Role.STARTING for taken in history.roles}
+    for place, taken in enumerate(history.roles):
+        before, roles[taken.name] = roles[taken.name], taken.role
+        if taken.role is not Role.STOPPED or before is not Role.PRIMARY or taken.at_s < history.quiet_from_s:
+            continue
+        for standby in (name for name, role in roles.items() if role is Role.STANDBY):
+            following = next((each for each in history.roles[place:] if each.name == standby), None)
+            if following is None or following.at_s > taken.at_s + TAKEN_OVER_WITHIN_S:
+                what = f"it had not taken over {TAKEN_OVER_WITHIN_S:g} s after {taken.name} ended at {taken.at_s:.3f}"
+                yield Violation(_RESTORE, standby, what)
 
 
 def _primary_periods(name: str, roles: Sequence[RoleTaken]) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import Any, NamedTuple
 
 from csproxy.core.changes import Action, Change, Position
@@ -327,7 +328,8 @@ class Final(NamedTuple):
 class History:
     """Everything that was recorded in one run.
 
-    ``accounts``: the Persons of clients that do not read everything. ``is_quiet_at_end``: faults had ended long enough
+    ``accounts``: the Persons of clients that do not read everything. ``quiet_from_s``: from then on the network was
+    well, and only processes of servers ended. ``is_quiet_at_end``: faults had ended long enough
     for everybody to catch up.
     """
 
@@ -343,6 +345,7 @@ class History:
     roles: list[RoleTaken] = field(default_factory=list)
     pair_finals: list[PairFinal] = field(default_factory=list)
     accounts: dict[str, ObjectKey] = field(default_factory=dict)
+    quiet_from_s: float = inf
     is_quiet_at_end: bool = False
 
     def transcript(self) -> Iterator[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import anyio
+
 from csproxy.core.standby import Role
+from csproxy.testing.checker_pairs import TAKEN_OVER_WITHIN_S
 from tests.simulation.plan import PAIR
 from tests.simulation.proxies import Proxy
 from tests.simulation.template import PROXIES
@@ -98,10 +101,6 @@ class MemberFaults:
         if self._rng.random() < 0.4:
             self._later(self._rng.choice([0.0, 0.02, 0.3]), lambda: self._hand_over(self._primary()))
 
-    def hand_over_in_peace(self) -> None:
-        """Once more, when all other faults have ended: the clients go to the other, all of them, and lose nothing."""
-        self._hand_over(self._primary())
-
     def promote(self) -> None:
         """The operator lets the standby serve while the two cannot see each other."""
         self._world.network.cut(*PROXIES)
@@ -126,6 +125,16 @@ class MemberFaults:
         )
         least, most = self._world.plan.latency_s
         self._later(self._rng.uniform(0, 4 * max(least, most)), do)
+
+    async def switch_in_peace(self, how: str) -> None:
+        """When all other faults have ended, the one that serves hands over, or dies (``how``) and stays away."""
+        primary = self._primary()
+        if how == "hand_over":
+            self._hand_over(primary)
+        else:
+            await getattr(primary, how)()
+            await anyio.sleep(TAKEN_OVER_WITHIN_S)
+            primary.start()
 
     def _primary(self) -> Proxy:
         """The member of a pair that serves; any, if none does, both do, or they are of a pool."""

@@ -26,7 +26,8 @@ class RunPlan:
     turns (serialize-write-transactions, proxy-load-max). ``limited``: so many subscribers read only a part, and what
     that is changes. ``together``: the proxies are a warm-standby pair (`PAIR`), or members of a pool behind a load
     balancer (`POOL`), or stand alone (empty). ``link_timeout_s``: the keep-alive of the proxies' Connections to the
-    master; 0 = they have none. ``hands_over_in_peace``: the pair changes roles once more after the last fault.
+    master; 0 = they have none. ``last_switch``: the primary of the pair hands over, is killed, or loses
+    its power once more after the last fault; empty: nothing of that.
     """
 
     duration_s: float
@@ -60,7 +61,7 @@ class RunPlan:
     limited: int
     together: str
     link_timeout_s: int
-    hands_over_in_peace: bool
+    last_switch: str
 
     @property
     def max_detached(self) -> int:
@@ -109,5 +110,7 @@ class RunPlan:
             limited=limits.randint(1, 2) if limits.random() < 0.12 else 0,
             together=kind,
             link_timeout_s=together.choice([0, 1, 2]),
-            hands_over_in_peace=kind == PAIR and together.random() < 0.4,
+            last_switch=together.choice(["", "", "hand_over", "hand_over", "crash", "power_off"])
+            if kind == PAIR
+            else "",
         )

@@ -54,8 +54,8 @@ from tests.simulation.writers import WriterClient
 
 CATCH_UP_S = 240.0
 """Simulated seconds after the last fault within which everybody must have caught up."""
-HAND_OVER_S = 8.0
-"""How long after the last fault a pair hands over once more: its link is there again, whoever was silent."""
+PEACE_S = 12.0
+"""How long after the last fault a pair changes roles once more: its link is there again, whoever was silent."""
 
 
 @dataclass
@@ -259,9 +259,10 @@ class World:
         self.faults.freeze()
         await anyio.sleep(1.0)
         self.is_quiet = True
-        if self.plan.hands_over_in_peace:
-            await anyio.sleep(HAND_OVER_S)
-            MemberFaults(self.faults).hand_over_in_peace()
+        if self.plan.last_switch:
+            await anyio.sleep(PEACE_S)
+            self.history.quiet_from_s = self.sim.now()
+            await MemberFaults(self.faults).switch_in_peace(self.plan.last_switch)
 
     async def _settle(self) -> None:
         """Wait until everybody has caught up, or ought to have."""

@@ -9,7 +9,7 @@ import pytest
 from csproxy.core.changes import Position
 from csproxy.core.standby import Role
 from csproxy.errors import ErrorCode
-from csproxy.testing.checker_pairs import RESTORED_WITHIN_S, check_pairs
+from csproxy.testing.checker_pairs import RESTORED_WITHIN_S, TAKEN_OVER_WITHIN_S, check_pairs
 from csproxy.testing.histories import Answered, Asked, Ended, History, PairFinal, RoleTaken, Told, WireHistory
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.pairs import PeerNews, PeerSession, PeerUpdate
@@ -95,6 +95,22 @@ BROKEN = ["P19 restore in the pair"]
 )
 def test_only_who_serves_takes_clients(host: str, asked_s: float, answered_s: float, expected: list[str]) -> None:
     assert properties(at(host, *registers(asked_s, answered_s=answered_s))) == expected
+
+
+@pytest.mark.parametrize(
+    ("follows", "quiet_from_s", "expected"),
+    [
+        (RoleTaken(21.0, SECOND, Role.PRIMARY), 10.0, []),
+        (RoleTaken(20.1 + TAKEN_OVER_WITHIN_S, SECOND, Role.PRIMARY), 10.0, BROKEN),
+        (RoleTaken(21.0, FIRST, Role.PRIMARY), 10.0, BROKEN),
+        (RoleTaken(21.0, SECOND, Role.STOPPED), 10.0, []),
+        (RoleTaken(50.0, SECOND, Role.PRIMARY), 30.0, []),
+    ],
+    ids=["in time", "late", "never", "ended, too", "in trouble"],
+)
+def test_a_standby_takes_over_in_time(follows: RoleTaken, quiet_from_s: float, expected: list[str]) -> None:
+    history = History(roles=[*ROLES[:3], follows], quiet_from_s=quiet_from_s)
+    assert [violation.property for violation in check_pairs(history)] == expected
 
 
 KNOWN = told(5.0, first=True, sessions=[session(SKILLS)])

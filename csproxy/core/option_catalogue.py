@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 from typing import Final
 
-from csproxy.core.auth_options import ANNEX_OPTIONS, AUTH_OPTIONS
+from csproxy.core.auth_options import ANNEX_OPTIONS, AUTH_OPTIONS, log_in_kind
 from csproxy.core.option_values import Option, value_text
-from csproxy.core.options import OPTIONS
+from csproxy.core.options import OPTIONS, find_option
 from csproxy.core.security_options import RULE_OPTIONS, RULES
 
 __all__ = ["ANNEX_LIBRARY", "CATALOGUE", "default_text", "find_options", "similar_options", "sources"]
@@ -26,9 +26,12 @@ _PARAMETERS: Final = frozenset({"cs-persistent-failover-tmout", "db-persistent-f
 
 
 def find_options(name: str) -> list[Option]:
-    """The options of a name, in any case: ``verbose``, or with the section ``log/verbose``."""
+    """The options of a name, in any case: ``verbose``, ``log/verbose`` with its section, ``gauth_ldap_2/ldap-url``."""
     section, _, last = name.strip().lower().rpartition("/")
-    return [option for option in CATALOGUE if option.name.lower() == last and section in ("", option.section)]
+    kind = log_in_kind(section)
+    found = [option for option in CATALOGUE if option.name.lower() == last and kind in ("", option.section)]
+    single = find_option("log-extended", last) if not found and section in ("", "log-extended") else None
+    return found if single is None else [single]
 
 
 def similar_options(name: str) -> list[str]:

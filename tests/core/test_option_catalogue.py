@@ -20,6 +20,9 @@ def test_an_option_is_found_by_its_name_in_any_case_or_with_its_section() -> Non
     assert [option.section for option in find_options("Verbose")] == ["log", "gauth_ldap"]
     assert [option.section for option in find_options("log/verbose")] == ["log"]
     assert [option.name for option in find_options("gauth_kerberos/spn")] == ["SPN"]
+    assert [option.section for option in find_options("gauth_ldap_2/verbose")] == ["gauth_ldap"]
+    assert [option.name for option in find_options("level-reassign-04504")] == ["level-reassign-04504"]
+    assert find_options("log/level-reassign-04504") == []
     assert find_options("csproxy/verbose") == []
     assert find_options("nothing") == []
 

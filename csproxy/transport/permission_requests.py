@@ -1,4 +1,4 @@
-"""Requests about permissions, accounts and the operational mode, and the notification of their changes.
+"""Requests about permissions, accounts and the operational mode; `csproxy.transport.permission_news` tells of changes.
 
 What they mean is the matter of the server's `csproxy.transport.administration.Administration`; here they
 are decoded, put into its hands one after the other for each client, and answered.
@@ -10,26 +10,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from csproxy.core import codec
 from csproxy.core.model.enumerations import CfgObjectType
-from csproxy.core.sessions import Author, Session
+from csproxy.core.sessions import Session
 from csproxy.errors import ErrorCode, ServerError
+from csproxy.transport.permission_news import announce, hearers
 from csproxy.transport.server_connection import Handler
 from csproxy.transport.trust import author_of
 from csproxy.transport.wire.administration import PermissionsChanged, ReadObjectPermissions, UpdatePermissions
 from csproxy.transport.wire.exchanges import ANSWERS
-from csproxy.transport.wire.frames import Frame, encode_frame
+from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import PAYLOADS, MessageId
 from csproxy.transport.wire.payload import Forwardable
 
 if TYPE_CHECKING:
-    from csproxy.transport.server import ConfigurationServer
     from csproxy.transport.server_connection import ServerConnection
 
 __all__ = ["PERMISSION_HANDLERS"]
 
 _APPLICATION: Final = int(CfgObjectType.CFGApplication)
-_DEFAULT_OUTPUT_BYTES: Final = 1024 * 1024
 
 
 def administer(connection: ServerConnection, frame: Frame) -> None:
@@ -46,11 +44,6 @@ def administer(connection: ServerConnection, frame: Frame) -> None:
 def register_permissions_notification(connection: ServerConnection, frame: Frame) -> None:
     """62: tell this client of every change of permissions from now on."""
     session = _session(connection)
-    if connection.server.role != "master":
-        raise ServerError.from_code(
-            ErrorCode.ACCESS_DENIED,
-            "a Configuration Server Proxy is not told when permissions change: register at the master",
-        )
     session.hears_permissions = True
     connection.server.sessions.changed(session)
     connection.answer(frame, MessageId.PERMISSIONS_NOTIFICATION_REGISTERED)
@@ -89,45 +82,19 @@ async def _administer(connection: ServerConnection, frame: Frame, request: Any, 
         if server.forwarder is not None:
             connection.relay(frame, await server.forwarder.forward(MessageId(frame.message), request, author))
             return
-    before = _hearers(server, request) if isinstance(request, UpdatePermissions) else {}
+    before = hearers(server, (request.type, request.dbid)) if isinstance(request, UpdatePermissions) else {}
     answer = await server.administration.answer(MessageId(frame.message), request, author)
     if isinstance(request, UpdatePermissions):
-        _announce(server, request, author, before=before)
+        news = PermissionsChanged(
+            type=request.type,
+            dbid=request.dbid,
+            recursive=request.recursive,
+            user=author.user,
+            application=author.application,
+        )
+        announce(server, news, before=before)
     (message,) = ANSWERS[frame.message]
     connection.answer(frame, MessageId(message), answer)
-
-
-def _hearers(server: ConfigurationServer, request: UpdatePermissions) -> dict[Session, None]:
-    """The clients that registered for changes of permissions and may read the object now."""
-    id = (request.type, request.dbid)
-    return dict.fromkeys(each for each in server.sessions if each.hears_permissions and server.sight.sees(each, id))
-
-
-def _announce(
-    server: ConfigurationServer, request: UpdatePermissions, author: Author, *, before: dict[Session, None]
-) -> None:
-    """Send PermissionsChanged to the clients that registered for it and may read the object, or could ``before``.
-
-    It belongs to no UEN and is not replayed. A client that takes nothing is cut at the limit of unsent
-    answers, so that it costs no more memory than they do.
-    """
-    payload = PermissionsChanged(
-        type=request.type,
-        dbid=request.dbid,
-        recursive=request.recursive,
-        user=author.user,
-        application=author.application,
-    )
-    at = server.position
-    frame = encode_frame(MessageId.PERMISSIONS_CHANGED, codec.encode(payload), epoch=at.epoch, uen=at.uen)
-    limit = server.settings.max_client_output_bytes or _DEFAULT_OUTPUT_BYTES
-    for other in before | _hearers(server, request):
-        if other.connection is None or not other.hears_permissions:  # it has gone, or changed its mind, meanwhile
-            continue
-        if other.connection.channel.pending_bytes > limit:
-            other.connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the client took its notifications too slowly")
-        else:
-            other.connection.send(frame)
 
 
 def _fill_in_caller(request: ReadObjectPermissions, session: Session) -> None:

@@ -42,6 +42,7 @@ from csproxy.transport.load_control import BulkReaders, LoadControl
 from csproxy.transport.log_ins import LogInKeeper, NoLogIns
 from csproxy.transport.peer_link import PairPeer
 from csproxy.transport.peers import Peers
+from csproxy.transport.permission_news import announce_lists, hearers_of_lists
 from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
@@ -298,9 +299,11 @@ class ConfigurationServer:
 
     def publish(self, transaction: Sequence[Change]) -> None:
         """Apply one transaction and bring it to all who subscribed."""
+        before = hearers_of_lists(self, transaction)
         published = self.replica.publish(transaction)
         self.sight.follow(published, self.position)
         self.fan_out.publish(published.records, self.position)
+        announce_lists(self, transaction, before)
         self._tell_waiters()
 
     def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
@@ -322,6 +325,7 @@ class ConfigurationServer:
         self.sight.follow(published, position, is_new_history=not continued)
         if records:
             self.fan_out.publish(records, position)
+            announce_lists(self, records, {})
         self._tell_waiters()
 
     def set_epochs(self, epochs: Sequence[Epoch]) -> None:

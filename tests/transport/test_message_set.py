@@ -683,10 +683,42 @@ async def test_a_proxy_asks_its_master_for_what_it_does_not_hold_and_refuses_cha
         async with refused(ErrorCode.CHANGE_PASSWORD_DENIED, "read-only"):
             await admin.change_password("jane", "secret", "other")
         assert len(await admin.brief(CfgPerson)) == 3
-        listening = Listening()
+
+
+async def test_clients_of_a_proxy_are_told_of_changed_permissions_as_well(url: str) -> None:
+    async with master_site(url) as site, proxy_of(site), site.client() as client:
+        listening, deaf = Listening(), Listening()
         await listening.register(site, "proxy")
+        await deaf.register(site, "proxy")
         answer = await listening.ask(MessageId.REGISTER_PERMISSIONS_NOTIFICATION)
-        assert codec.decode_map(answer.payload)["code"] == ErrorCode.ACCESS_DENIED
+        assert answer.message == MessageId.PERMISSIONS_NOTIFICATION_REGISTERED
+
+        async def told() -> tuple[int, int, str, str]:
+            frame = await listening.next(MessageId.PERMISSIONS_CHANGED)
+            news = decode_payload(wire.PermissionsChanged, frame.payload)
+            assert (frame.request, frame.flags, news.recursive) == (0, 0, False)
+            return news.type, news.dbid, news.user, news.application
+
+        admin = client.administration
+        await admin.update_permissions(CfgPerson, 101, {(PERSON, 100): 127, SYSTEM: 127})
+        assert await told() == (PERSON, 101, "default", "default")
+        await admin.update_permissions("tenant", 1, {(PERSON, 100): 127, SYSTEM: 127}, recursive=True)
+        assert {await told() for _ in range(2)} == {
+            (PERSON, 101, "default", "default"),
+            (TENANT, 1, "default", "default"),
+        }
+        skill = await client.create(CfgSkill(tenantDBID=1, name="english"))
+        await admin.update_permissions(CfgSkill, skill.DBID, {(PERSON, 100): 127, SYSTEM: 127})
+        assert (await told())[:2] == (SKILL, skill.DBID)
+        await client.delete(skill)  # its list goes with it
+        await admin.set_account(101, (PERSON, 101))
+        await admin.update_permissions("tenant", 1, None)
+        assert (await told())[:2] == (TENANT, 1)
+        await listening.ask(MessageId.UNREGISTER_PERMISSIONS_NOTIFICATION)
+        await admin.update_permissions("tenant", 1, {(PERSON, 100): 127, SYSTEM: 127})
+        for one in (listening, deaf):
+            await one.ask(MessageId.PING)
+            assert MessageId.PERMISSIONS_CHANGED not in {frame.message for frame in one.frames}
 
 
 async def test_a_proxy_evaluates_the_caller_and_not_itself(url: str) -> None:

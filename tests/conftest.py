@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.postgresql import PostgresServer, postgresql_server
+
+# how long an example takes says something of the machine, not of the code
+hypothesis.settings.register_profile("csproxy", deadline=None)
+hypothesis.settings.load_profile("csproxy")
 
 LONGEST = ("simulation", "pools", "faults")
 

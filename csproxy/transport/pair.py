@@ -342,8 +342,8 @@ class PairMember:
         if session is None or not self.is_other(session.application) or not session.trusted or self._connects:
             raise ServerError.from_code(
                 ErrorCode.ACCESS_DENIED,
-                f"this is for {self.other!r}, the other proxy of the pair, which has shown who it is by its "
-                "Application's password (option app-password), mutual TLS, or by being on this machine",
+                f"this is for {self.other!r}, the other proxy of the pair, which has shown who it is by "
+                "mutual TLS, or by being on this machine",
             )
         link = self._link
         if not (isinstance(link, AcceptedLink) and link.connection is connection):

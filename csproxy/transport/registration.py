@@ -24,6 +24,7 @@ from csproxy.core.permissions import Permission, mask_of
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, LoginIncorrectError, ServerError
 from csproxy.transport.information_requests import must_change_password, set_password
+from csproxy.transport.refusals import REFUSALS
 from csproxy.transport.trust import names_of
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
@@ -119,8 +120,6 @@ def _asks_for_others(connection: ServerConnection) -> bool:
 async def _log_in(
     connection: ServerConnection, frame: Frame, request: RegisterClient, application: CfgApplication
 ) -> None:
-    from csproxy.transport.server_connection import REFUSALS
-
     try:
         account = SYSTEM_ACCOUNT
         if _has_user(request):

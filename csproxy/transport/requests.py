@@ -26,9 +26,10 @@ from csproxy.transport.information_requests import INFORMATION_HANDLERS
 from csproxy.transport.keepalive import KEEP_ALIVE_HANDLERS
 from csproxy.transport.permission_requests import PERMISSION_HANDLERS
 from csproxy.transport.reads import read_objects
+from csproxy.transport.refusals import REFUSALS
 from csproxy.transport.registration import authenticate, register_client, restore_session
 from csproxy.transport.replay import Replay, progress_mark
-from csproxy.transport.server_connection import MAX_WRITES, REFUSALS, Handler, ServerConnection
+from csproxy.transport.server_connection import MAX_WRITES, Handler, ServerConnection
 from csproxy.transport.sight_changes import sight_for_history, viewer_of
 from csproxy.transport.trust import author_of
 from csproxy.transport.verification import VERIFICATION_HANDLERS

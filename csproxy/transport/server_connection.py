@@ -25,14 +25,14 @@ from csproxy.core.sessions import Session
 from csproxy.core.shifts import Shift
 from csproxy.core.sight import Access
 from csproxy.core.subscriptions import Interest, SubscriptionClass
-from csproxy.errors import ErrorCode, ModelError, OutcomeUnknownError, RemoteProtocolError, ServerError, StoreError
+from csproxy.errors import ErrorCode, ModelError, RemoteProtocolError, ServerError
 from csproxy.transport import message_log
 from csproxy.transport.channel import HIGH_WATER_BYTES, Channel
+from csproxy.transport.refusals import REFUSALS, error_payload, unknown_message
 from csproxy.transport.replay import Replay, progress_mark
 from csproxy.transport.wire.exchanges import message_name
 from csproxy.transport.wire.frames import FLAG_END, Frame, encode_frame
 from csproxy.transport.wire.messages import MessageId
-from csproxy.transport.wire.payload import Error
 from csproxy.transport.wire.server_protocol import ServerProtocol, ServerState
 from csproxy.transport.wire.texts import check_texts
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from csproxy.transport.keepalive import WatchedClient
     from csproxy.transport.server import ConfigurationServer
 
-__all__ = ["REFUSALS", "Handler", "ServerConnection"]
+__all__ = ["Handler", "ServerConnection"]
 
 log = logging.getLogger("csproxy.server")
 
@@ -53,9 +53,6 @@ MAX_WRITES: Final = 256
 """Write requests that may wait on one connection before its further requests are deferred."""
 PUMP_BUDGET_S: Final = 0.002
 """Time that one connection's bulk answers may take in one turn of the event loop."""
-
-REFUSALS: Final = (ModelError, ServerError, StoreError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""Exceptions that become an Error answer; anything else is a mistake in this program."""
 
 Handler = Callable[["ServerConnection", Frame], None]
 
@@ -196,7 +193,7 @@ class ServerConnection:
             message_log.tell_received(self, frame)
         try:
             if handler is None:
-                raise _unknown(frame.message)
+                raise unknown_message(frame.message)
             handler(self, frame)
         except RemoteProtocolError as e:
             self.disconnect(e.code, str(e))
@@ -590,31 +587,3 @@ class ServerConnection:
             self.channel.write(out[0] if len(out) == 1 else b"".join(out))
             out.clear()
             self._out_bytes = 0
-
-
-def error_payload(error: Exception) -> Error:
-    """The Error answer that says what ``error`` says."""
-    if isinstance(error, ModelError):
-        return Error(
-            code=error.code, object_type=error.object_type, property=error.property_name, description=str(error)
-        )
-    if isinstance(error, ServerError):
-        return Error(
-            code=error.code,
-            object_type=error.object_type,
-            property=error.property_name,
-            description=error.description,
-            retry_after_ms=round(error.retry_after_s * 1000),
-            outcome_unknown=isinstance(error, OutcomeUnknownError),
-        )
-    if isinstance(error, StoreError):
-        return Error(code=error.code, description=str(error))
-    return Error(code=ErrorCode.WRONG_API_PARAMETERS, description=f"the request's payload cannot be read: {error}")
-
-
-def _unknown(message: int) -> ServerError:
-    if message in MessageId._value2member_map_:
-        text = f"{MessageId(message).name} ({message}) is not implemented by this server"
-    else:
-        text = f"message {message} is not known to this server"
-    return ServerError.from_code(ErrorCode.UNKNOWN_MESSAGE, text)

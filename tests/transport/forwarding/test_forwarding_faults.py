@@ -15,7 +15,7 @@ from csproxy.core.model import CfgSkill
 from csproxy.errors import CsproxyError, ErrorCode, OutcomeUnknownError, RetryableError
 from csproxy.transport.connection import server_error
 from csproxy.transport.forwarding import MAX_UNDER_WAY, ForwardingLimits
-from csproxy.transport.server_connection import error_payload
+from csproxy.transport.refusals import error_payload
 from csproxy.transport.wire.frames import Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ReadObjects

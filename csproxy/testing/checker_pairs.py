@@ -271,9 +271,13 @@ def check_end(history: History, wires: Sequence[WireHistory], members: set[str])
         what = f"it does not know {len(wrong)} of the {len(primary.sessions)} sessions of {primary.name} as they are"
         yield Violation("P24 liveness", standby.name, what)
     for wire in wires:
-        if wire.host == standby.name and wire.events and not isinstance(wire.events[-1], Ended):
-            is_client = any(
-                isinstance(event, Answered) and event.message == MessageId.CLIENT_REGISTERED for event in wire.events
-            )
-            if is_client:
-                yield Violation("P24 liveness", str(wire), f"a client is still at {standby.name}, which does not serve")
+        if wire.host == standby.name and _is_client_at(wire, standby.at_s):
+            yield Violation("P24 liveness", str(wire), f"a client is still at {standby.name}, which does not serve")
+
+
+def _is_client_at(wire: WireHistory, at_s: float) -> bool:
+    """Whether a client is registered over this connection then."""
+    before = [event for event in wire.events if event.at_s < at_s]
+    return any(
+        isinstance(event, Answered) and event.message == MessageId.CLIENT_REGISTERED for event in before
+    ) and not any(isinstance(event, Ended) for event in before)

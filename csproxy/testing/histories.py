@@ -296,11 +296,13 @@ class RoleTaken(NamedTuple):
 
 
 class PairFinal(NamedTuple):
-    """How the proxy ``name`` of a warm-standby pair stood at the end: its role, and subscriptions by id of session.
+    """How the proxy ``name`` of a warm-standby pair stood at the end, at ``at_s``: its role, and clients' sessions.
 
-    The sessions are those of clients: of the primary what can be restored there, of its standby what it stores for it.
+    ``sessions`` holds subscriptions by session id: of the primary what can be restored there, of its standby what it
+    stores for it.
     """
 
+    at_s: float
     name: str
     role: Role
     sessions: Mapping[str, frozenset[Interest]]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from csproxy.core.standby import Role
+from csproxy.core.subscriptions import Interest
 from csproxy.daemon.pairing import join_pool, pair_member
 from csproxy.testing.histories import PairFinal
 from csproxy.transport.channel import Connector
@@ -60,16 +61,19 @@ def has_settled(finals: Sequence[PairFinal]) -> bool:
     return primary is not None and standby is not None and primary.sessions.items() <= standby.sessions.items()
 
 
-def finals_of(members: Iterable[tuple[str, PairMember | None, ConfigurationServer | None]]) -> list[PairFinal]:
+def finals_of(
+    members: Iterable[tuple[str, PairMember | None, ConfigurationServer | None]], *, now_s: float
+) -> list[PairFinal]:
     """How the members of a pair stand now, those that are there."""
     return [
-        _final_of(name, member, server) for name, member, server in members if member is not None and server is not None
+        PairFinal(now_s, name, member.role, _sessions_of(member, server))
+        for name, member, server in members
+        if member is not None and server is not None
     ]
 
 
-def _final_of(name: str, member: PairMember, server: ConfigurationServer) -> PairFinal:
-    """How a member of a pair stands now."""
-    sessions = server.sessions
-    kept = [session for session in sessions.kept() if not session.is_proxy]
-    known = kept if member.role is Role.PRIMARY else sessions._stored.values()
-    return PairFinal(name, member.role, {session.id: session.interests for session in known})
+def _sessions_of(member: PairMember, server: ConfigurationServer) -> dict[str, frozenset[Interest]]:
+    """Subscriptions by session id: what it keeps if it serves, else what it stores."""
+    kept = [session for session in server.sessions.kept() if not session.is_proxy]
+    known = kept if member.role is Role.PRIMARY else server.sessions._stored.values()
+    return {session.id: session.interests for session in known}

@@ -341,7 +341,7 @@ class World:
         self._bound("bytes of a change log", limits.max_bytes + (limits.min_changes + 200) * frame)
 
     def _pair_finals(self) -> list[PairFinal]:
-        return finals_of((proxy.host, proxy.member, proxy.server) for proxy in self.proxies)
+        return finals_of(((each.host, each.member, each.server) for each in self.proxies), now_s=self.sim.now())
 
     def _final(self, process: Process) -> None:
         """What the process holds now."""

@@ -214,7 +214,7 @@ def ended(first: PairFinal | None, second: PairFinal | None, *wires: WireHistory
 
 
 def standing(name: str, role: Role, *sessions: str) -> PairFinal:
-    return PairFinal(name, role, {id: frozenset({SKILLS.interest}) for id in sessions})
+    return PairFinal(30.0, name, role, {id: frozenset({SKILLS.interest}) for id in sessions})
 
 
 def test_in_the_end_one_serves_and_the_other_knows_its_sessions() -> None:
@@ -224,7 +224,7 @@ def test_in_the_end_one_serves_and_the_other_knows_its_sessions() -> None:
     assert ended(standing(FIRST, Role.SEEKING), primary) == ["P20 both primaries"]
     assert ended(None, primary) == ["P20 both primaries"]
     assert ended(standing(FIRST, Role.STANDBY, "old"), primary) == ["P24 liveness"]
-    assert ended(PairFinal(FIRST, Role.STANDBY, {"s": frozenset()}), primary) == ["P24 liveness"]
+    assert ended(PairFinal(30.0, FIRST, Role.STANDBY, {"s": frozenset()}), primary) == ["P24 liveness"]
 
 
 def test_in_the_end_no_client_is_at_the_standby() -> None:
@@ -232,6 +232,7 @@ def test_in_the_end_no_client_is_at_the_standby() -> None:
     there = registers(1.0, answered_s=1.1)
     assert ended(standby, primary, at(FIRST, *there)) == ["P24 liveness"]
     assert ended(standby, primary, at(FIRST, *there, Ended(2.0, ""))) == []
+    assert ended(standby, primary, at(FIRST, *there, Ended(31.0, "the run is over"))) == ["P24 liveness"]
     assert ended(standby, primary, at(FIRST, there[0], refused(1.1))) == []
 
 

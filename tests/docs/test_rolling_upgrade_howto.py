@@ -24,7 +24,7 @@ from tests.pools.balanced import MEMBERS, Pool, running_pool
 from tests.pools.followers import Faults, Followers
 from tests.pools.pairs import NAMES, Pair, running_pair
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 
 HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "rolling-upgrade.md").read_text("utf-8")
 CLIENTS = 100
@@ -137,7 +137,7 @@ async def upgrade(
     machine: Machine, master_port: int, endpoints: Sequence[tuple[str, int]], steps: Iterator[Any]
 ) -> None:
     """Carry out the steps, clients beside them; nobody may notice."""
-    crowd, readers = Followers(master_port, endpoints, CLIENTS), Readers(endpoints)
+    crowd, readers = Followers(master_port, endpoints, CLIENTS, library=10), Readers(endpoints)
     before = {name: running.process.pid for name, running in machine.running.items()}
 
     async def trouble() -> None:

@@ -1,8 +1,7 @@
-"""Thousands of light clients, which follow changes while servers come and go.
+"""Thousands of clients, which follow changes while servers come and go.
 
-Each is a `ClientProtocol` on an asyncio transport, and goes where `ServersRoute` says, as `ConfigClient` does, at a
-tenth of its cost: what is measured with them is the servers' work and not their own. `crowd.py` does the same with
-`ConfigClient`.
+Most are light ones: a `ClientProtocol` on an asyncio transport that goes where `ServersRoute` says, as `ConfigClient`
+does, at a tenth of its cost: what is measured with them is the work of servers. Some are `ConfigClient`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,18 @@ import msgspec
 
 from csproxy.core.changes import Position
 from csproxy.core.failover import Endpoint
+from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import CfgAppType, CfgPerson
 from csproxy.core.routes import ServersRoute
 from csproxy.daemon.process import raise_descriptor_limit
-from csproxy.errors import ErrorCode, RemoteProtocolError
+from csproxy.errors import ErrorCode, HistoryExpiredError, RemoteProtocolError
 from csproxy.transport.client import ConfigClient
+from csproxy.transport.client_states import ClientState as LibraryState
 from csproxy.transport.wire.client_protocol import ClientProtocol, ClientState
 from csproxy.transport.wire.frames import FLAG_END, FLAG_HISTORY, Frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.notifications import NOTIFICATIONS
-from csproxy.transport.wire.payload import Error
+from csproxy.transport.wire.payload import Empty, Error
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
 from csproxy.transport.wire.subscriptions import HistoryLog, RegisterNotification, ResumeFrom, Subscription
 from tests.daemon.servers import PASSWORD
@@ -37,7 +39,9 @@ from tests.daemon.servers import PASSWORD
 PERSON: Final = 3
 SETTLE_S: Final = 120.0
 SILENCE_S: Final = 3.0
-"""A server that says nothing for so long, while changes are made all the time, is given up."""
+"""A server that says nothing for so long is asked whether it is there,"""
+GIVE_UP_S: Final = 9.0
+"""and after so long it is given up."""
 LOG_INS_AT_ONCE: Final = 50
 
 _NONE: Final = Position(0, 0)
@@ -46,13 +50,10 @@ _REGISTER: Final = RegisterClient(type=int(CfgAppType.CFGSCE), name="default", u
 _MARKS: Final = frozenset({MessageId.PROGRESS_MARK, MessageId.HISTORY_LOG_SENT})
 
 
-class Follower:
-    """One client: its session, the place to which it has followed, and all that it has received."""
+class Follower(ABC):
+    """One client and all that it has received."""
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self.route = ServersRoute(endpoints, random.random)
-        self.session = ""
-        self.position = _NONE
+    def __init__(self) -> None:
         self.first: int | None = None
         """UEN after which it must have everything; None until it is subscribed for the first time."""
         self.seen: list[int] = []
@@ -65,14 +66,75 @@ class Follower:
         self.is_following = asyncio.Event()
         self.followed_s = 0.0
         """When it was connected and had what it had missed, last."""
-        self.heard_s = 0.0
         self.changed_s = 0.0
         self.pause_s = 0.0
         """The longest time between two changes since it was set to 0."""
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Connect, and again whenever the connection is lost."""
+
+    def give_up_if_silent(self, now_s: float) -> None:  # noqa: B027 - a client may find out itself
+        """The connection may be to a process that is frozen."""
+
+    def changed(self, uen: int, now_s: float) -> None:
+        """A change has come."""
+        self.seen.append(uen)
+        self.pause_s = max(self.pause_s, now_s - self.changed_s)
+        self.changed_s = now_s
+
+
+class LibraryFollower(Follower):
+    """A `ConfigClient` with a subscription."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        super().__init__()
+        self._client = ConfigClient(
+            endpoints=endpoints,
+            user="default",
+            password=PASSWORD,
+            connect_wait_s=SETTLE_S,
+            keep_alive=KeepAlive(timeout_s=GIVE_UP_S / 2),
+        )
+
+    async def run(self) -> None:
+        """See `Follower`."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with self._client as client, client.subscribe(CfgPerson) as changes:
+                self.first = changes.position.uen
+                self._noticed(client.state)
+                client.observe(self._noticed)
+                async for change in changes:
+                    self.changed(change.position.uen, loop.time())
+        except HistoryExpiredError:
+            self.reloads += 1
+        except RemoteProtocolError:
+            self.violations += 1
+
+    def _noticed(self, state: LibraryState) -> None:
+        now = self._client.statistics()
+        self.registrations, self.restores = now.registrations, now.restores
+        if state is LibraryState.CONNECTED:
+            self.followed_s = asyncio.get_running_loop().time()
+            self.is_following.set()
+        else:
+            self.is_following.clear()
+
+
+class LightFollower(Follower):
+    """A client's protocol on a transport: its session, and the place to which it has followed."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        super().__init__()
+        self.route = ServersRoute(endpoints, random.random)
+        self.session = ""
+        self.position = _NONE
+        self.heard_s = 0.0
         self.link: Link | None = None
 
     async def run(self) -> None:
-        """Connect, and again whenever the connection is lost."""
+        """See `Follower`."""
         loop = asyncio.get_running_loop()
         while True:
             await anyio.sleep(self.route.pause_s())
@@ -90,11 +152,16 @@ class Follower:
                 self.route.failed(hint_s=link.hint_s)
             self.is_following.clear()
 
-    def change(self, frame: Frame, now_s: float) -> None:
+    def give_up_if_silent(self, now_s: float) -> None:
+        """See `Follower`."""
+        if self.link is not None and now_s - self.heard_s > GIVE_UP_S:
+            self.link.close()
+        elif self.link is not None and now_s - self.heard_s > SILENCE_S:
+            self.link.ping()
+
+    def take(self, frame: Frame, now_s: float) -> None:
         """A notification has come."""
-        self.seen.append(frame.uen)
-        self.pause_s = max(self.pause_s, now_s - self.changed_s)
-        self.changed_s = now_s
+        self.changed(frame.uen, now_s)
         if frame.flags & (FLAG_END | FLAG_HISTORY) == FLAG_END:
             self.position = Position(frame.epoch, frame.uen)
 
@@ -102,7 +169,7 @@ class Follower:
 class Link(asyncio.Protocol):
     """One connection of a follower: restores or registers, subscribes, and takes what comes."""
 
-    def __init__(self, follower: Follower, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, follower: LightFollower, loop: asyncio.AbstractEventLoop) -> None:
         self.ended = asyncio.Event()
         self.was_useful = False
         self.hint_s = 0.0
@@ -130,7 +197,7 @@ class Link(asyncio.Protocol):
             return
         for frame in frames:
             if frame.message in NOTIFICATIONS and not frame.request:
-                follower.change(frame, now_s)
+                follower.take(frame, now_s)
             elif self._protocol.state is not ClientState.CLOSED:  # a farewell stands behind: nothing more to ask
                 self._take(frame)
         if self._protocol.state is ClientState.CLOSED:
@@ -138,6 +205,11 @@ class Link(asyncio.Protocol):
             self.is_told = reason is not None
             self.hint_s = 0.0 if reason is None else reason.retry_after_ms / 1000
             self.close()
+
+    def ping(self) -> None:
+        """Ask whether the server is there, unless an answer is waited for."""
+        if self._protocol.state is ClientState.REGISTERED and not self._protocol.open_requests:
+            self._send(MessageId.PING, Empty())
 
     def close(self) -> None:
         """End the connection without waiting for what is still to be sent."""
@@ -219,14 +291,22 @@ class Faults:
 class Followers:
     """``size`` clients that follow all persons, and one that changes a person at the master all the time.
 
-    ``interval_s``: time between two changes.
+    ``library``: so many more that are `ConfigClient`. ``interval_s``: time between two changes.
     """
 
     def __init__(
-        self, master_port: int, endpoints: Sequence[tuple[str, int]], size: int, *, interval_s: float = 0.1
+        self,
+        master_port: int,
+        endpoints: Sequence[tuple[str, int]],
+        size: int,
+        *,
+        library: int = 0,
+        interval_s: float = 0.1,
     ) -> None:
         raise_descriptor_limit()
-        self.everybody = [Follower([Endpoint(*each) for each in endpoints]) for _ in range(size)]
+        servers = [Endpoint(*each) for each in endpoints]
+        self.everybody: list[Follower] = [LightFollower(servers) for _ in range(size)]
+        self.everybody += [LibraryFollower(servers) for _ in range(library)]
         self.written: list[int] = []
         self._master_port = master_port
         self._interval_s = interval_s
@@ -323,10 +403,9 @@ class Followers:
         self._has_written.set()
 
     async def _watch(self) -> None:
-        """Give up servers that have fallen silent: a frozen process."""
+        """Look for servers that have fallen silent: a frozen process."""
         loop = asyncio.get_running_loop()
         while True:
             await anyio.sleep(SILENCE_S / 4)
             for each in self.everybody:
-                if each.link is not None and loop.time() - each.heard_s > SILENCE_S:
-                    each.link.close()
+                each.give_up_if_silent(loop.time())

@@ -20,7 +20,7 @@ from tests.daemon.servers import PASSWORD, Running, tool
 from tests.pools.balanced import Pool, running_pool
 from tests.tls_files import Authority
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CHECKS = 200
 CLIENTS = 40

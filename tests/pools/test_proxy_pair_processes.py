@@ -16,6 +16,7 @@ from tests.pools.pairs import TROUBLES, running_pair
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CLIENTS = 2_000
+LIBRARY_CLIENTS = 50
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 async def test_clients_of_a_pair_miss_nothing_and_log_in_once(tmp_path: Path) -> None:
     async with running_pair(tmp_path) as pair:
-        crowd = Followers(pair.site.port, pair.endpoints, CLIENTS)
+        crowd = Followers(pair.site.port, pair.endpoints, CLIENTS, library=LIBRARY_CLIENTS)
 
         async def rounds() -> None:
             for make_trouble in TROUBLES.values():
@@ -34,5 +35,5 @@ async def test_clients_of_a_pair_miss_nothing_and_log_in_once(tmp_path: Path) ->
 
         await crowd.run(rounds)
         assert crowd.faults() == Faults()
-        assert crowd.counts()["registrations"] == CLIENTS
+        assert crowd.counts()["registrations"] == CLIENTS + LIBRARY_CLIENTS
         assert crowd.counts()["restores"] >= len(TROUBLES) * CLIENTS

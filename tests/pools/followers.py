@@ -208,7 +208,8 @@ class Link(asyncio.Protocol):
 
     def ping(self) -> None:
         """Ask whether the server is there, unless an answer is waited for."""
-        if self._protocol.state is ClientState.REGISTERED and not self._protocol.open_requests:
+        is_idle = self._protocol.state is ClientState.REGISTERED and not self._protocol.open_requests
+        if is_idle and self._transport is not None and not self._transport.is_closing():
             self._send(MessageId.PING, Empty())
 
     def close(self) -> None:

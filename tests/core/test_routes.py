@@ -56,6 +56,17 @@ def test_after_a_loss_the_primary_is_next_with_short_pauses_that_grow() -> None:
     assert [route.pause_s() for _ in range(3)] == [0.025, 0.05, 0.1]
 
 
+def test_within_a_round_the_next_server_is_tried_soon_and_only_rounds_make_pauses_grow() -> None:
+    route = ServersRoute([A, B, C], lambda: 0.5)
+    route.connected(0)
+    route.lost(10)
+    tried = []
+    for hint_s in (0, 2, 1, 0, 0, 0, 0):
+        tried.append((route.current, route.pause_s()))
+        route.failed(hint_s=hint_s)
+    assert tried == [(A, 0.025), (B, 0.025), (C, 0.025), (A, 2.05), (B, 0.025), (C, 0.025), (A, 0.1)]
+
+
 def test_after_a_farewell_another_server_is_next_at_once() -> None:
     route = ServersRoute([A, B], lambda: 0.5, attempts=3)
     for here, there in ((A, B), (B, A)) * 4:

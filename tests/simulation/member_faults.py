@@ -34,7 +34,7 @@ class MemberFaults:
             *both,
             *[self.part_members] * 2,
             *[self.split] * 3,
-            *[self.lag_link] * 2,
+            *[self.lag_link] * 3,
             *[self.stop_primary] * 3,
             *[self.kill_primary] * 3,
             *[self.freeze_primary_member] * 2,

@@ -21,6 +21,7 @@ from csproxy.transport.wire.messages import MessageId, decode_payload
 from csproxy.transport.wire.payload import Empty
 from csproxy.transport.wire.reads import ReadObjects, SnapshotHandle
 from tests.simulation.actors import SimulatedClient
+from tests.simulation.plan import PAIR
 from tests.simulation.template import CODE, DN, FOLDER, GROUP, PERSON, SKILL, SWITCH
 
 INTERESTS = [
@@ -56,6 +57,12 @@ class Subscriber(SimulatedClient):
             interests.append(Interest(object_type=PERSON, object_dbid=rng.randint(101, 106)))
         return interests
 
+    def lasts_s(self) -> tuple[float, float]:
+        """How long a subscription lasts, between which times. To a standby, sessions that change often matter."""
+        if self.world.plan.step_s:
+            return 0.1, 6
+        return (0.5, 8) if self.world.plan.together == PAIR else (5, 200)
+
     async def follow(self, client: ConfigClient, interest: Interest) -> None:
         """Subscribe, again and again when the place is lost."""
         since: Position | None = None
@@ -89,7 +96,7 @@ class Subscriber(SimulatedClient):
             buffer_bytes=rng.choice([1_000, 4 * 1024 * 1024]),
         )
         pause_s = rng.choice([0.0, 0.0, 0.02, 0.5])
-        ends_at = now() + (rng.uniform(0.1, 6) if self.world.plan.step_s else rng.uniform(5, 200))
+        ends_at = now() + rng.uniform(*self.lasts_s())
         try:
             self.starting += 1
             try:

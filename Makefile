@@ -4,7 +4,7 @@
 #   make test    install the servers that tests need, then run all tests
 #   make check   formatting, style, types, layers
 #   make docs    the documentation as HTML; warnings and dead links are errors
-#   make bench   measure side by side with Redis
+#   make bench   measure side by side with Redis and etcd (QUICK=1: three minutes)
 #   make soak    simulate thousands of runs under faults (SEEDS=5000), as many of them with pairs and pools of proxies
 #   make pairs   stop, kill and freeze the primary of a pair under 2,000 clients (ROUNDS=10)
 #   make pools   kill the member of a pool that has all 5,000 clients (CLIENTS=5000)
@@ -42,7 +42,8 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/dev.stamp
-	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server
+	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server etcd-server etcd-client
+	$(BIN)/pip install $(PIP_FLAGS) --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
 
 soak: $(VENV)/dev.stamp
@@ -78,6 +79,6 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/system.stamp: | $(VENV)/bin/python
-	scripts/install_system_packages.sh nodejs npm postgresql slapd freeradius haproxy \
+	scripts/install_system_packages.sh nodejs npm libssl-dev postgresql slapd freeradius haproxy \
 		krb5-kdc krb5-admin-server krb5-user faketime systemd
 	@touch $@

@@ -9,25 +9,25 @@ best of each is printed, so that other load on the machine counts as little as p
 
 from __future__ import annotations
 
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from copy import deepcopy
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+from processes import free_port, running
+from site_data import PASSWORD, SiteSize, make_site
+from work_writes import make_writable
 
-from csproxy.core.model import CfgApplication, CfgSkill
+from csproxy.core.model import CfgSkill
 from csproxy.transport.client import ConfigClient
 
-PASSWORD = "benchmark"
 CLIENTS = 50
 _names = count()
 
@@ -40,39 +40,8 @@ class Result(NamedTuple):
     p99_ms: float
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def program(*words: str, cwd: Path) -> Iterator[None]:
-    """A confserv that is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "csproxy.daemon.confserv", *words], cwd=cwd, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "ready on" in line:
-                break
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
 def client_at(port: int) -> ConfigClient:
     return ConfigClient(port=port, user="default", password=PASSWORD)
-
-
-async def make_writable(master: int) -> None:
-    async with client_at(master) as client:
-        before = await client.get(CfgApplication, name="proxy")
-        after = deepcopy(before)
-        after.options = {"csproxy": {"proxy-writable": "true", "proxy-write-rate": "0"}}
-        await client.update(before, after)
 
 
 async def write_on(client: ConfigClient, until_s: float, times: list[float]) -> None:
@@ -124,14 +93,13 @@ async def compare(master: int, proxy: int, rounds: int) -> None:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "site"
-        master, proxy = free_port(), free_port()
-        words = ["init", str(folder), "--password", PASSWORD, "--master-port", str(master), "--proxy", f"proxy={proxy}"]
-        subprocess.run([sys.executable, "-m", "csproxy.daemon.tool", *words], check=True, stdout=subprocess.DEVNULL)
-        upstream = ("-host", "127.0.0.1", "-port", str(master), "-app", "proxy")
-        with program("-c", str(folder / "confserv.conf"), cwd=folder), program(*upstream, cwd=folder):
-            anyio.run(make_writable, master)
-            anyio.run(compare, master, proxy, rounds)
+        site = make_site(Path(name) / "site", SiteSize(0, 1), master_port=free_port(), proxy_port=free_port())
+        with (
+            running(site.master, port=site.master_port, cwd=site.folder),
+            running(site.proxy, port=site.proxy_port, cwd=site.folder),
+        ):
+            make_writable(site)
+            anyio.run(compare, site.master_port, site.proxy_port, rounds)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 // the *same* cheap client. A generator in Python would measure itself.
 // build: gcc -O2 -o lg load_generator.c -lssl -lcrypto
 //
-//  lg rr   --port P [--host H] --conns N [--depth D] --secs S --req FILE [--hello FILE --hello-proto X] --proto line|fixed:L|len32|csp|h2|ber
+//  lg rr   --port P [--host H] --conns N [--depth D] --secs S --req FILE [--hello FILE --hello-proto X] --proto line|fixed:L|resp|len32|csp|h2|ber
 //          [--interval-us U --count K]   closed loop request/response; with --interval-us: paced publisher
 //          request template: "########"  is replaced by a random 8 digit key (0..--nkeys-1)
 //                            "@TTTTTTTTTTTTTTTTTTT" (@T + 18 T) is replaced by @T + 18 digit CLOCK_MONOTONIC ns
+//          --window W  at most W requests under way over all connections, which take turns
 //  lg sub  --port P --conns N --hello FILE --expect M [--idle-secs S]  count "@T<18 digits>" markers in whatever arrives
-//  lg bulk --port P --hello FILE --bytes B | --idle-ms T             read B bytes as fast as possible
+//  lg bulk --port P --conns N [--hello FILE] --req FILE --bytes B | --idle-ms T   time from the request to its last byte
 //  lg idle --port P --conns N --hello FILE --secs S                  open, (say hello), hold
 //  lg conn --port P --conns N [--tls]                                connection (TLS handshake) rate
+//  lg restore --port P --conns N --hello FILE --req FILE   herd: N clients register, all go at once, come back with --req
+//          in which "%%%%…" (32 of them) is replaced by the session id of the answer to --hello
 //  hello template: "########" is replaced by the connection's number (8 digits), from --hello-first up
 //  --proto csp   frames of docs/protocol.md: an answer is done at the frame with a request id and the END flag
 //  common: --tls
@@ -41,7 +44,7 @@ static uint64_t hval(int i){if(i<64)return i;int e=i/64+5;int m=i%64;return (1ul
 static void hadd(hist*h,uint64_t us){h->b[hidx(us)]++;h->n++;h->sum+=us;if(us>h->max)h->max=us;}
 static uint64_t hq(hist*h,double q){uint64_t t=(uint64_t)(h->n*q),c=0;if(!h->n)return 0;for(int i=0;i<HB;i++){c+=h->b[i];if(c>t)return hval(i);}return h->max;}
 
-enum{P_LINE,P_FIXED,P_LEN32,P_H2,P_BER,P_CSP};
+enum{P_LINE,P_FIXED,P_LEN32,P_H2,P_BER,P_CSP,P_RESP};
 typedef struct{
   int fd;SSL*ssl;int up;              // up: connected (and TLS done)
   char*in;size_t in_len,in_cap;        // unparsed input (rr)
@@ -51,6 +54,7 @@ typedef struct{
   int hello_left;                      // responses to hello still to skip
   int skip;                            // herd: answers to hello still to come
   char tail[32];int tail_len;          // sub: carry
+  char session[32];                    // restore
   int wantw; uint64_t rx; uint64_t h2rx;
 }conn;
 
@@ -59,7 +63,7 @@ static long nkeys=100000,count=0,interval_us=0;static uint64_t expect=0,bulk_byt
 static int proto=P_LINE;static size_t fixed_len=0;static int hello_resp=0;
 static char*req=0,*hello=0;static size_t req_len=0,hello_len=0;static long keyoff=-1,tsoff=-1,hellooff=-1,hello_first=0;
 static SSL_CTX*ctx;static int ep;
-static int rampus=0,warm_ms=0,key_u32=0;static long key_first=0;
+static int rampus=0,warm_ms=0,key_u32=0,window=0;static long key_first=0,sessoff=-1;
 
 static char*slurp(const char*f,size_t*n){FILE*p=fopen(f,"rb");if(!p){perror(f);exit(2);}fseek(p,0,SEEK_END);*n=ftell(p);rewind(p);char*b=malloc(*n+1);if(fread(b,1,*n,p)!=*n)exit(2);b[*n]=0;fclose(p);return b;}
 static ssize_t c_read(conn*c,void*b,size_t n){
@@ -83,12 +87,21 @@ static void send_req(conn*c){
   if(tsoff>=0){char s[24];snprintf(s,sizeof s,"%018llu",(unsigned long long)t);memcpy(b+tsoff+2,s,18);}
   c->ts[c->th]=t;c->th=(c->th+1)%(c->tn);
 }
+// length of one value of the Redis protocol, 0 if it is not complete
+static size_t resp_len(const unsigned char*p,size_t n){
+  unsigned char*q=memchr(p,'\n',n);if(!q)return 0;
+  size_t head=q-p+1;long v=atol((const char*)p+1);
+  if(p[0]=='-'){fprintf(stderr,"refused: %.*s\n",(int)head,p);exit(4);}
+  if(p[0]=='$'){size_t l=v<0?head:head+v+2;return n>=l?l:0;}
+  if(p[0]!='*')return head;
+  for(size_t o=head;;){if(v--<=0)return o;size_t u=o<n?resp_len(p+o,n-o):0;if(!u)return 0;o+=u;}}
 // returns bytes consumed for one complete response, 0 if incomplete. *done=0 when only part of a response was consumed
 static size_t parse(conn*c,const unsigned char*p,size_t n,int*done){
   *done=1;
   switch(proto){
   case P_LINE:{unsigned char*q=memchr(p,'\n',n);return q?(size_t)(q-p+1):0;}
   case P_FIXED:return n>=fixed_len?fixed_len:0;
+  case P_RESP:return resp_len(p,n);
   case P_LEN32:{if(n<4)return 0;size_t l=((size_t)p[0]<<24)|(p[1]<<16)|(p[2]<<8)|p[3];return n>=4+l?4+l:0;}
   case P_CSP:{if(n<28)return 0;size_t l=((size_t)p[0]<<24)|(p[1]<<16)|(p[2]<<8)|p[3];if(n<4+l)return 0;
     *done=(p[6]&1)&&(p[8]|p[9]|p[10]|p[11]);if(p[4]==0&&(p[5]==2||p[5]==4)){fprintf(stderr,"refused: %.*s\n",(int)(l-24),p+28);exit(4);}return 4+l;}
@@ -119,7 +132,16 @@ static void open_all(void){
     if(hello){put_hello(c);flush(c);}
     if(rampus)usleep(rampus);
   }}
-static void drain_small(void){ // read and drop hello answers for 300 ms
+static void drain_answers(void){ // read and drop --hello-answers answers of each connection
+  struct epoll_event ev[256];static char b[1<<16];int left=nconn;uint64_t end=now_ns()+120000000000ull;
+  while(left>0){if(now_ns()>end){fprintf(stderr,"%d clients got no answer to their hello\n",left);exit(3);}
+    int n=epoll_wait(ep,ev,256,100);for(int i=0;i<n;i++){conn*c=ev[i].data.ptr;if(ev[i].events&EPOLLOUT)flush(c);
+      for(;;){ssize_t r=c_read(c,b,sizeof b);if(r==-1)break;if(r<=0){fprintf(stderr,"closed in hello\n");exit(3);}
+        if(c->in_len+r>c->in_cap){c->in_cap=(c->in_len+r)*2;c->in=realloc(c->in,c->in_cap);}memcpy(c->in+c->in_len,b,r);c->in_len+=r;
+        size_t o=0,u;int d;while(c->hello_left>0&&(u=parse(c,(unsigned char*)c->in+o,c->in_len-o,&d))){o+=u;if(d&&!--c->hello_left)left--;}
+        memmove(c->in,c->in+o,c->in_len-o);c->in_len-=o;}}}}
+static void drain_small(void){ // read and drop hello answers for 300 ms, unless it is known how many there are
+  if(hello_resp){drain_answers();return;}
   struct epoll_event ev[256];char b[65536];uint64_t end=now_ns()+300000000ull;
   while(now_ns()<end){int n=epoll_wait(ep,ev,256,20);for(int i=0;i<n;i++){conn*c=ev[i].data.ptr;ssize_t r=c_read(c,b,sizeof b);if(r==0||r==-2){fprintf(stderr,"closed in hello\n");exit(3);}
      if(proto==P_H2&&r>0){/* ack settings */char a[9]={0,0,0,4,1,0,0,0,0};put(c,a,9);flush(c);}}}}
@@ -127,13 +149,14 @@ static int mode_rr(void){
   open_all();if(hello)drain_small();if(warm_ms)usleep(warm_ms*1000);
   static hist h;uint64_t done=0,bytes=0;double c0=cpu_s();uint64_t t0=now_ns(),end=t0+(uint64_t)(secs*1e9);
   struct epoll_event ev[512];static char buf[1<<18];
-  if(!interval_us)for(int i=0;i<nconn;i++){for(int d=0;d<depth;d++)send_req(&cs[i]);flush(&cs[i]);}
+  int turn=window%nconn;if(window)for(int i=0;i<window;i++){send_req(&cs[i%nconn]);flush(&cs[i%nconn]);}
+  else if(!interval_us)for(int i=0;i<nconn;i++){for(int d=0;d<depth;d++)send_req(&cs[i]);flush(&cs[i]);}
   uint64_t next=t0;long sent=0;
   for(;;){uint64_t t=now_ns();
-    if(interval_us){if(count&&sent>=count&&done>=(uint64_t)sent)break;while(sent<count&&t>=next){conn*c=&cs[sent%nconn];if((c->th+1)%c->tn==c->tt)break;send_req(c);flush(c);sent++;next+=interval_us*1000ull;}
-      if(t>end+5000000000ull&&sent>=count)break;}
+    if(interval_us){if(!count&&t>=end)break;if(count&&sent>=count&&done>=(uint64_t)sent)break;while((sent<count||!count)&&t>=next){conn*c=&cs[sent%nconn];if((c->th+1)%c->tn==c->tt)break;send_req(c);flush(c);sent++;next+=interval_us*1000ull;}
+      if(t>end+5000000000ull&&sent>=count){fprintf(stderr,"%ld of %ld requests were not answered\n",sent-(long)done,sent);break;}}
     else if(t>=end)break;
-    int to=100;if(interval_us){to=next>t&&sent<count?(int)((next-t)/1000000):(sent<count?0:50);}
+    int to=100;if(interval_us){int more=sent<count||!count;to=next>t&&more?(int)((next-t)/1000000):(more?0:50);}
     int n=epoll_wait(ep,ev,512,to);
     for(int i=0;i<n;i++){conn*c=ev[i].data.ptr;
       if(ev[i].events&EPOLLOUT)flush(c);
@@ -143,7 +166,8 @@ static int mode_rr(void){
         if(c->in_len){if(c->in_len+r>c->in_cap){c->in_cap=(c->in_len+r)*2;c->in=realloc(c->in,c->in_cap);}memcpy(c->in+c->in_len,buf,r);p=c->in;len=c->in_len+r;}
         size_t o=0;int k=0;while(o<len){int d;size_t u=parse(c,(unsigned char*)p+o,len-o,&d);if(!u)break;o+=u;if(!d)continue;
           if(c->tt!=c->th){hadd(&h,(now_ns()-c->ts[c->tt])/1000);c->tt=(c->tt+1)%c->tn;done++;k++;}}
-        if(!interval_us)while(k--)send_req(c);
+        if(window)while(k--){send_req(&cs[turn]);flush(&cs[turn]);turn=(turn+1)%nconn;}
+        else if(!interval_us)while(k--)send_req(c);
         size_t rest=len-o;if(rest){if(rest>c->in_cap){char*nb=malloc(rest*2);memcpy(nb,p+o,rest);free(c->in);c->in=nb;c->in_cap=rest*2;}else memmove(c->in,p+o,rest);}c->in_len=rest;
         if(c->out_len)flush(c);
         if((size_t)r<sizeof buf&&!c->ssl)break;}
@@ -174,11 +198,13 @@ static int mode_sub(void){
     }
     if(expect&&got>=expect)break;}
   double el=(last-first_ts)/1e9;double cpu=cpu_s()-cpu_first;
-  printf("{\"mode\":\"sub\",\"conns\":%d,\"delivered\":%llu,\"expected\":%llu,\"complete_msgs\":%llu,\"span_s\":%.3f,\"deliv_per_s\":%.0f,\"MBps\":%.1f,\"p50_us\":%llu,\"p99_us\":%llu,\"max_us\":%llu,\"all_p50_us\":%llu,\"all_p99_us\":%llu,\"lg_cpu\":%.2f}\n",nconn,(unsigned long long)got,(unsigned long long)expect,(unsigned long long)msgs,el,got/el,bytes/el/1e6,(unsigned long long)hq(&h,.5),(unsigned long long)hq(&h,.99),(unsigned long long)h.max,(unsigned long long)hq(&hc,.5),(unsigned long long)hq(&hc,.99),cpu/((last-first)/1e9+1e-9));
+  printf("{\"mode\":\"sub\",\"conns\":%d,\"delivered\":%llu,\"expected\":%llu,\"complete_msgs\":%llu,\"span_s\":%.3f,\"deliv_per_s\":%.0f,\"MBps\":%.1f,\"p50_us\":%llu,\"p99_us\":%llu,\"p999_us\":%llu,\"max_us\":%llu,\"all_p50_us\":%llu,\"all_p99_us\":%llu,\"all_max_us\":%llu,\"lg_cpu\":%.2f}\n",nconn,(unsigned long long)got,(unsigned long long)expect,(unsigned long long)msgs,el,got/el,bytes/el/1e6,(unsigned long long)hq(&h,.5),(unsigned long long)hq(&h,.99),(unsigned long long)hq(&h,.999),(unsigned long long)h.max,(unsigned long long)hq(&hc,.5),(unsigned long long)hq(&hc,.99),(unsigned long long)hc.max,cpu/((last-first)/1e9+1e-9));
   return 0;}
 static int mode_bulk(void){
   // every connection asks; total expected = bulk_bytes * nconn
-  uint64_t t0=now_ns();open_all();double c0=cpu_s();uint64_t got=0,last=now_ns(),firstb=0;struct epoll_event ev[256];static char buf[1<<20];uint64_t want=bulk_bytes*nconn;
+  uint64_t t0=now_ns();open_all();if(hello)drain_small();if(warm_ms)usleep(warm_ms*1000);
+  if(req){t0=now_ns();for(int i=0;i<nconn;i++){send_req(&cs[i]);flush(&cs[i]);}}
+  double c0=cpu_s();uint64_t got=0,last=now_ns(),firstb=0;struct epoll_event ev[256];static char buf[1<<20];uint64_t want=bulk_bytes*nconn;
   while(!want||got<want){int n=epoll_wait(ep,ev,256,50);uint64_t t=now_ns();if(n==0){if(got&&idle_ms&&t-last>(uint64_t)idle_ms*1000000ull)break;if(t-last>20000000000ull){fprintf(stderr,"timeout\n");break;}continue;}
     for(int i=0;i<n;i++){conn*c=ev[i].data.ptr;if(ev[i].events&EPOLLOUT)flush(c);ssize_t r=c_read(c,buf,sizeof buf);if(r==-1)continue;if(r<=0)goto out;got+=r;last=now_ns();if(!firstb)firstb=last;
       if(proto==P_H2){c->h2rx+=r;if(c->h2rx>(1u<<28)){char w[13]={0,0,4,8,0,0,0,0,0};uint32_t v=c->h2rx;w[9]=v>>24;w[10]=v>>16;w[11]=v>>8;w[12]=v;put(c,w,13);flush(c);c->h2rx=0;}}
@@ -188,8 +214,8 @@ static int mode_idle(void){uint64_t t0=now_ns();open_all();fprintf(stderr,"READY
   while(now_ns()<end){int n=epoll_wait(ep,ev,256,50);for(int i=0;i<n;i++){conn*c=ev[i].data.ptr;ssize_t r=c_read(c,b,sizeof b);if(r==0||r==-2){epoll_ctl(ep,EPOLL_CTL_DEL,c->fd,0);close(c->fd);fprintf(stderr,"closed\n");}}}return 0;}
 static int mode_conn(void){uint64_t t0=now_ns();double c0=cpu_s();open_all();double el=(now_ns()-t0)/1e9;printf("{\"mode\":\"conn\",\"tls\":%d,\"conns\":%d,\"secs\":%.3f,\"per_s\":%.0f,\"lg_cpu\":%.2f}\n",use_tls,nconn,el,nconn/el,(cpu_s()-c0)/el);return 0;}
 // reconnect storm: N connections opened at once, each (TLS) connects, says hello, sends one request, waits for one response
-static int mode_herd(void){
-  cs=calloc(nconn,sizeof(conn));ep=epoll_create1(0);static hist h;uint64_t t0=now_ns();double c0=cpu_s();int done=0,opened=0,fail=0;
+static int mode_herd(conn*old){
+  cs=calloc(nconn,sizeof(conn));ep=epoll_create1(0);static hist h;memset(&h,0,sizeof h);uint64_t t0=now_ns();double c0=cpu_s();int done=0,opened=0,fail=0;
   static char buf[1<<18];struct epoll_event ev[1024];uint64_t last=t0;
   while(done+fail<nconn){
     while(opened<nconn&&opened-done-fail<depth){conn*c=&cs[opened++];c->fd=socket(AF_INET,SOCK_STREAM|SOCK_NONBLOCK,0);if(c->fd<0){perror("socket");exit(2);}
@@ -206,17 +232,31 @@ static int mode_herd(void){
           int r=SSL_do_handshake(c->ssl);if(r!=1){int e=SSL_get_error(c->ssl,r);if(e==SSL_ERROR_WANT_READ)setw(c,0);else if(e==SSL_ERROR_WANT_WRITE)setw(c,1);else{fail++;epoll_ctl(ep,EPOLL_CTL_DEL,c->fd,0);close(c->fd);}continue;}c->up=1;}
         if(hello)put_hello(c);
         size_t at=c->out_len;put(c,req,req_len);if(keyoff>=0)put_key(c->out+at+keyoff);if(proto==P_H2){patch_sid(c->out+at,req_len,1);}
+        if(old)memcpy(c->out+at+sessoff,old[c-cs].session,32);
         flush(c);
       } else if(ev[i].events&EPOLLOUT)flush(c);
       if(!(ev[i].events&EPOLLIN))continue;
       for(;;){ssize_t r=c_read(c,buf,sizeof buf);if(r==-1)break;if(r<=0){fail++;epoll_ctl(ep,EPOLL_CTL_DEL,c->fd,0);close(c->fd);break;}
         last=now_ns();
         if(c->in_len+r>c->in_cap){c->in_cap=(c->in_len+r)*2;c->in=realloc(c->in,c->in_cap);}memcpy(c->in+c->in_len,buf,r);c->in_len+=r;
-        size_t o=0;while(o<c->in_len&&!c->hello_left){int d;size_t u=parse(c,(unsigned char*)c->in+o,c->in_len-o,&d);if(!u)break;o+=u;if(d){if(c->skip){c->skip--;continue;}hadd(&h,(last-c->ts[0])/1000);done++;c->hello_left=1;}}
+        size_t o=0;while(o<c->in_len&&!c->hello_left){int d;size_t u=parse(c,(unsigned char*)c->in+o,c->in_len-o,&d);if(!u)break;
+          char*s=proto==P_CSP?memmem(c->in+o,u,"session\xd9\x20",9):0;if(s)memcpy(c->session,s+9,32);
+          o+=u;if(d){if(c->skip){c->skip--;continue;}hadd(&h,(last-c->ts[0])/1000);done++;c->hello_left=1;}}
         memmove(c->in,c->in+o,c->in_len-o);c->in_len-=o;if(c->out_len)flush(c);
         if((size_t)r<sizeof buf&&!c->ssl)break;}
     }}
-  double el=(last-t0)/1e9;printf("{\"mode\":\"herd\",\"tls\":%d,\"conns\":%d,\"ok\":%d,\"fail\":%d,\"secs\":%.3f,\"per_s\":%.0f,\"p50_us\":%llu,\"p99_us\":%llu,\"max_us\":%llu,\"lg_cpu\":%.2f}\n",use_tls,nconn,done,fail,el,done/el,(unsigned long long)hq(&h,.5),(unsigned long long)hq(&h,.99),(unsigned long long)h.max,(cpu_s()-c0)/el);return 0;}
+  double el=(last-t0)/1e9;printf("{\"mode\":\"herd\",\"tls\":%d,\"conns\":%d,\"ok\":%d,\"fail\":%d,\"secs\":%.3f,\"per_s\":%.0f,\"p50_us\":%llu,\"p99_us\":%llu,\"p999_us\":%llu,\"max_us\":%llu,\"lg_cpu\":%.2f}\n",use_tls,nconn,done,fail,el,done/el,(unsigned long long)hq(&h,.5),(unsigned long long)hq(&h,.99),(unsigned long long)hq(&h,.999),(unsigned long long)h.max,(cpu_s()-c0)/el);return 0;}
+// sessions that come back: all register, all connections are cut at once, all restore their session
+static int mode_restore(void){
+  char*again=req;size_t again_len=req_len,skip=hello_resp;req=hello;req_len=hello_len;hello=0;keyoff=hellooff=-1;
+  char*k=memmem(again,again_len,"%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%%",32);if(!k){fprintf(stderr,"no place for the session id\n");return 2;}sessoff=k-again;
+  int most=depth;depth=200;fflush(stdout);int out=dup(1);if(!freopen("/dev/null","w",stdout))return 2; // the first herd is not what is measured
+  if(mode_herd(0))return 3;
+  fflush(stdout);dup2(out,1);
+  conn*old=cs;struct linger cut={1,0};
+  for(int i=0;i<nconn;i++){if(!old[i].session[0]){fprintf(stderr,"client %d got no session\n",i);return 3;}setsockopt(old[i].fd,SOL_SOCKET,SO_LINGER,&cut,sizeof cut);close(old[i].fd);}
+  close(ep);usleep(1000000);
+  req=again;req_len=again_len;hello_resp=skip;depth=most;return mode_herd(old);}
 int main(int ac,char**av){
   if(ac<2)return 2;char*mode=av[1];
   for(int i=2;i<ac;i++){char*a=av[i];
@@ -225,12 +265,13 @@ int main(int ac,char**av){
     else if(!strcmp(a,"--port"))port=atoi(V);else if(!strcmp(a,"--host"))host=V;else if(!strcmp(a,"--conns"))nconn=atoi(V);else if(!strcmp(a,"--depth"))depth=atoi(V);
     else if(!strcmp(a,"--secs"))secs=atof(V);else if(!strcmp(a,"--idle-secs"))idle_secs=atof(V);else if(!strcmp(a,"--req"))req=slurp(V,&req_len);else if(!strcmp(a,"--hello"))hello=slurp(V,&hello_len);
     else if(!strcmp(a,"--nkeys"))nkeys=atol(V);else if(!strcmp(a,"--key-first"))key_first=atol(V);else if(!strcmp(a,"--hello-first"))hello_first=atol(V);else if(!strcmp(a,"--key-u32"))key_u32=1;else if(!strcmp(a,"--hello-answers"))hello_resp=atoi(V);else if(!strcmp(a,"--interval-us"))interval_us=atol(V);else if(!strcmp(a,"--count"))count=atol(V);else if(!strcmp(a,"--expect"))expect=strtoull(V,0,10);
-    else if(!strcmp(a,"--bytes"))bulk_bytes=strtoull(V,0,10);else if(!strcmp(a,"--idle-ms"))idle_ms=atoi(V);else if(!strcmp(a,"--ramp-us"))rampus=atoi(V);else if(!strcmp(a,"--warm-ms"))warm_ms=atoi(V);
-    else if(!strcmp(a,"--proto")){char*p=V;if(!strcmp(p,"line"))proto=P_LINE;else if(!strncmp(p,"fixed:",6)){proto=P_FIXED;fixed_len=atol(p+6);}else if(!strcmp(p,"len32"))proto=P_LEN32;else if(!strcmp(p,"csp"))proto=P_CSP;else if(!strcmp(p,"h2"))proto=P_H2;else if(!strcmp(p,"ber"))proto=P_BER;else return 2;}
+    else if(!strcmp(a,"--bytes"))bulk_bytes=strtoull(V,0,10);else if(!strcmp(a,"--idle-ms"))idle_ms=atoi(V);else if(!strcmp(a,"--ramp-us"))rampus=atoi(V);else if(!strcmp(a,"--warm-ms"))warm_ms=atoi(V);else if(!strcmp(a,"--window"))window=atoi(V);
+    else if(!strcmp(a,"--proto")){char*p=V;if(!strcmp(p,"line"))proto=P_LINE;else if(!strncmp(p,"fixed:",6)){proto=P_FIXED;fixed_len=atol(p+6);}else if(!strcmp(p,"resp"))proto=P_RESP;else if(!strcmp(p,"len32"))proto=P_LEN32;else if(!strcmp(p,"csp"))proto=P_CSP;else if(!strcmp(p,"h2"))proto=P_H2;else if(!strcmp(p,"ber"))proto=P_BER;else return 2;}
     else{fprintf(stderr,"unknown %s\n",a);return 2;}}
   if(hello){char*k=memmem(hello,hello_len,"########",8);if(k)hellooff=k-hello;}
   if(req&&key_u32){char*k=memmem(req,req_len,"\xce####",5);if(k)keyoff=k-req+1;}
-  else if(req){char*k=memmem(req,req_len,"########",8);if(k)keyoff=k-req;k=memmem(req,req_len,"@TTTTTTTTTTTTTTTTTT",19);if(k)tsoff=k-req;}
+  else if(req){char*k=memmem(req,req_len,"########",8);if(k)keyoff=k-req;}
+  if(req){char*k=memmem(req,req_len,"@TTTTTTTTTTTTTTTTTT",19);if(k)tsoff=k-req;}
   if(use_tls){ctx=SSL_CTX_new(TLS_client_method());SSL_CTX_set_verify(ctx,SSL_VERIFY_NONE,0);}
-  if(!strcmp(mode,"rr"))return mode_rr();if(!strcmp(mode,"sub"))return mode_sub();if(!strcmp(mode,"bulk"))return mode_bulk();if(!strcmp(mode,"idle"))return mode_idle();if(!strcmp(mode,"conn"))return mode_conn();if(!strcmp(mode,"herd")){if(depth==1)depth=1<<30;return mode_herd();}
+  if(!strcmp(mode,"rr"))return mode_rr();if(!strcmp(mode,"sub"))return mode_sub();if(!strcmp(mode,"bulk"))return mode_bulk();if(!strcmp(mode,"idle"))return mode_idle();if(!strcmp(mode,"conn"))return mode_conn();if(!strcmp(mode,"herd")||!strcmp(mode,"restore")){if(depth==1)depth=1<<30;return *mode=='h'?mode_herd(0):mode_restore();}
   return 2;}

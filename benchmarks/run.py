@@ -1,304 +1,168 @@
-"""Measure csproxy and Redis with the same work, the same generator and the same machine, in one run.
+"""Measure csproxy, Redis and etcd with the same work, the same generator and the same machine, in one run.
 
-The measured server (the proxy, Redis) runs on core 0; the load generator (C, one thread) and the
-master behind the proxy on core 1. Absolute figures move from
-machine to machine: a result is the ratio. Prints a table and writes results/latest.json.
+    python benchmarks/run.py [--quick] [--works point-50,bulk,...] [--no-plot]
 
-    python benchmarks/run.py [--agents 20000] [--quick]
+The measured server runs on core 0; the load generator (C, one thread) and the master behind the proxy on core 1.
+Absolute figures move from machine to machine: a result is the ratio, of medians taken in turn, the servers that are
+not being measured stopped. Prints a table with the targets, writes results/latest.json (docs/topics/performance.md
+tells what is measured) and, if matplotlib is there (extra ``bench``), a plot into docs/images.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
+import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import requests_csp
-import requests_redis
+from comparing import QUICK, TINY, Bench, Scale
+from generator import build_generator
+from peers import Server, csproxy_server, etcd_server, redis_server, versions
+from processes import GENERATOR_CORE, LIKE_OTHERS, allow_many_sockets, free_port, running
+from results import FOLDER, Result, show, write
 from rich.console import Console
-from rich.table import Table
+from site_data import Site, SiteSize, make_site
+from work_bulk import measure_bulk
+from work_fanout import measure_fanout
+from work_loading import empty_start, measure_copy, measure_load, measure_others
+from work_memory import measure_memory
+from work_reads import measure_reads
+from work_storms import measure_storms
+from work_tls import measure_tls
+from work_writes import make_writable, measure_writes
 
-HERE = Path(__file__).resolve().parent
-BUILD = HERE / "build"
-SERVER_CORE, GENERATOR_CORE = "0", "1"
-BURST, SUBSCRIBERS = 100, 1000
-console = Console()
-
-
-@dataclass
-class Result:
-    """One line of the table: ours, theirs, and ours divided by theirs (None without a peer)."""
-
-    work: str
-    value: float
-    unit: str
-    peer: str = ""
-    peer_value: float | None = None
-    ratio: float | None = None
+SCALES = {"full": Scale(), "quick": QUICK, "tiny": TINY}
+_COPY_S = 60
 
 
-def compare(work: str, value: float, unit: str, peer: str = "", peer_value: float | None = None) -> Result:
-    return Result(work, value, unit, peer, peer_value, value / peer_value if peer_value else None)
+def measure(bench: Bench, peers: Iterable[str], folder: Path) -> Iterator[Result]:
+    """All works that are wanted."""
+    scale = bench.scale
+    empty = _site(folder / "empty", 0, 1)
+    empty_s, empty_bytes = min(empty_start(empty) for _ in range(scale.repeat))
+    site = _site(folder / "site", scale.persons, scale.sites)
+    yield from _serving(bench, site, set(peers), empty_s, empty_bytes)
+    yield from _alone(bench, site, set(peers), empty_s)
+    if scale.large and bench.wants("load-cold"):
+        large = _site(folder / "large", scale.large, scale.sites)
+        with (
+            running(large.master, port=large.master_port, cwd=large.folder, core=GENERATOR_CORE),
+            running(large.proxy, port=large.proxy_port, cwd=large.folder) as proxy,
+        ):
+            yield from measure_load(bench, f"load-cold-{scale.large}", large, proxy, empty_s)
 
 
-class Process:
-    """A pinned server process."""
-
-    def __init__(self, command: list[str], *, port: int, cwd: Path | None = None, core: str = SERVER_CORE) -> None:
-        began_s = time.perf_counter()
-        self.process = subprocess.Popen(
-            ["taskset", "-c", core, *command], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if self.process.poll() is not None or time.perf_counter() - began_s > 120:
-                    raise SystemExit(f"{command[0]} did not start") from None
-                time.sleep(0.01)
-        self.ready_s = time.perf_counter() - began_s
-
-    def memory_bytes(self) -> int:
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) * 1024
-        raise SystemExit("the process has ended")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+def _site(folder: Path, persons: int, sites: int) -> Site:
+    return make_site(folder, SiteSize(persons, sites), master_port=free_port(), proxy_port=free_port())
 
 
-@contextmanager
-def running(command: list[str], *, port: int, cwd: Path | None = None, core: str = SERVER_CORE) -> Iterator[Process]:
-    process = Process(command, port=port, cwd=cwd, core=core)
-    try:
-        yield process
-    finally:
-        process.stop()
+def _serving(bench: Bench, site: Site, peers: set[str], empty_s: float, empty_bytes: int) -> Iterator[Result]:
+    """What a proxy does for clients."""
+    with ExitStack() as stack:
+        start = stack.enter_context
+        start(running(site.master, port=site.master_port, cwd=site.folder, core=GENERATOR_CORE))
+        proxy = start(running(site.proxy, port=site.proxy_port, cwd=site.folder))
+        filled = proxy.memory_bytes() - empty_bytes
+        ours = replace(csproxy_server(proxy, site, publish_port=site.master_port), filled_bytes=filled)
+        if bench.wants("load-cold"):
+            yield from measure_load(bench, "load-cold", site, proxy, empty_s)
+        servers: list[Server] = [ours]
+        if "redis" in peers:
+            servers.append(start(redis_server(site.size)))
+        if "etcd" in peers and bench.wants("point-50", "bulk", "fanout-burst-1000", "fanout-paced-1000"):
+            servers.append(start(etcd_server(site.size)))
+        yield from measure_memory(bench, servers)
+        yield from measure_reads(bench, servers)
+        yield from measure_bulk(bench, servers)
+        yield from measure_fanout(bench, servers)
+        yield from measure_storms(bench, servers)
+        if bench.wants("write-forward"):
+            make_writable(site)
+            durable = [start(redis_server(SiteSize(1000, 1), durable=True))] if "redis" in peers else []
+            yield from measure_writes(bench, [ours, *durable, *servers[2:]])
+        if bench.wants("load-copy"):
+            _wait_for_copy(site)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+def _wait_for_copy(site: Site) -> None:
+    until_s = time.monotonic() + _COPY_S
+    while not requests_csp.status(site.proxy_port)["copy"]["snapshots"] and time.monotonic() < until_s:
+        time.sleep(0.5)
 
 
-def generator(mode: str, port: int, *arguments: object) -> list[str]:
-    return ["taskset", "-c", GENERATOR_CORE, str(BUILD / "lg"), mode, "--port", str(port), *map(str, arguments)]
-
-
-def generate(mode: str, port: int, *arguments: object) -> dict[str, Any]:
-    done = subprocess.run(generator(mode, port, *arguments), capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise SystemExit(f"load generator {mode} {arguments}: {done.stderr.strip()[-300:]}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def median(runs: list[dict[str, Any]], key: str) -> dict[str, Any]:
-    return sorted(runs, key=lambda run: run[key])[len(runs) // 2]
-
-
-def template(name: str, data: bytes) -> Path:
-    path = BUILD / name
-    path.write_bytes(data)
-    return path
-
-
-def point_reads(port: int, request: Path, *extra: object, seconds: float, repeat: int) -> dict[str, dict[str, Any]]:
-    """Reads per second with 1, 50 and 1,000 connections, and with 50 connections and 16 in flight."""
-    found = {}
-    for work, connections, depth in (
-        ("point-1", 1, 1),
-        ("point-50", 50, 1),
-        ("point-1000", 1000, 1),
-        ("point-pipelined", 50, 16),
-    ):
-        runs = [
-            generate(
-                "rr", port, "--conns", connections, "--depth", depth, "--secs", seconds, "--req", request, *extra,
-                "--warm-ms", 300 if connections < 1000 else 1500,
-            )
-            for _ in range(repeat)
-        ]  # fmt: skip
-        found[work] = median(runs, "per_s")
-    return found
-
-
-def burst(
-    port: int, publish_port: int, hello: Path, publish: Path, publish_hello: Path | None, proto: str, *, repeat: int
-) -> dict[str, Any]:
-    """Deliveries per second of BURST changes, sent as fast as answers come, to SUBSCRIBERS clients."""
-    runs = []
-    for _ in range(repeat):
-        arguments = ("--conns", SUBSCRIBERS, "--hello", hello, "--expect", BURST * SUBSCRIBERS, "--idle-secs", 8)
-        with subprocess.Popen(
-            generator("sub", port, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as subscribers:
-            assert subscribers.stderr is not None
-            subscribers.stderr.readline()
-            time.sleep(1.5)
-            more = ("--hello", publish_hello) if publish_hello else ()
-            generate(
-                "rr", publish_port, "--conns", 1, "--depth", BURST + 1, "--count", BURST, "--interval-us", 1,
-                "--secs", 90, "--req", publish, "--proto", proto, *more,
-            )  # fmt: skip
-            out, err = subscribers.communicate(timeout=120)
-            if not out:
-                raise SystemExit(f"subscribers: {err[-300:]}")
-            runs.append(json.loads(out))
-    return median(runs, "deliv_per_s")
-
-
-def measure_redis(*, objects: int, seconds: float, repeat: int) -> dict[str, dict[str, Any]]:
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--maxclients", "15000"]
-        with running([*command, "--tcp-backlog", "4096", "--dir", folder], port=port) as redis:
-            requests_redis.fill(port, objects)
-            request = template("redis_get.bin", requests_redis.GET)
-            found = point_reads(
-                port, request, "--nkeys", objects, "--proto", f"fixed:{requests_redis.ANSWER_BYTES}",
-                seconds=seconds, repeat=repeat,
-            )  # fmt: skip
-            hello = template("redis_subscribe.bin", requests_redis.SUBSCRIBE)
-            publish = template("redis_publish.bin", requests_redis.PUBLISH)
-            found["fanout-burst-1000"] = burst(port, port, hello, publish, None, "line", repeat=repeat)
-            found["memory"] = {"bytes": redis.memory_bytes()}
-    return found
-
-
-def measure_csproxy(*, agents: int, seconds: float, repeat: int) -> dict[str, dict[str, Any]]:
-    master_port, proxy_port = free_port(), free_port()
-    confserv = [sys.executable, "-m", "csproxy.daemon.confserv"]
-    tool = [sys.executable, "-m", "csproxy.daemon.tool"]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        subprocess.run(
-            [*tool, "init", "site", "--site", str(agents), "--password", "x", "--master-port", str(master_port),
-             "--proxy", f"CSProxy_1={proxy_port}"],
-            cwd=folder, check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        with running(
-            [*confserv, "-c", "site/confserv.conf"], port=master_port, cwd=folder, core=GENERATOR_CORE
-        ) as master:
-            proxy_command = [*confserv, "-host", "127.0.0.1", "-port", str(master_port), "-app", "CSProxy_1"]
-            with running(proxy_command, port=proxy_port, cwd=folder) as proxy:
-                status = requests_csp.status(proxy_port)
-                found: dict[str, dict[str, Any]] = {
-                    "load": {"seconds": proxy.ready_s, "objects": status["objects"], "bytes": proxy.memory_bytes()},
-                    "master-load": {"seconds": master.ready_s, "bytes": master.memory_bytes()},
-                }
-                low, high = requests_csp.person_dbids(proxy_port)
-                hello = template("csp_hello.bin", requests_csp.hello())
-                request = template("csp_read.bin", requests_csp.read_person())
-                found |= point_reads(
-                    proxy_port, request, "--hello", hello, "--key-u32", "--key-first", low, "--nkeys", high - low + 1,
-                    "--proto", "csp", seconds=seconds, repeat=repeat,
-                )  # fmt: skip
-                subscribe = template("csp_subscribe.bin", requests_csp.hello(subscribe=True))
-                publish = template("csp_update.bin", requests_csp.update_person(low))
-                found["fanout-burst-1000"] = burst(
-                    proxy_port, master_port, subscribe, publish, hello, "csp", repeat=repeat
-                )
-    return found
-
-
-def build_generator() -> None:
-    BUILD.mkdir(exist_ok=True)
-    source = HERE / "load_generator.c"
-    if not (BUILD / "lg").exists() or (BUILD / "lg").stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(["gcc", "-O2", "-o", BUILD / "lg", source, "-lssl", "-lcrypto"], check=True)
+def _alone(bench: Bench, site: Site, peers: set[str], empty_s: float) -> Iterator[Result]:
+    """A proxy without its master, then a master that takes TLS without a proxy."""
+    if bench.wants("load-copy"):
+        yield from measure_copy(bench, site, empty_s)
+    if bench.wants("tls-point-50", "tls-bulk", "storm-restore", "memory-subscriber", "load-cold"):
+        with ExitStack() as stack:
+            master = stack.enter_context(running(site.master, port=site.master_port, cwd=site.folder))
+            others: list[Server] = []
+            if "redis" in peers and bench.wants("tls-point-50", "tls-bulk"):
+                redis = stack.enter_context(redis_server(site.size, tls=site.folder))
+                others.append(redis.over_tls(int(redis.extra["tls"].name)))
+            yield from measure_tls(bench, csproxy_server(master, site), others)
+            if bench.wants("load-cold"):
+                yield from measure_others(bench, site, master)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--agents", type=int, default=20_000)
-    parser.add_argument("--quick", action="store_true", help="one short run of each work")
-    arguments = parser.parse_args()
-    if shutil.which("redis-server") is None:
-        raise SystemExit("redis-server is needed: make bench installs it")
+    parser.add_argument("--quick", action="store_true", help="one short run of each work with 20,000 objects")
+    parser.add_argument("--scale", choices=sorted(SCALES), default="full", help=argparse.SUPPRESS)
+    parser.add_argument("--works", default="", help="only these works, separated by commas; nothing is written")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="folder for latest.json")
+    parser.add_argument("--no-plot", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="without peers")
+    parser.add_argument("--like-others", action="store_true", help="do not go before other processes of the machine")
+    given = parser.parse_args()
+    scale = SCALES["quick" if given.quick else given.scale]
+    bench = Bench(scale, frozenset(filter(None, given.works.split(","))))
+    found = versions()
+    peers = [] if given.alone else [name for name, program in PROGRAMS.items() if shutil.which(program)]
+    if not given.alone and len(peers) < len(PROGRAMS):
+        print(f"not installed, and not measured: {', '.join(sorted(PROGRAMS.keys() - set(peers)))} (make bench does)")
+    if given.like_others:
+        os.environ[LIKE_OTHERS] = "1"
     build_generator()
-    seconds, repeat = (1.0, 1) if arguments.quick else (3.0, 3)
-    ours = measure_csproxy(agents=arguments.agents, seconds=seconds, repeat=repeat)
-    load = ours["load"]
-    theirs = measure_redis(objects=100_000, seconds=seconds, repeat=repeat)
-    results = [
-        compare(work, ours[work]["per_s"], "reads/s", "redis", theirs[work]["per_s"])
-        for work in ("point-1", "point-50", "point-1000", "point-pipelined")
-    ]
-    results += [
-        compare(
-            "fanout-burst-1000",
-            ours["fanout-burst-1000"]["deliv_per_s"],
-            "deliveries/s",
-            "redis",
-            theirs["fanout-burst-1000"]["deliv_per_s"],
-        ),
-        compare("load-cold", load["objects"] / load["seconds"], "objects/s, process start included"),
-        compare("load-cold-seconds", load["seconds"], "s"),
-        compare("memory-process", load["bytes"] / 1e6, "MB"),
-        compare("memory-object", load["bytes"] / load["objects"], "bytes, interpreter included"),
-    ]
-    show(results, load["objects"])
-    write(results)
+    allow_many_sockets()
+    results: list[Result] = []
+    bench.details["load"] = {"before": _load()}
+    with tempfile.TemporaryDirectory() as name:
+        for result in measure(bench, peers, Path(name)):
+            results.append(result)
+            Console(stderr=True).print(f"{result.work:22} {result.value:>14,.1f} {result.unit}")
+    bench.details["load"]["after"] = _load()
+    show(results, f"csproxy with {scale.persons:,} persons, and its peers, same run")
+    if not bench.wanted:
+        write(results, found, bench.details, folder=given.results)
+    if not bench.wanted and not given.no_plot:
+        _plot(given.results)
     return 0
 
 
-def show(results: list[Result], objects: int) -> None:
-    table = Table(title=f"csproxy with {objects:,} objects, and Redis, same run")
-    for column, justify in (
-        ("work", "left"),
-        ("csproxy", "right"),
-        ("unit", "left"),
-        ("redis", "right"),
-        ("ratio", "right"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for result in results:
-        table.add_row(
-            result.work,
-            f"{result.value:,.2f}" if result.value < 100 else f"{result.value:,.0f}",
-            result.unit,
-            "" if result.peer_value is None else f"{result.peer_value:,.0f}",
-            "" if result.ratio is None else f"{result.ratio:.2f}",
-        )
-    console.print(table)
+PROGRAMS = {"redis": "redis-server", "etcd": "etcd"}
 
 
-def write(results: list[Result]) -> None:
-    path = HERE / "results" / "latest.json"
-    path.parent.mkdir(exist_ok=True)
-    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True).stdout.split()[2]
-    document = {
-        "machine": {"cpu": cpu_name(), "cores": len(cpu_lines()), "system": platform.platform()},
-        "versions": {"python": platform.python_version(), "redis": redis},
-        "results": [asdict(result) for result in results],
-    }
-    path.write_text(json.dumps(document, indent=2) + "\n")
+def _load() -> str:
+    return Path("/proc/loadavg").read_text().split()[0]
 
 
-def cpu_lines() -> list[str]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-
-
-def cpu_name() -> str:
-    return (cpu_lines() or ["unknown"])[0]
+def _plot(results: Path) -> None:
+    try:
+        from plot import plot_results
+    except ImportError:
+        print("no plot: pip install 'csproxy[bench]' brings matplotlib")
+        return
+    for path in plot_results(results / "latest.json"):
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What TLS costs: point reads, bulk, handshakes, memory per idle client, and what a storm does to the others.
 
-    python benchmarks/tls.py [--agents 5000] [--quick]
+    python benchmarks/tls.py [--persons 25000] [--quick]
 
 One master whose port detects TLS by itself, on core 0; the generator on core 1. Both kinds of clients use the same
 port in the same run, so that the figures are ratios. TLS 1.3 with an ECDSA certificate. Prints one JSON document.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -20,40 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import requests_csp
-import trustme
-from run import BUILD, Process, build_generator, free_port, generate, generator, median, running, template
+from generator import BUILD, build_generator, generate, generator, median, template
+from processes import Process, allow_many_sockets, free_port, running
+from site_data import FIRST, SiteSize, make_site
 
-from csproxy.core import codec
 from csproxy.core.tls_settings import TlsSettings
 from csproxy.transport.tls_context import load_context
 from csproxy.transport.tls_engine import TlsEngine
-from csproxy.transport.wire.frames import encode_frame
-from csproxy.transport.wire.messages import MessageId
-from csproxy.transport.wire.reads import ReadObjects
 
 STORM = 5000
-
-
-def read_all_persons() -> bytes:
-    return encode_frame(MessageId.READ_OBJECTS, codec.encode(ReadObjects(type=requests_csp.PERSON)), request=7)
-
-
-def make_site(folder: Path, *, agents: int, port: int) -> list[str]:
-    """A site with a certificate; the command that starts its master."""
-    tool = [sys.executable, "-m", "csproxy.daemon.tool"]
-    subprocess.run(
-        [*tool, "init", "site", "--site", str(agents), "--password", "x", "--master-port", str(port)],
-        cwd=folder, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    authority = trustme.CA()
-    leaf = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-    (folder / "key.pem").write_bytes(leaf.private_key_pem.bytes())
-    conf = folder / "site" / "confserv.conf"
-    transport = f"transport = upgrade=1;certificate={folder / 'cert.pem'};certificate-key={folder / 'key.pem'}"
-    conf.write_text(conf.read_text().replace("server = dbserver", f"{transport}\nserver = dbserver", 1))
-    return [sys.executable, "-m", "csproxy.daemon.confserv", "-c", str(conf)]
 
 
 def both(server: Process, measure: Any, unit: str, count: str, *, repeat: int) -> dict[str, Any]:
@@ -65,20 +39,14 @@ def both(server: Process, measure: Any, unit: str, count: str, *, repeat: int) -
     runs: dict[str, list[dict[str, Any]]] = {"plain": [], "tls": []}
     for _ in range(repeat):
         for kind, words in (("plain", ()), ("tls", ("--tls",))):
-            before_s = processor_s(server)
+            before_s = server.processor_s()
             run = measure(*words)
-            runs[kind].append(run | {"per_cpu_s": round(run[count] / (processor_s(server) - before_s), 1)})
+            runs[kind].append(run | {"per_cpu_s": round(run[count] / (server.processor_s() - before_s), 1)})
     found: dict[str, Any] = {}
     for key in (unit, "per_cpu_s"):
         plain, tls = (float(median(runs[kind], key)[key]) for kind in ("plain", "tls"))
         found[key] = {"plain": plain, "tls": tls, "ratio": round(tls / plain, 3)}
     return found
-
-
-def processor_s(server: Process) -> float:
-    """Processor time of the server so far, the kernel's for it included."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def idle_bytes(server: Process, port: int, hello: Path, *words: str, clients: int) -> float:
@@ -130,23 +98,23 @@ def half_open(port: int, folder: Path, reads: tuple[object, ...], *, seconds: fl
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--agents", type=int, default=5_000)
+    parser.add_argument("--persons", type=int, default=25_000)
     parser.add_argument("--quick", action="store_true", help="one short run of each work")
     arguments = parser.parse_args()
     build_generator()
+    allow_many_sockets()
     seconds, repeat = (1.0, 1) if arguments.quick else (3.0, 3)
     port = free_port()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        command = make_site(folder, agents=arguments.agents, port=port)
-        with running(command, port=port, cwd=folder) as server:
-            low, high = requests_csp.person_dbids(port)
-            hello = template("tls_hello.bin", requests_csp.hello())
-            request = template("tls_read.bin", requests_csp.read_person())
-            bulk = template("tls_bulk.bin", read_all_persons())
-            reads = ("--req", request, "--hello", hello, "--key-u32", "--key-first", low, "--nkeys", high - low + 1,
-                     "--proto", "csp")  # fmt: skip
+        folder = Path(name) / "site"
+        site = make_site(folder, SiteSize(arguments.persons, 1), master_port=port, proxy_port=free_port())
+        with running(site.master, port=port, cwd=folder) as server:
+            hello = template("tls_hello", requests_csp.hello())
+            request = template("tls_read", requests_csp.read_person())
+            bulk = template("tls_bulk", requests_csp.read(requests_csp.PERSON))
+            reads = ("--req", request, "--hello", hello, "--key-u32", "--key-first", FIRST,
+                     "--nkeys", arguments.persons, "--proto", "csp")  # fmt: skip
             found["idle_bytes"] = {
                 kind: idle_bytes(server, port, hello, *words, clients=1000)
                 for kind, words in (("plain", ()), ("tls", ("--tls",)))

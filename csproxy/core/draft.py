@@ -6,9 +6,9 @@ cache, so that they see what the same transaction has planned before. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple, Protocol
 
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action
@@ -24,6 +24,28 @@ __all__ = ["Draft", "Step", "key_values", "tenant_of"]
 
 _Link = tuple[int, int, str]
 """Type number, DBID and path of an object that links to another one."""
+
+
+class Changed(Protocol):
+    """Objects that have changed and are not in the cache yet (`csproxy.core.overlay`)."""
+
+    def __contains__(self, id: ObjectId) -> bool: ...
+
+    def __iter__(self) -> Iterator[ObjectId]: ...
+
+    def __len__(self) -> int: ...
+
+    def get(self, id: ObjectId) -> dict[str, Any]:
+        """One of them in plain form. Not to be changed."""
+
+    def find(
+        self,
+        type_number: int,
+        key: tuple[str, ...],
+        values: tuple[Any, ...],
+        values_of: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    ) -> int | None:
+        """DBID of the one of a type that has these values of a unique key."""
 
 
 class Step(NamedTuple):
@@ -48,8 +70,8 @@ class Draft:
     """Planned steps over a cache, in the order of notification.
 
     ``counters`` holds the last DBID given out per type; it is copied, not changed. The cache must
-    not change while the draft is in use. ``is_known`` says whether the author may know that an object is there,
-    ``may_name`` whether errors may name it.
+    not change while the draft is in use, and no more may ``overlay``: objects that have changed since.
+    ``is_known`` says whether the author may know that an object is there, ``may_name`` whether errors may name it.
     """
 
     def __init__(
@@ -58,8 +80,11 @@ class Draft:
         counters: Mapping[int, int],
         is_known: Callable[[ObjectId], bool] = lambda id: True,
         may_name: Callable[[ObjectId], bool] = lambda id: True,
+        *,
+        overlay: Changed | None = None,
     ) -> None:
         self.cache = cache
+        self._overlay: Changed | None = overlay if overlay is not None and len(overlay) else None
         self.is_known = is_known
         self._may_name = may_name
         self.counters: dict[int, int] = {}
@@ -80,7 +105,10 @@ class Draft:
         if id in self._now:
             return self._now[id]
         if id not in self._read:
-            self._read[id] = self.cache.stored(type_number, dbid)
+            if self._overlay is not None and id in self._overlay:
+                self._read[id] = self._overlay.get(id)
+            else:
+                self._read[id] = self.cache.stored(type_number, dbid)
         return self._read[id]
 
     def has(self, type_number: int, dbid: int) -> bool:
@@ -91,8 +119,8 @@ class Draft:
     def tenant_of(self, kind: ObjectType, dbid: int) -> int:
         """DBID of the tenant of an object that is there, of a type whose objects belong to tenants."""
         id = (kind.number, dbid)
-        if id in self._now:
-            return tenant_of(kind, self._now[id] or {})
+        if id in self._now or self._has_changed(id):
+            return tenant_of(kind, self.get(*id) or {})
         tenant = self._tenants.get(id)
         if tenant is None:
             stored = self.cache.get(*id)
@@ -111,10 +139,24 @@ class Draft:
         planned = self._keys.get((type_number, key), {}).get(values)
         if planned is not None:
             return planned
+        changed = self._changed_with(type_number, key, values)
+        if changed is not None:
+            return changed
         if type_number == FOLDER:  # the same few folders are asked for again and again
             found = self._stored_folder(key, values)
         else:
             found = self.cache.lookup(type_number, key, values)
+        id = (type_number, found or 0)
+        return None if found is None or id in self._now or self._has_changed(id) else found
+
+    def _has_changed(self, id: ObjectId) -> bool:
+        return self._overlay is not None and id in self._overlay
+
+    def _changed_with(self, type_number: int, key: tuple[str, ...], values: tuple[Any, ...]) -> int | None:
+        if self._overlay is None:
+            return None
+        kind = SCHEMA.types[type_number]
+        found = self._overlay.find(type_number, key, values, partial(key_values, kind, key))
         return None if found is None or (type_number, found) in self._now else found
 
     def _stored_folder(self, key: tuple[str, ...], values: tuple[Any, ...]) -> int | None:
@@ -125,11 +167,13 @@ class Draft:
     def referrers(self, type_number: int, dbid: int, *, limit: int | None = None) -> Sequence[_Link]:
         """The objects that link to this one: type, DBID and path of the link. ``limit`` bounds those of the cache."""
         stored = self.cache.referrers(type_number, dbid, limit=limit)
-        if not self.steps:
+        if self._overlay is None and not self.steps:
             return stored
+        if self._overlay is not None and not self._links.has_begun:
+            self._links.begin({id: self._overlay.get(id) for id in self._overlay})
         self._links.follow(self.steps)
         return [
-            *(link for link in stored if (link.type, link.dbid) not in self._now),
+            *(link for link in stored if (id := (link.type, link.dbid)) not in self._now and not self._has_changed(id)),
             *self._links.to((type_number, dbid)),
         ]
 
@@ -201,22 +245,32 @@ class _PlannedLinks:
     """Who links to what among the planned objects; worked out when somebody asks."""
 
     def __init__(self) -> None:
+        self.has_begun = False
         self._followed = 0
         self._from: dict[ObjectId, list[tuple[ObjectId, str]]] = {}
         self._to: dict[ObjectId, dict[_Link, None]] = {}
 
+    def begin(self, objects: Mapping[ObjectId, dict[str, Any]]) -> None:
+        """Take in the objects that were changed before the steps."""
+        self.has_begun = True
+        for id, obj in objects.items():
+            self._put(id, obj)
+
     def follow(self, steps: Sequence[Step]) -> None:
         """Take in the steps that came since the last time."""
         for step in steps[self._followed :]:
-            number, dbid = step.id
-            for target, path in self._from.pop(step.id, ()):
-                del self._to[target][number, dbid, path]
-            if step.after is None:
-                continue
-            links = self._from[step.id] = _links_in(SCHEMA.types[number], step.after)
-            for target, path in links:
-                self._to.setdefault(target, {})[number, dbid, path] = None
+            self._put(step.id, step.after)
         self._followed = len(steps)
+
+    def _put(self, id: ObjectId, obj: dict[str, Any] | None) -> None:
+        number, dbid = id
+        for target, path in self._from.pop(id, ()):
+            del self._to[target][number, dbid, path]
+        if obj is None:
+            return
+        links = self._from[id] = _links_in(SCHEMA.types[number], obj)
+        for target, path in links:
+            self._to.setdefault(target, {})[number, dbid, path] = None
 
     def to(self, target: ObjectId) -> Sequence[_Link]:
         """The links that lead to an object."""

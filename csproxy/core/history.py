@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,7 +31,6 @@ from csproxy.core.security_records import is_record
 from csproxy.errors import ErrorCode, ModelError
 
 if TYPE_CHECKING:
-    from csproxy.core.cache import ConfigurationCache
     from csproxy.core.ownership import ObjectId
     from csproxy.core.writes import PlannedChange
 
@@ -48,6 +47,7 @@ __all__ = [
     "HistoryRecord",
     "HistorySettings",
     "SessionRecord",
+    "StoredObjects",
     "decode_record",
     "encode_record",
     "history_batch",
@@ -279,9 +279,19 @@ class _Entry(NamedTuple):
     password: bool
 
 
+class StoredObjects(Protocol):
+    """Objects of one state, as a cache has them."""
+
+    def get(self, type_number: int, dbid: int) -> bytes | None:
+        """The stored bytes of an object, or None."""
+
+    def folder_of(self, type_number: int, dbid: int) -> int:
+        """The DBID of the object's folder; 0 for none."""
+
+
 def history_batch(
     settings: HistorySettings,
-    cache: ConfigurationCache,
+    cache: StoredObjects,
     planned: Sequence[PlannedChange],
     changes: Sequence[Change],
     *,

@@ -35,7 +35,7 @@ from csproxy.core.cascades import delete_owned, set_state
 from csproxy.core.changes import Action, ObjectCreated, ObjectDeleted, ObjectUpdated
 from csproxy.core.containers import FOLDER, TENANT, default_folder, held_types
 from csproxy.core.defaults import with_defaults
-from csproxy.core.draft import Draft, Step
+from csproxy.core.draft import Changed, Draft, Step
 from csproxy.core.folder_rules import folder_for, is_top_default, moved_objects, place_folder, reparent
 from csproxy.core.integrity import check_integrity
 from csproxy.core.model.delta import apply_delta, compute_delta, encode_object
@@ -113,7 +113,8 @@ class WritePlanner:
     """Plans one transaction against one state of the configuration: a request, or several.
 
     ``counters`` holds the last DBID given out per type. ``user`` and ``application`` are the
-    author, ``time_ms`` is now; ``authority`` is what the author may do, None for everything. All
+    author, ``time_ms`` is now; ``authority`` is what the author may do, None for everything. ``overlay``:
+    what transactions have changed that come before it and are not in the cache yet. All
     methods raise `ModelError` with the published code; then nothing is to be done and the planner
     cannot be used any more. Until the plan is finished, the cache must not change.
     """
@@ -127,10 +128,12 @@ class WritePlanner:
         application: str = "",
         time_ms: int = 0,
         authority: Authority | None = None,
+        overlay: Changed | None = None,
     ) -> None:
-        self._draft = (
-            Draft(cache, counters) if authority is None else Draft(cache, counters, authority.knows, authority.names)
-        )
+        if authority is None:
+            self._draft = Draft(cache, counters, overlay=overlay)
+        else:
+            self._draft = Draft(cache, counters, authority.knows, authority.names, overlay=overlay)
         self._authority = authority
         self._author: dict[str, Any] = {"user": user, "application": application, "time_ms": time_ms}
         self._time_ms = time_ms

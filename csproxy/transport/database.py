@@ -4,13 +4,15 @@
 history into a `ReplicaSink`, and is the `csproxy.transport.server.Writer` of that server. Two of them may be
 a pair on one database: then one is the primary, which writes, and the other follows until it takes over.
 
-A write is planned against the cache, committed in a worker thread, then published; one at a time,
-in the order of arrival. From the commit on it cannot be cancelled: what is committed is published.
+A write is planned against the cache, committed in a worker thread, then published, in the order of arrival; those
+that have come meanwhile are planned one on the other and share the next commit. Once a write is taken up it cannot be
+cancelled: what is committed is published.
 What that takes stands apart:
 
     database_store.py         the open database, and loading it
     database_transactions.py  what a plan comes to: rows, changes, the answer
     database_commits.py       committing, and settling a commit of unknown outcome
+    database_queue.py         the writes that wait, and which of them share a commit
     database_outcomes.py      idempotency keys and their answers
     database_passwords.py     hashing, and passwords that are not to be repeated
     database_lease.py         the primary's lease, and a database that is away
@@ -53,6 +55,7 @@ from csproxy.transport.database_follower import POLL_S, Follower
 from csproxy.transport.database_lease import RECONNECT_S, LeaseKeeper
 from csproxy.transport.database_outcomes import outcome_read, repeated_transaction, repeated_write, scoped_key
 from csproxy.transport.database_passwords import PasswordHasher, has_password
+from csproxy.transport.database_queue import Group, QueuedWrite, WriteQueue
 from csproxy.transport.database_roles import wait_for_role
 from csproxy.transport.database_store import OpenStore, load, load_book
 from csproxy.transport.database_transactions import (
@@ -150,6 +153,7 @@ class DatabaseMaster:
         self._follower: Follower | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
         self._committer = Committer(settle_s=settle_s)
+        self._queue = WriteQueue()
         self._epoch = 0
         self._counters: dict[int, int] = {}
         self._transactions = self._changes = self._repeated = 0
@@ -377,6 +381,23 @@ class DatabaseMaster:
                 found = await store.call(lambda store: store.find_outcome(scoped_key(request, author)))
         return outcome_read(found)
 
+    def enqueue(self, request: UpdateObject, author: Author) -> QueuedWrite | None:
+        """Let a write wait for its turn behind those that were enqueued before it; `finish` waits for it.
+
+        None for one that sets a password: it takes its time before its turn.
+        """
+        return None if has_password(request) else self._enqueue(request, author, ())
+
+    async def finish(self, write: QueuedWrite) -> Sequence[Change]:
+        """What `write` returns and raises, for an enqueued request."""
+        done = await self._finish(write)
+        assert not isinstance(write.request, ApplyTransaction)
+        return [repeated_write(done, write.request)] if isinstance(done, Outcome) else done.changes
+
+    def withdraw(self, write: QueuedWrite) -> None:
+        """Do not carry out an enqueued write, unless that has begun; nobody waits for it."""
+        self._queue.withdraw(write)
+
     async def _carry_out(
         self, request: WriteRequest | ApplyTransaction, author: Author
     ) -> PendingTransaction | Outcome:
@@ -384,37 +405,85 @@ class DatabaseMaster:
         hashes = await self._hash_passwords(request, author)
         if isinstance(hashes, Outcome):
             return hashes
-        async with self._lock:
-            with anyio.CancelScope(shield=True):
-                done = await self._write(request, author, hashes)
-        return done
+        return await self._finish(self._enqueue(request, author, hashes))
 
-    async def _write(
-        self, request: WriteRequest | ApplyTransaction, author: Author, hashes: Sequence[str]
-    ) -> PendingTransaction | Outcome:
-        store = await self._settled_store()
-        key = scoped_key(request, author)
-        outcome = await self._done_before(store, key)
-        if outcome is not None:
-            return outcome
+    def _enqueue(self, request: WriteRequest | ApplyTransaction, author: Author, hashes: Sequence[str]) -> QueuedWrite:
+        write = QueuedWrite(request, author, hashes, scoped_key(request, author))
+        self._queue.add(write)
+        return write
+
+    async def _finish(self, write: QueuedWrite) -> PendingTransaction | Outcome:
+        """Wait until a write is settled: by whoever has the lock, or by this task when it gets it."""
+        if write.is_settled:
+            return write.result()
+        try:
+            async with self._lock:
+                with anyio.CancelScope(shield=True):
+                    while not write.is_settled:
+                        assert not write.is_taken, "who took it up has settled it, or failed at once"
+                        await self._write_next(write)
+        except anyio.get_cancelled_exc_class():
+            self._queue.withdraw(write)
+            if write.is_taken and not write.is_settled:
+                with anyio.CancelScope(shield=True):
+                    async with self._lock:  # whoever has taken it up brings it to its end
+                        pass
+            raise
+        return write.result()
+
+    async def _write_next(self, mine: QueuedWrite) -> None:
+        """Plan the writes that are next and may be written together, commit and publish them."""
+        try:
+            store = await self._settled_store()
+        except BaseException:
+            self._queue.withdraw(mine)
+            raise
+        group = Group(self._sink.cache, lambda author: self.admit(author))
         time_ms = self.now_ms()
-        plan = await self._plan(request, author, time_ms)
+        while (write := self._queue.next_for(group)) is not None:
+            try:
+                await self._plan_into(group, write, store, time_ms)
+            except Exception as e:  # noqa: BLE001 - it belongs to who waits for this write
+                write.error = e
+        if not group.pending:
+            return
+        try:
+            await self._committer.commit(store, *group.pending, time_ms=time_ms, note=self._note)
+        except StoreError as e:
+            if len(group.writes) > 1:
+                self._queue.try_alone(group.writes)
+            else:
+                group.writes[0].error = e
+        except Exception as e:  # noqa: BLE001 - as above: the outcome is unknown to each of them
+            for write in group.writes:
+                write.error = e
+        else:
+            for write, pending in zip(group.writes, group.pending, strict=True):
+                self._publish(pending)
+                write.done = pending
+
+    async def _plan_into(self, group: Group, write: QueuedWrite, store: OpenStore, time_ms: int) -> None:
+        """Plan a write as if the group's were published; it is in the group then, or settled."""
+        write.done = await self._done_before(store, write.key)
+        if write.done is not None:
+            return
+        request, author = write.request, write.author
+        plan = await self._plan(request, author, time_ms, group)
+        last = group.pending[-1].end if group.pending else self._sink.position
         pending = pending_transaction(
             plan,
             author,
-            await self._hasher.with_former(plan, hashes, store),
-            cache=self._sink.cache,
-            first=Position(self._epoch, self._sink.position.uen + 1),
-            key=key,
+            await self._hasher.with_former(plan, write.hashes, store),
+            cache=group.before,
+            first=Position(self._epoch, last.uen + 1),
+            key=write.key,
             time_ms=time_ms,
             with_password=self.book,
             history=self.history_settings,
         )
         if isinstance(request, ApplyTransaction):
             pending = pending.answered_as_a_whole()
-        await self._committer.commit(store, pending, time_ms=time_ms, note=self._note)
-        self._publish(pending)
-        return pending
+        group.add(write, plan, pending)
 
     async def _done_before(self, store: OpenStore, key: str) -> Outcome | None:
         outcome = await store.call(lambda store: store.find_outcome(key)) if key else None
@@ -439,14 +508,17 @@ class DatabaseMaster:
             plan = await self._plan(request, author, self.now_ms())
         return await self._hasher.hashes(plan, store)
 
-    async def _plan(self, request: WriteRequest | ApplyTransaction, author: Author, time_ms: int) -> Plan:
+    async def _plan(
+        self, request: WriteRequest | ApplyTransaction, author: Author, time_ms: int, group: Group | None = None
+    ) -> Plan:
         planner = WritePlanner(
             self._sink.cache,
             counters=self._counters,
             user=author.user,
             application=author.application,
             time_ms=time_ms,
-            authority=self.admit(author),
+            authority=self.admit(author) if group is None else group.authority_of(author),
+            overlay=None if group is None else group.overlay,
         )
         if isinstance(request, ApplyTransaction):
             planned = 0
@@ -480,8 +552,8 @@ class DatabaseMaster:
         store = self._writable_store()
         with self._noting():
             written = await self._committer.settle(store)
-        if written is not None:
-            self._publish(written)
+        for pending in written:
+            self._publish(pending)
         return store
 
     def _writable_store(self) -> OpenStore:

@@ -11,7 +11,7 @@ import msgspec
 from csproxy.core import codec
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.changes import Action, Change, Position
-from csproxy.core.history import HistoryBatch, HistorySettings, history_batch
+from csproxy.core.history import HistoryBatch, HistorySettings, StoredObjects, history_batch
 from csproxy.core.ownership import ObjectId
 from csproxy.core.persistence.records import Batch, ChangeRecord, CredentialRow, ObjectRow
 from csproxy.core.sessions import Author
@@ -72,7 +72,7 @@ def pending_transaction(
     author: Author,
     hashes: Mapping[ObjectId, NewHash],
     *,
-    cache: ConfigurationCache,
+    cache: StoredObjects,
     first: Position,
     key: str,
     time_ms: int,
@@ -187,7 +187,7 @@ def _credentials(
     return rows
 
 
-def _rows(plan: Plan, cache: ConfigurationCache) -> Iterable[ObjectRow]:
+def _rows(plan: Plan, cache: StoredObjects) -> Iterable[ObjectRow]:
     """Each object that changes as it is in the end."""
     rows: dict[ObjectId, ObjectRow] = {}
     created: set[ObjectId] = set()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -18,13 +18,14 @@ from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.wire.writes import (
     ApplyTransaction,
     TransactionApplied,
+    UpdateObject,
     WriteOutcome,
     WriteOutcomeRead,
     WriteRequest,
 )
+from csproxy.transport.writers import QueueingWriter, Writer
 
 if TYPE_CHECKING:
-    from csproxy.transport.server import Writer
     from csproxy.transport.server_connection import ServerConnection
 
 __all__ = ["MAX_BULK_READERS", "BulkReaders", "LoadControl", "SerializedWriter"]
@@ -194,6 +195,7 @@ class SerializedWriter:
     def __init__(self, inner: Writer, control: LoadControl) -> None:
         self._inner = inner
         self._control = control
+        self._queueing = inner if isinstance(inner, QueueingWriter) else None
 
     def __repr__(self) -> str:
         return f"<SerializedWriter {self._inner!r}, {self._control!r}>"
@@ -207,6 +209,22 @@ class SerializedWriter:
         """As the inner writer, in turn."""
         async with self._control.write_turn():
             return await self._inner.apply(request, author)
+
+    def enqueue(self, request: UpdateObject, author: Author) -> Any:
+        """As the inner writer; None while writes wait for their turn, one at a time."""
+        if self._queueing is None or self._control.settings.serialize:
+            return None
+        return self._queueing.enqueue(request, author)
+
+    async def finish(self, write: Any) -> Sequence[Change]:
+        """As the inner writer."""
+        assert self._queueing is not None
+        return await self._queueing.finish(write)
+
+    def withdraw(self, write: Any) -> None:
+        """As the inner writer."""
+        assert self._queueing is not None
+        self._queueing.withdraw(write)
 
     async def outcome(self, request: WriteOutcome, author: Author) -> WriteOutcomeRead:
         """As the inner writer, at once."""

@@ -7,7 +7,7 @@ A master writes (`csproxy.transport.database.DatabaseMaster`). A proxy has a for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from csproxy.core.changes import Change, Position
 from csproxy.core.sessions import Author
@@ -18,12 +18,13 @@ from csproxy.transport.wire.payload import Forwardable
 from csproxy.transport.wire.writes import (
     ApplyTransaction,
     TransactionApplied,
+    UpdateObject,
     WriteOutcome,
     WriteOutcomeRead,
     WriteRequest,
 )
 
-__all__ = ["Forwarder", "Pending", "ReadOnlyWriter", "Writer"]
+__all__ = ["Forwarder", "Pending", "QueueingWriter", "ReadOnlyWriter", "Writer"]
 
 
 class Writer(Protocol):
@@ -46,6 +47,20 @@ class Writer(Protocol):
 
         Raises `ServerError` or `StoreError` when that cannot be found out.
         """
+
+
+@runtime_checkable
+class QueueingWriter(Protocol):
+    """A writer that takes several writes of a client before the first is done: they may share a commit then."""
+
+    def enqueue(self, request: UpdateObject, author: Author) -> Any:
+        """Let an update wait behind everything enqueued before; None if it cannot, and `Writer.write` must do it."""
+
+    async def finish(self, write: Any) -> Sequence[Change]:
+        """Wait for an enqueued write; returns and raises what `Writer.write` does."""
+
+    def withdraw(self, write: Any) -> None:
+        """Nobody waits for an enqueued write: it is not carried out, unless that has begun."""
 
 
 class Pending(Protocol):

@@ -10,7 +10,7 @@ import msgspec
 
 from csproxy.core.history import HistoryBatch
 
-__all__ = ["Batch", "ChangeRecord", "CredentialRow", "KeepPolicy", "LoadPart", "ObjectRow", "Outcome"]
+__all__ = ["Batch", "ChangeRecord", "CredentialRow", "KeepPolicy", "LoadPart", "ObjectRow", "Outcome", "joined_history"]
 
 
 class ObjectRow(NamedTuple):
@@ -83,6 +83,14 @@ class Batch:
     key: str = ""
     answer: ChangeRecord | None = None
     history: HistoryBatch | None = None
+
+
+def joined_history(batches: Sequence[Batch]) -> HistoryBatch | None:
+    """What the history log gets of batches that are written together; None for nothing."""
+    parts = [batch.history for batch in batches if batch.history is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return HistoryBatch(lambda: [record for part in parts for record in part.make()], parts[-1].max_records)
 
 
 @dataclass(frozen=True, kw_only=True)

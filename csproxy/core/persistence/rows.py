@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, insert
 
 from csproxy.core.persistence import tables
-from csproxy.core.persistence.records import ChangeRecord, ObjectRow
+from csproxy.core.persistence.records import Batch, ChangeRecord, ObjectRow
 
 __all__ = [
     "CHANGE_COLUMNS",
     "change_record",
     "change_row",
+    "final_rows",
     "insert_rows",
+    "key_rows",
     "delete_rows",
     "replace_counters",
     "replace_objects",
 ]
 
+_encode_answer = msgspec.msgpack.encode
 _c = tables.changes.c
 CHANGE_COLUMNS = (
     _c.uen, _c.epoch, _c.last, _c.time_ms, _c.action, _c.type, _c.dbid, _c.payload, _c.user_name, _c.application
@@ -47,6 +51,25 @@ def change_row(change: ChangeRecord) -> tuple[Any, ...]:
         len(change.payload),
         change.payload,
     )
+
+
+def final_rows(batches: Sequence[Batch]) -> list[ObjectRow]:
+    """The rows of batches that follow each other, each object as it is in the end."""
+    rows: dict[tuple[int, int], ObjectRow] = {}
+    for batch in batches:
+        for row in batch.objects:
+            former = rows.get((row.type, row.dbid))
+            rows[row.type, row.dbid] = row if former is None else row._replace(is_new=former.is_new)
+    return list(rows.values())
+
+
+def key_rows(batches: Sequence[Batch], time_ms: int) -> list[tuple[str, int, int, bytes]]:
+    """Rows of `tables.idempotency` for the batches that have a key."""
+    return [
+        (batch.key, batch.changes[-1].uen, time_ms, _encode_answer(batch.answer))
+        for batch in batches
+        if batch.key and batch.answer is not None
+    ]
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -39,12 +39,15 @@ from csproxy.core.persistence.records import (
     LoadPart,
     ObjectRow,
     Outcome,
+    joined_history,
 )
 from csproxy.core.persistence.rows import (
     CHANGE_COLUMNS,
     change_record,
     change_row,
+    final_rows,
     insert_rows,
+    key_rows,
     replace_counters,
     replace_objects,
 )
@@ -59,7 +62,6 @@ _MAX_EPOCHS: Final = 1_000
 _NOBODY: Final = Holder("")
 T = TypeVar("T")
 
-_encode_answer = msgspec.msgpack.encode
 _answers: Final = msgspec.msgpack.Decoder(ChangeRecord)
 
 
@@ -280,40 +282,40 @@ class Store:
             row = connection.execute(select(c.uen, c.answer).where(c.key == key)).first()
         return None if row is None else Outcome(row.uen, _answers.decode(row.answer))
 
-    def commit(self, batch: Batch, *, time_ms: int) -> None:
-        """Write ``batch`` in one transaction; it is durable when this returns.
+    def commit(self, *batches: Batch, time_ms: int) -> None:
+        """Write ``batches``, which follow each other, in one transaction; they are durable when this returns.
 
-        ``time_ms`` is now, for trimming. Raises `StoreError`; then the batch was not written, unless
+        ``time_ms`` is now, for trimming. Raises `StoreError`; then none of them was written, unless
         the error came from the very end: `read_head` tells.
         """
-        if not batch.changes or self._epoch is None:
+        if not batches or not all(batch.changes for batch in batches) or self._epoch is None:
             raise LocalProtocolError("a commit needs a begun epoch and at least one change")
         try:
-            self._commit(batch, time_ms=time_ms, with_history=True)
+            self._commit(batches, time_ms=time_ms, with_history=True)
         except HistoryWriteError as e:
             # the log never fails a change: once more without it
             self.history_log.forget()
-            report_failure(e.__cause__ or e, lost=len(batch.changes))
-            self._commit(batch, time_ms=time_ms, with_history=False)
+            report_failure(e.__cause__ or e, lost=sum(len(batch.changes) for batch in batches))
+            self._commit(batches, time_ms=time_ms, with_history=False)
         except BaseException:
             self.history_log.forget()
             raise
 
-    def _commit(self, batch: Batch, *, time_ms: int, with_history: bool) -> None:
-        head = batch.changes[-1].uen
-        kept = self._kept_bytes + sum(len(change.payload) for change in batch.changes)
+    def _commit(self, batches: Sequence[Batch], *, time_ms: int, with_history: bool) -> None:
+        changes = [change for batch in batches for change in batch.changes]
+        head = changes[-1].uen
+        kept = self._kept_bytes + sum(len(change.payload) for change in changes)
         with transaction(self._engine, "writing a change") as connection:
             advance_head(connection, self._epoch, seen=self._head, head=head)
-            replace_objects(connection, batch.objects)
-            replace_counters(connection, list(batch.counters.items()))
-            replace_credentials(connection, batch.credentials)
-            insert_rows(connection, tables.changes, [change_row(change) for change in batch.changes])
-            if batch.key and batch.answer is not None:
-                row = {"key": batch.key, "uen": head, "time_ms": time_ms, "answer": _encode_answer(batch.answer)}
-                connection.execute(insert(tables.idempotency), row)
+            replace_objects(connection, final_rows(batches))
+            replace_counters(connection, list({k: v for batch in batches for k, v in batch.counters.items()}.items()))
+            replace_credentials(connection, [row for batch in batches for row in batch.credentials])
+            insert_rows(connection, tables.changes, [change_row(change) for change in changes])
+            insert_rows(connection, tables.idempotency, key_rows(batches, time_ms))
             kept -= self._trim(connection, kept, head=head, time_ms=time_ms)
-            if with_history and batch.history is not None:
-                self.history_log.add_batch(connection, batch.history)
+            history = joined_history(batches) if with_history else None
+            if history is not None:
+                self.history_log.add_batch(connection, history)
         self._head = head
         self._kept_bytes = kept
 

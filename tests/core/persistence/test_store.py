@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.schema import CreateTable
 
 from csproxy.core.changes import Epoch
-from csproxy.core.history import HistoryFloor
+from csproxy.core.history import HistoryBatch, HistoryFloor, HistoryRecord, decode_record
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_url, transaction
 from csproxy.core.persistence.initial import create_configuration
@@ -280,6 +280,22 @@ def test_a_commit_writes_everything_at_once(store: Store, url: str) -> None:
         assert seen.find_outcome("other") is None
         assert seen.head == 2
     seen.close()
+
+
+def test_several_batches_are_written_by_one_commit_each_with_its_key_and_history(store: Store) -> None:
+    def batch(uen: int, body: bytes, **more: object) -> Batch:
+        made = HistoryBatch(lambda: [HistoryRecord(action=75, time_ms=1, uen=uen)], 10)
+        rows = [ObjectRow(3, 101, 3, body, is_new=uen == 1)]
+        return Batch(objects=rows, changes=[record(uen)], key=f"k{uen}", answer=record(uen), history=made, **more)  # type: ignore[arg-type]
+
+    store.commit(batch(1, b"first", counters={3: 101}), batch(2, b"second"), batch(3, b"third"), time_ms=9)
+    assert objects(store)[3, 101] == (3, b"third")
+    assert history(store) == [record(1), record(2), record(3)]
+    assert [store.find_outcome(f"k{n}") for n in (1, 2, 3)] == [(n, record(n)) for n in (1, 2, 3)]
+    assert [decode_record(body).uen for body in store.history_log.read(HistoryFloor(0, 0)).records] == [1, 2, 3]
+    assert (store.head, store.counters()[3]) == (3, 101)
+    with pytest.raises(LocalProtocolError):
+        store.commit(time_ms=9)
 
 
 def test_rows_without_content_are_deleted(store: Store) -> None:

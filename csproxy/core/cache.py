@@ -8,7 +8,7 @@ whole; views taken before do not see them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, NamedTuple, Self
 
 from csproxy.core import codec
@@ -201,16 +201,8 @@ class ConfigurationCache:
 
         Raises `ModelError` (WRONG_API_PARAMETERS) if the names are no unique key of the type.
         """
-        object_type = SCHEMA.object_type(type_number)
-        for paths in object_type.unique_keys:
-            if {path.rpartition(".")[2] for path in paths} == key.keys():
-                return self.lookup(type_number, paths, tuple(key[path.rpartition(".")[2]] for path in paths))
-        known = ", ".join("+".join(paths) for paths in object_type.unique_keys) or "none"
-        raise ModelError(
-            ErrorCode.WRONG_API_PARAMETERS,
-            f"{'+'.join(key)} is no unique key of {object_type.name}; its keys: {known}",
-            object_type=object_type.number,
-        )
+        paths = _key_paths(type_number, frozenset(key))
+        return self.lookup(type_number, paths, tuple([key[path.rpartition(".")[2]] for path in paths]))
 
     def lookup(self, type_number: int, paths: tuple[str, ...], values: tuple[Any, ...]) -> int | None:
         """The lowest DBID of the objects with these values at these paths; None if there is none.
@@ -241,13 +233,18 @@ class ConfigurationCache:
                 return dbid
         return None
 
-    def referrers(self, type_number: int, dbid: int, *, limit: int | None = None) -> list[Referrer]:
+    def referrers(
+        self, type_number: int, dbid: int, *, limit: int | None = None, by: int | None = None
+    ) -> list[Referrer]:
         """The objects that link to this one, by type and DBID of the referrer, at most ``limit``.
 
-        Only links in attributes: the members of a folder are no referrers (see `members_of`).
+        ``by``: only those of this type. Only links in attributes: the members of a folder are no referrers (see
+        `members_of`).
         """
         found: list[Referrer] = []
         for number, path, index in self._links_to.get(type_number, ()):
+            if by is not None and number != by:
+                continue
             for referrer in index.find(pair_key(type_number, dbid) if path.endswith(")") else dbid):
                 if limit is not None and len(found) >= limit:
                     return found
@@ -453,6 +450,21 @@ class ConfigurationCache:
     def _table_snapshot(self, type_number: int) -> TableSnapshot:
         self._generation += 1
         return self._tables[type_number].snapshot()
+
+
+@cache
+def _key_paths(type_number: int, names: frozenset[str]) -> tuple[str, ...]:
+    """The paths of the unique key whose last steps are ``names``. Raises `ModelError` as `ConfigurationCache.find`."""
+    object_type = SCHEMA.object_type(type_number)
+    for paths in object_type.unique_keys:
+        if {path.rpartition(".")[2] for path in paths} == names:
+            return paths
+    known = ", ".join("+".join(paths) for paths in object_type.unique_keys) or "none"
+    raise ModelError(
+        ErrorCode.WRONG_API_PARAMETERS,
+        f"{'+'.join(sorted(names))} is no unique key of {object_type.name}; its keys: {known}",
+        object_type=object_type.number,
+    )
 
 
 def _stored_number(type_number: int) -> int:

@@ -59,9 +59,8 @@ def is_super_administrator(cache: ConfigurationCache, person_dbid: int) -> bool:
 
 
 def _groups_of(cache: ConfigurationCache, member: ObjectId) -> Iterator[ObjectId]:
-    for number, dbid, _ in cache.referrers(*member):
-        if number == _ACCESS_GROUP:
-            yield number, dbid
+    for number, dbid, _ in cache.referrers(*member, by=_ACCESS_GROUP):
+        yield number, dbid
 
 
 def _is_enabled(cache: ConfigurationCache, group: int) -> bool:

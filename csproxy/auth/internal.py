@@ -75,6 +75,7 @@ class InternalAuthenticator:
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._limiter: anyio.CapacityLimiter | None = None
+        self._turn: anyio.Semaphore
         self._waiting = 0
 
     def __repr__(self) -> str:
@@ -91,14 +92,13 @@ class InternalAuthenticator:
         digest = self._digest(user, password)
         dbid = self._dbid(user)
         stored = self._hash(dbid)
-        known = self._remembered.get(digest)
-        if known is not None and dbid is not None:
-            if (dbid, stored) == known and not self._log_ins.is_locked(dbid, self._log_ins.rules(dbid)):
+        if dbid is not None and digest in self._remembered:
+            if self._is_remembered(digest, dbid, stored):
                 self._remembered.move_to_end(digest)
                 return self._account(user, dbid)
             del self._remembered[digest]
         while True:
-            checked, right = stored, await self._verify(password, stored or DUMMY_HASH)
+            checked, right = stored, await self._verify(digest, dbid, stored, password)
             # asked again: meanwhile the password may have been set, or hashed anew, or the Person deleted
             dbid = self._dbid(user)
             stored = self._hash(dbid)
@@ -117,7 +117,11 @@ class InternalAuthenticator:
             self._rehash(dbid, stored, password)
         return account
 
-    async def _verify(self, password: str, stored: str) -> bool:
+    async def _verify(self, digest: bytes, dbid: int | None, stored: str | None, password: str) -> bool:
+        """Check a password, unless the same log-in was found right while this one waited.
+
+        When thousands come back at once, many of them are the same few accounts.
+        """
         if self._waiting >= self._max_waiting:
             raise ServerError.from_code(
                 ErrorCode.FORCED_DISCONNECT,
@@ -126,11 +130,19 @@ class InternalAuthenticator:
             )
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._threads)
+            self._turn = anyio.Semaphore(self._threads)
         self._waiting += 1
         try:
-            return await run_in_background(verify_password, password, stored, limiter=self._limiter)
+            async with self._turn:
+                if dbid is not None and self._is_remembered(digest, dbid, stored):
+                    return True
+                return await run_in_background(verify_password, password, stored or DUMMY_HASH, limiter=self._limiter)
         finally:
             self._waiting -= 1
+
+    def _is_remembered(self, digest: bytes, dbid: int, stored: str | None) -> bool:
+        is_known = self._remembered.get(digest) == (dbid, stored)
+        return is_known and not self._log_ins.is_locked(dbid, self._log_ins.rules(dbid))
 
     def _dbid(self, user: str) -> int | None:
         return self._cache().find(_PERSON, userName=user) if user else None

@@ -123,6 +123,15 @@ async def test_a_right_log_in_is_remembered_a_wrong_one_is_not(site: Site) -> No
     assert repr(site.authenticator) == "<InternalAuthenticator 0 waiting, 1 remembered>"
 
 
+async def test_the_same_log_in_of_many_at_once_is_checked_once_for_each_thread(site: Site) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(site.authenticator.authenticate, "jane", "secret")
+        for _ in range(3):
+            tasks.start_soon(site.refusal, "jane", "guess")
+    assert len(site.verified) <= 2 + 3
+
+
 async def test_a_changed_password_ends_what_is_remembered(site: Site) -> None:
     await site.authenticator.authenticate("jane", "secret")
     site.password(101, "new")

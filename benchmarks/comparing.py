@@ -20,7 +20,7 @@ class Scale:
 
     persons: int = 100_000
     sites: int = 500
-    seconds: float = 3.0
+    seconds: float = 2.0
     repeat: int = 3
     few: int = 50
     many: int = 1_000

@@ -120,10 +120,13 @@ def main() -> int:
     parser.add_argument("--works", default="", help="only these works, separated by commas; nothing is written")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder for latest.json")
     parser.add_argument("--no-plot", action="store_true")
+    parser.add_argument("--large", type=int, help="persons of the second cold load; 0: none")
     parser.add_argument("--alone", action="store_true", help="without peers")
     parser.add_argument("--like-others", action="store_true", help="do not go before other processes of the machine")
     given = parser.parse_args()
     scale = SCALES["quick" if given.quick else given.scale]
+    if given.large is not None:
+        scale = replace(scale, large=given.large)
     bench = Bench(scale, frozenset(filter(None, given.works.split(","))))
     found = versions()
     peers = [] if given.alone else [name for name, program in PROGRAMS.items() if shutil.which(program)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from comparing import Bench, compared, side_by_side
 from generator import Run, generate, waiting
 from peers import Server
+from processes import alone
 from results import Result
 
 __all__ = ["measure_bulk", "read_everything"]
@@ -38,7 +39,8 @@ def measure_bulk(bench: Bench, servers: Sequence[Server]) -> Iterator[Result]:
             )
             yield from compared(bench, work, "MB/s", found, "MBps")
     if bench.wants("bulk-10"):
-        yield from _beside_others(bench, servers[0])
+        with alone(servers[0].process, [server.process for server in servers]):
+            yield from _beside_others(bench, servers[0])
     if bench.wants("bulk-permissions"):
         able = [server for server in servers if "one site" in server.requests]
         found = side_by_side(able, lambda server: _by_site(bench, server), "per_s", repeat=scale.repeat, count="done")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from comparing import Bench
 from generator import waiting
 from peers import Server
+from processes import alone
 from results import Result
 from work_fanout import all_there
 
@@ -23,8 +24,11 @@ def measure_memory(bench: Bench, servers: Sequence[Server]) -> Iterator[Result]:
         yield from _beside("memory-object", ours, "bytes", [(each.name, each.filled_bytes / persons) for each in peers])
     if bench.wants("memory-subscriber"):
         clients = bench.scale.crowd
-        ours = subscriber_bytes(servers[0], clients)
-        found = [(each.name, subscriber_bytes(each, clients)) for each in peers]
+        found = []
+        for each in (servers[0], *peers):
+            with alone(each.process, [other.process for other in servers]):
+                found.append((each.name, subscriber_bytes(each, clients)))
+        (_, ours), *found = found
         yield from _beside("memory-subscriber", ours, "bytes", found)
 
 

@@ -66,6 +66,11 @@ class Pair:
         found: dict[str, Any] = members.status(self.management[name]).get("pair", {})
         return found
 
+    def clients(self, name: str) -> int:
+        """How many clients a member has; 0 if it does not answer."""
+        found: int = members.status(self.management[name]).get("clients", 0)
+        return found
+
     async def until(self, holds: Callable[[], bool], problem: str) -> None:
         """Wait until ``holds()``, which may block."""
         deadline = time.monotonic() + WAIT_S
@@ -132,10 +137,12 @@ async def killed(pair: Pair, name: str) -> None:
 
 
 async def frozen(pair: Pair, name: str) -> None:
-    """Longer than keep-alive waits: the other serves meanwhile, and one of the two afterwards."""
+    """Until the other serves all its clients; one of the two does afterwards."""
     process = pair.running[name].process
+    clients = pair.clients(name) - 1  # the other member may be one
     process.send_signal(signal.SIGSTOP)
     await pair.until_primary(other(name))
+    await pair.until(lambda: pair.clients(other(name)) >= clients, f"not all clients of {name} have come to the other")
     os.kill(process.pid, signal.SIGCONT)
 
 

@@ -31,6 +31,7 @@ from csproxy.testing.memory import MemoryNetwork
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.testing.wiretap import TappedChannel
 from csproxy.transport.channel import Channel, Connector
+from csproxy.transport.exchange import EpochOrder
 from csproxy.transport.wire.frames import FLAG_END, Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import NOTIFICATIONS, decode_change
@@ -288,6 +289,7 @@ class World:
             return False
         head = servers[0].position.uen  # type: ignore[union-attr]
         epochs = {epoch.epoch for epoch in servers[0].epochs}  # type: ignore[union-attr]
+        order = EpochOrder(servers[0].epochs)  # type: ignore[union-attr]
         streams = [stream for client in self.clients for stream in client.live]
         wanted = sum(1 for client in self.clients if isinstance(client, Subscriber))
         busy = sum(1 for client in self.clients if client.live)
@@ -299,6 +301,7 @@ class World:
             and (self.plan.together != PAIR or has_settled(self._pair_finals()))
             and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
             and all(stream.position.uen == head and stream.position.epoch in epochs for stream in streams)
+            and not any(order.rules_out(stream.position) for stream in streams)  # the same UEN of an ended history
         )
 
     async def _plant_and_heal(self) -> None:

@@ -79,7 +79,7 @@ class Installation(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """What `recover` found: nothing, what it removed, or what it completed (the installation's ``existing``)."""
+    """What `recover` did: nothing, something removed, or an installation completed (its ``existing``)."""
 
     removed: bool = False
     completed: Existing | None = None
@@ -93,7 +93,7 @@ class _Commit(NamedTuple):
 
 
 def staging_folders(directory: Path) -> tuple[Path, Path]:
-    """Beside the folder, and in it."""
+    """Beside it, and in it."""
     return directory.with_name(f".{directory.name}.csproxy-install"), directory / ".csproxy-install"
 
 
@@ -102,9 +102,8 @@ def install_files(installation: Installation, operations: FileOperations) -> Non
 
     Raises `ConfigurationError`; the message says whether nothing was changed or the next run completes it.
     """
-    directory, _, existing, _ = installation
-    beside, inside = staging_folders(directory)
-    stage = inside if existing is Existing.OVERWRITE else beside
+    directory = installation.directory
+    stage = staging_folders(directory)[installation.existing is Existing.OVERWRITE]
     made: list[Path] = []
     try:
         _check(installation)
@@ -153,13 +152,11 @@ def _check(installation: Installation) -> None:
     """What would fail after the commit marker."""
     directory, files, existing, _ = installation
     if existing is Existing.OVERWRITE:
-        for file in files:
-            if (directory / file.name).is_dir():
-                raise ConfigurationError(f"{directory / file.name} is a folder; a file must go there: move it away")
+        for path in (directory / file.name for file in files):
+            if path.is_dir():
+                raise ConfigurationError(f"{path} is a folder; a file must go there: move it away")
     elif existing is not Existing.NONE and directory.is_mount():
-        raise ConfigurationError(
-            f"{directory} is a mount point and cannot be moved: choose overwrite, or a folder below it"
-        )
+        raise ConfigurationError(f"{directory} is a mount point: choose overwrite, or a folder below it")
 
 
 def _stage(stage: Path, installation: Installation, operations: FileOperations) -> _Commit:

@@ -174,8 +174,22 @@ def _parser() -> argparse.ArgumentParser:
     encrypt.add_argument(
         "--password-stdin", action="store_true", help="the password is the first line of standard input"
     )
+    _add_install(command("install", "install:run_install", "install a Configuration Server Proxy on this machine"))
+    _add_uninstall(command("uninstall", "uninstall:run_uninstall", "take away what install has brought"))
     _add_config(command("config", "config:run_config", "the configuration as a file, and a vendor's database"))
     return parser
+
+
+def _add_install(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--answers", metavar="FILE", type=Path, help="TOML: the answers, instead of asking them")
+    parser.add_argument("--write-answers", metavar="FILE", type=Path, help="write the answers, without passwords")
+
+
+def _add_uninstall(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="the directory of the installation")
+    parser.add_argument("--yes", action="store_true", help="without asking")
+    parser.add_argument("--erase", action="store_true", help="changed files, the local copy and logs, too")
+    parser.add_argument("--no-master", action="store_true", help="leave the Application object as it is")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ from csproxy.transport.wire.payload import Payload
 from csproxy.transport.wire.reads import ObjectsRead
 from csproxy.transport.wire.writes import CreateObject, DeleteObject, UpdateObject
 
-__all__ = ["run_create", "run_delete", "run_update"]
+__all__ = ["read_one", "run_create", "run_delete", "run_update", "send_write"]
 
 _Work = Callable[[Connection], Awaitable[Change | None]]
 
@@ -47,7 +47,7 @@ def run_create(arguments: argparse.Namespace) -> int:
     )
 
     async def work(connection: Connection) -> Change:
-        return await _write(connection, MessageId.CREATE_OBJECT, request, flags.timeout_s)
+        return await send_write(connection, MessageId.CREATE_OBJECT, request, flags.timeout_s)
 
     return _carry_out(arguments, type_, flags, work)
 
@@ -59,12 +59,12 @@ def run_update(arguments: argparse.Namespace) -> int:
     flags = connection_flags(arguments)
 
     async def work(connection: Connection) -> Change | None:
-        before = await _read_one(connection, type_, arguments.dbid, flags.timeout_s)
+        before = await read_one(connection, type_, arguments.dbid, flags.timeout_s)
         delta = compute_delta(type_, before, apply_assignments(type_, before, assignments))
         if not delta:
             return None
         request = UpdateObject(type=type_.number, dbid=arguments.dbid, delta=delta, key=uuid.uuid4().hex)
-        return await _write(connection, MessageId.UPDATE_OBJECT, request, flags.timeout_s)
+        return await send_write(connection, MessageId.UPDATE_OBJECT, request, flags.timeout_s)
 
     return _carry_out(arguments, type_, flags, work)
 
@@ -76,7 +76,7 @@ def run_delete(arguments: argparse.Namespace) -> int:
     request = DeleteObject(type=type_.number, dbid=arguments.dbid, key=uuid.uuid4().hex)
 
     async def work(connection: Connection) -> Change:
-        return await _write(connection, MessageId.DELETE_OBJECT, request, flags.timeout_s)
+        return await send_write(connection, MessageId.DELETE_OBJECT, request, flags.timeout_s)
 
     return _carry_out(arguments, type_, flags, work)
 
@@ -105,12 +105,14 @@ def _document(change: Change | None, type_: ObjectType, dbid: int) -> dict[str, 
     return change_document(change)
 
 
-async def _write(connection: Connection, message: MessageId, request: Payload, timeout_s: float) -> Change:
+async def send_write(connection: Connection, message: MessageId, request: Payload, timeout_s: float) -> Change:
+    """Send one write; the change that it made. Raises as `Connection.request`."""
     frame = await connection.request(message, request, timeout_s=timeout_s)
     return decode_change(frame)
 
 
-async def _read_one(connection: Connection, type_: ObjectType, dbid: int, timeout_s: float) -> dict[str, Any]:
+async def read_one(connection: Connection, type_: ObjectType, dbid: int, timeout_s: float) -> dict[str, Any]:
+    """An object in plain form. Raises `ServerError` (OBJECT_NOT_FOUND) without one."""
     found: list[dict[str, Any]] = []
 
     def part(read: ObjectsRead) -> None:

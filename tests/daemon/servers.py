@@ -26,6 +26,11 @@ _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.st
 }
 
 
+def tool_environment() -> dict[str, str]:
+    """That of an operator who has set nothing of csproxy's."""
+    return dict(_ENVIRONMENT)
+
+
 def tool(
     *words: str, port: int | None = None, password: str | None = PASSWORD, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
@@ -60,10 +65,15 @@ class Running:
     """A process that runs beside the test; killed at the end whatever happened."""
 
     def __init__(
-        self, module: str, *words: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        module: str,
+        *words: str,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (),
     ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"csproxy.daemon.{module}", *words],
+            [*(program or (sys.executable, "-m", f"csproxy.daemon.{module}")), *words],
             cwd=cwd,
             env=_ENVIRONMENT | {"CSPROXY_PASSWORD": PASSWORD} | dict(environment or {}),
             stdin=subprocess.DEVNULL,

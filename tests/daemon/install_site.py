@@ -7,7 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.daemon.servers import Site, answer, tool
+import msgspec
+
+from csproxy.core.model import CfgApplication
+from csproxy.sync import ConfigClient
+from tests.daemon.servers import PASSWORD, Site, tool
 
 FILES = ["confserv.conf", "csproxy-install.json", "run.sh", "startServer.bat"]
 
@@ -31,17 +35,26 @@ def install(path: Path, *words: str, password: str | None = "x") -> subprocess.C
     return tool("install", "--answers", str(path), *words, password=password)
 
 
-def application(site: Site, name: str = "CSProxy_1") -> dict[str, Any]:
+def application(site: Site, name: str = "CSProxy_1") -> CfgApplication:
     """The Application object at the master."""
-    (found,) = answer("read", "application", f"name={name}", port=site.port)
-    plain: dict[str, Any] = found
-    return plain
+    with _client(site) as client:
+        return client.get(CfgApplication, name=name)
+
+
+def change(site: Site, name: str = "CSProxy_1", **attributes: Any) -> None:
+    """Change attributes of the Application object."""
+    with _client(site) as client:
+        before = client.get(CfgApplication, name=name)
+        client.update(before, msgspec.structs.replace(before, **attributes))
 
 
 def release(site: Site, name: str = "CSProxy_1") -> None:
     """Leave the Application's paths to the installer again."""
-    words = ["workDirectory=.", "commandLine=.", "commandLineArguments=null"]
-    answer("update", "application", str(application(site, name)["DBID"]), *words, port=site.port)
+    change(site, name, workDirectory=".", commandLine=".", commandLineArguments="")
+
+
+def _client(site: Site) -> ConfigClient:
+    return ConfigClient("127.0.0.1", site.port, user="default", password=PASSWORD)
 
 
 def unit_of(directory: Path) -> Path:

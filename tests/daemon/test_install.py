@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from csproxy.core.model.enumerations import CfgHAType
 from csproxy.daemon.install_transaction import Existing, Installation, NewFile, install_files, staging_folders
 from tests.daemon.dying_files import DyingFiles, Killed, content
-from tests.daemon.install_site import FILES, answers, application, install, release, unit_of
+from tests.daemon.install_site import FILES, answers, application, change, install, release, unit_of
 from tests.daemon.servers import Running, Site, answer, tool
 from tests.daemon.tls_site import TlsSite
 
@@ -60,9 +61,9 @@ def test_an_installation_is_complete_checked_and_starts_a_proxy(site: Site, targ
     assert sorted(content(target)) == sorted([*FILES, "csproxy-CSProxy_1.service"])
     assert [mode(target / name) for name in ("run.sh", "confserv.conf")] == [0o750, 0o640]
     now = application(site)
-    assert now["workDirectory"] == str(target)
-    assert now["commandLine"].endswith("/confserv")
-    assert now["commandLineArguments"] == (
+    assert now.workDirectory == str(target)
+    assert now.commandLine.endswith("/confserv")
+    assert now.commandLineArguments == (
         f"-host 127.0.0.1 -port {site.port} -app CSProxy_1 -c confserv.conf -l '7260@host x'"
     )
     assert "Working Directory: " in done.stdout
@@ -236,17 +237,15 @@ def test_a_broken_off_installation_is_not_completed_under_a_running_proxy(
 
 
 def test_paths_that_are_filled_in_already_are_left_alone(site: Site, target: Path, tmp_path: Path) -> None:
-    number = str(application(site)["DBID"])
-    words = ["workDirectory=/mine", "commandLineArguments=-mine"]
-    answer("update", "application", number, *words, port=site.port)
+    change(site, workDirectory="/mine", commandLineArguments="-mine")
     before = application(site)
     # the directory of the object is the default: this one is given
     assert install(answers(site, tmp_path / "a.toml", directory=str(target))).returncode == 0
     now = application(site)
-    assert now["workDirectory"] == "/mine"
-    assert now["commandLineArguments"] == "-mine"
-    assert before["commandLine"] == "."
-    assert now["commandLine"].endswith("/confserv")
+    assert now.workDirectory == "/mine"
+    assert now.commandLineArguments == "-mine"
+    assert before.commandLine == "."
+    assert now.commandLine.endswith("/confserv")
 
 
 def test_all_is_filled_in_with_one_update(site: Site, target: Path, tmp_path: Path) -> None:
@@ -266,17 +265,16 @@ def test_a_user_who_may_not_change_the_application_installs_all_the_same(
     assert done.returncode == 0, done.stderr
     assert "warning: Application 'CSProxy_1' was not changed: " in done.stderr
     assert "The installation stands; a user who may change it can set Working Directory" in done.stderr
-    assert application(site)["workDirectory"] == "."
+    assert application(site).workDirectory == "."
     assert (target / "run.sh").exists()
 
 
 def test_a_proxy_that_the_master_would_refuse_is_installed_and_the_reason_said(
     site: Site, target: Path, tmp_path: Path
 ) -> None:
-    number = str(application(site)["DBID"])
-    answer("update", "application", number, "redundancyType=CFGHTHotStanby", port=site.port)
+    change(site, redundancyType=CfgHAType.CFGHTHotStanby)
     done = install(answers(site, tmp_path / "a.toml", directory=str(target)))
-    answer("update", "application", number, "redundancyType=CFGHTNoHAType", port=site.port)
+    change(site, redundancyType=CfgHAType.CFGHTNoHAType)
     assert done.returncode == 1
     assert "The installation stands, but the proxy would not start now: " in done.stderr
     assert "but must be 'Not Specified'" in done.stderr
@@ -286,8 +284,7 @@ def test_a_proxy_that_the_master_would_refuse_is_installed_and_the_reason_said(
 def test_the_password_of_the_application_is_checked_and_kept_where_only_the_proxy_reads_it(
     site: Site, target: Path, tmp_path: Path
 ) -> None:
-    number = str(application(site)["DBID"])
-    answer("update", "application", number, "password=of the proxy", port=site.port)
+    change(site, password="of the proxy")
     path = answers(site, tmp_path / "a.toml", directory=str(target), app_password="of the proxy")
     done = install(path)
     assert done.returncode == 0, done.stderr
@@ -303,7 +300,7 @@ def test_the_password_of_the_application_is_checked_and_kept_where_only_the_prox
         site, tmp_path / "a.toml", directory=str(target), app_password_file="secret", existing="overwrite", confirm="y"
     )
     done = install(path)
-    answer("update", "application", number, "password=null", port=site.port)
+    answer("update", "application", str(application(site).DBID), "password=null", port=site.port)
     assert done.returncode == 1
     assert "the Application's password is wrong" in done.stderr
     assert f"{secret} holds a secret and has mode 0644" in done.stderr
@@ -395,7 +392,7 @@ def test_a_wrong_answer_names_file_key_and_what_is_valid_and_changes_nothing(
     assert sentence.replace("{folder}", str(tmp_path)) in done.stderr
     assert "hush-Qz7" not in done.stderr
     assert content(tmp_path) == before
-    assert application(site)["workDirectory"] == "."
+    assert application(site).workDirectory == "."
 
 
 @pytest.mark.parametrize(

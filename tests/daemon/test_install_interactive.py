@@ -81,8 +81,8 @@ def test_a_person_installs_with_mistakes_on_the_way(site: Site, target: Path, tm
         assert "hush-Qz7" not in terminal.text
         assert f"systemctl enable --now '{unit_of(target)}'" in terminal.text
     assert sorted(content(target)) == MINE
-    assert application(site, "CSProxy_2")["workDirectory"] == str(target)
-    assert application(site, "CSProxy_1")["workDirectory"] == "."
+    assert application(site, "CSProxy_2").workDirectory == str(target)
+    assert application(site, "CSProxy_1").workDirectory == "."
     found = tomllib.loads(kept.read_text())
     assert found["application"] == "CSProxy_2"
     assert found["master-port"] == site.port
@@ -142,7 +142,7 @@ def test_ctrl_c_and_the_end_of_input_end_it_before_anything_is_changed(site: Sit
         terminal.types(key)
         assert terminal.ends() == 130
     assert not target.exists()
-    assert application(site, "CSProxy_2")["workDirectory"] == "."
+    assert application(site, "CSProxy_2").workDirectory == "."
 
 
 def test_what_flags_say_is_not_asked_until_it_does_not_work(site: Site, target: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.dying_files import content
-from tests.daemon.install_site import answers, application, install, release
-from tests.daemon.servers import Running, Site, answer, tool
+from tests.daemon.install_site import answers, application, change, install, release
+from tests.daemon.servers import Running, Site, tool
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def test_an_unchanged_installation_is_taken_away_and_the_application_set_back(si
     assert done.returncode == 0, done.stderr
     assert not installed.exists()
     now = application(site)
-    assert (now["workDirectory"], now["commandLine"], "commandLineArguments" in now) == (".", ".", False)
+    assert (now.workDirectory, now.commandLine, now.commandLineArguments) == (".", ".", "")
     assert (
         "Set back at Application 'CSProxy_1': Working Directory, Command Line, Command Line Arguments." in done.stdout
     )
@@ -64,11 +64,10 @@ def test_everything_is_erased_on_request(site: Site, installed: Path) -> None:
 
 
 def test_paths_that_somebody_has_changed_since_stay(site: Site, installed: Path) -> None:
-    number = str(application(site)["DBID"])
-    answer("update", "application", number, "commandLine=/mine", port=site.port)
+    change(site, commandLine="/mine")
     assert tool("uninstall", str(installed), "--yes").returncode == 0
     now = application(site)
-    assert (now["workDirectory"], now["commandLine"]) == (".", "/mine")
+    assert (now.workDirectory, now.commandLine) == (".", "/mine")
 
 
 def test_the_master_is_left_alone_on_request_and_needs_no_password_then(site: Site, installed: Path) -> None:
@@ -76,7 +75,7 @@ def test_the_master_is_left_alone_on_request_and_needs_no_password_then(site: Si
     assert (done.returncode, "--no-master leaves the Application object as it is" in done.stderr) == (2, True)
     done = tool("uninstall", str(installed), "--yes", "--no-master", password=None)
     assert done.returncode == 0, done.stderr
-    assert application(site)["workDirectory"] == str(installed)
+    assert application(site).workDirectory == str(installed)
 
 
 def test_a_wrong_password_removes_nothing(site: Site, installed: Path) -> None:

@@ -21,9 +21,7 @@ after the staged files have moved     the new installation                      
 
 An error (full disk, no permission) or Ctrl-C before the commit marker removes what was staged, at once. After it Ctrl-C
 has to wait the moment that renaming takes. An error in the first renaming takes everything back; a later one is left
-for the next run, and the message says so.
-
-The staging folder is locked (flock) by the process that works in it.
+for the next run, and the message says so. The process that works in a staging folder has it locked (flock).
 """
 
 from __future__ import annotations
@@ -119,7 +117,10 @@ def install_files(installation: Installation, operations: FileOperations) -> Non
         _take_back(stage, directory, made, operations)
         raise ConfigurationError(f"{e.filename or directory}: {e.strerror}; nothing was changed") from e
     except KeyboardInterrupt:
-        _take_back(stage, directory, made, operations)
+        if (stage / _COMMIT).exists():  # it came in between, or once more
+            recover(directory, operations)
+        else:
+            _take_back(stage, directory, made, operations)
         raise
     except ConfigurationError:
         _remove_parents(made, operations)
@@ -237,15 +238,15 @@ def _swap(stage: Path, directory: Path, commit: _Commit, operations: FileOperati
 
 
 def _discard(stage: Path, operations: FileOperations) -> None:
-    """Remove the staging folder; the commit marker, or the plan, after what it tells of."""
+    """Remove the staging folder: the commit marker first, what tells of things outside last."""
+    remove_tree(operations, stage / _COMMIT)
     plan = _read(stage / _PLAN) if (stage / _PLAN).exists() else None
     if plan is not None and plan.back_up_to is not None:
         remove_tree(operations, _part(plan.back_up_to))
     for each in sorted(stage.iterdir()):
-        if each.name not in (_PLAN, _COMMIT):
+        if each.name != _PLAN:
             remove_tree(operations, each)
-    for name in (_COMMIT, _PLAN):
-        remove_tree(operations, stage / name)
+    remove_tree(operations, stage / _PLAN)
     operations.remove_folder(stage)
 
 

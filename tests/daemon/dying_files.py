@@ -24,6 +24,8 @@ class DyingFiles(FileOperations):
     - half-written: the same, but a file that was to be written is there with half of its bytes
     - full: this operation fails, those after it work again
     - interrupted: Ctrl-C arrives after this operation
+    - impatient: Ctrl-C arrives before this operation, and before the next three
+    - full, then killed: this operation fails, and the process is killed before the next but one
     - sigkill: the process ends at once
     """
 
@@ -38,10 +40,16 @@ class DyingFiles(FileOperations):
         if self._is_dead:
             raise Killed
         self.count += 1
-        if self.count - 1 != self._at:
+        after = self.count - 1 - self._at
+        if self._at >= 0 and self._fault == "impatient" and 0 <= after < 4:
+            raise KeyboardInterrupt
+        if self._at >= 0 and self._fault == "full, then killed" and after == 2:
+            self._is_dead = True
+            raise Killed
+        if after:
             work(*words)
             return
-        if self._fault == "full":
+        if self._fault.startswith("full"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(words[0]))
         if self._fault == "interrupted":
             with contextlib.suppress(OSError):

@@ -187,6 +187,17 @@ def test_ctrl_c_leaves_everything_as_it_was_or_waits_for_the_end(near: Path, far
         assert not any(folder.exists() for folder in staging_folders(world.directory)), at
 
 
+@pytest.mark.parametrize("fault", ["impatient", "full, then killed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_taking_back_and_finishing_may_be_broken_off_too(near: Path, far: Path, kind: str, fault: str) -> None:
+    for at, world in each_step(kind, near, far):
+        with pytest.raises((KeyboardInterrupt, Killed, ConfigurationError)):
+            install_files(world.installation, DyingFiles(fault, at))
+        recover(world.directory, DyingFiles())
+        after = world.content()
+        assert after == world.expected() or without_parent(after) == without_parent(world.before), at
+
+
 @pytest.mark.parametrize("kind", ["none", "overwrite", "back-up"])
 def test_a_real_kill_at_every_third_step(near: Path, far: Path, kind: str) -> None:
     code = (

@@ -86,6 +86,7 @@ class Connection:
         "_protocol",
         "_writable",
         "from_history",
+        "has_asked",
         "is_traced",
         "last_received_s",
         "on_change",
@@ -117,6 +118,8 @@ class Connection:
         """True while ``on_change`` is called for a replayed notification."""
         self.position = _NONE
         """The latest position that the server has shown in any frame: what a monotonic read asks for."""
+        self.has_asked = False
+        """Whether this side has sent a request; who watches over the connection takes note and resets it."""
         self.is_traced = False
         """Whether a poll of the server is written into the log, at the trace level."""
         self.last_received_s = clock()
@@ -276,6 +279,7 @@ class Connection:
         exchange = self._open[request_id] = Exchange(self, message, on_part=on_part, on_answer=on_answer)
         exchange.sent(request_id)
         exchange.is_background = background
+        self.has_asked = True
         self._channel.write(data)
         self.update_reading()
         return exchange

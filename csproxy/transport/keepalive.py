@@ -46,6 +46,7 @@ class ServerWatch:
         self._settings = settings
         self._clock = clock
         self._connection: Connection | None = None
+        self._spoke_s = 0.0
         self._changed = anyio.Event()
 
     def __repr__(self) -> str:
@@ -78,7 +79,8 @@ class ServerWatch:
         if self._connection is not connection:
             self.begin(connection)
         self._changed = anyio.Event()
-        silence = Silence(connection, timeout_s=0.0, now=self._clock())
+        self._spoke_s = self._clock()
+        silence = Silence(connection, timeout_s=0.0, now=self._spoke_s)
         try:
             while connection.error is None:
                 with anyio.move_on_after(self._look(connection, silence)):
@@ -109,7 +111,17 @@ class ServerWatch:
                 )
             )
             return 0.0
+        self._show_sign(connection, now)
         return max(min(silence.due_s - now, self._sign_interval_s), _LEAST_SLEEP_S)
+
+    def _show_sign(self, connection: Connection, now: float) -> None:
+        """Be heard while only the server talks: its poll may wait for long behind what it has sent before."""
+        if connection.has_asked:
+            self._spoke_s = now
+        elif now - self._spoke_s >= self._sign_interval_s and connection.last_received_s > self._spoke_s:
+            connection.post(MessageId.PING, background=True)
+            self._spoke_s = now
+        connection.has_asked = False
 
     def _hold_out(self, connection: Connection, silence: Silence[Connection]) -> float:
         """This side does not read, so it can neither hear nor answer; but it can show that it is there."""

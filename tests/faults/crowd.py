@@ -194,6 +194,7 @@ class Crowd:
                 return False
         return (
             len(set(heads)) == 1
+            and not any(client.is_writing for client in self.clients)
             and all(client.live and not client.starting for client in self.followers)
             and all(stream.position.uen == heads[0] for client in self.followers for stream in client.live)
         )

@@ -56,6 +56,8 @@ class SimulatedClient:
         """Its pauses are so many times longer."""
         self.live: dict[ChangeStream, StreamHistory] = {}
         self.starting = 0
+        self.is_writing = False
+        """Whether a write is under way, which may wait for a connection."""
 
     async def run(self) -> None:
         """Work until cancelled; a client that gave up is made anew."""

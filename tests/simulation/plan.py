@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from csproxy.core.changelog import WindowLimits
 
 TOGETHER: Final = 100_000
 """From this seed on the two proxies belong together; before, each stands alone."""
-_NARROW_BYTES: Final = 1_500
 PAIR, POOL = "pair", "pool"
 
 
@@ -77,7 +76,7 @@ class RunPlan:
         kind = "" if seed < TOGETHER else PAIR if together.random() < 0.65 else POOL
         small_window = rng.random() < 0.6
         step_s = rng.choice([0.0, 0.0, 0.02, 0.1])
-        plan = RunPlan(
+        return RunPlan(
             duration_s=rng.uniform(12, 25),
             clients=rng.randint(3, 6),
             writers=rng.randint(1, 2),
@@ -115,5 +114,3 @@ class RunPlan:
             if kind == PAIR
             else "",
         )
-        # through so narrow a window a poll may wait for nine seconds behind a piece of a load that was sent before it
-        return plan if plan.window_bytes > _NARROW_BYTES else replace(plan, link_timeout_s=0)

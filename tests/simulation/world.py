@@ -297,7 +297,7 @@ class World:
             self.sim.now() > self.plan.duration_s + 10
             and sum(master.is_primary for master in self.masters) == 1
             and busy == wanted
-            and not any(client.starting for client in self.clients)
+            and not any(client.starting or client.is_writing for client in self.clients)
             and (self.plan.together != PAIR or has_settled(self._pair_finals()))
             and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
             and all(stream.position.uen == head and stream.position.epoch in epochs for stream in streams)

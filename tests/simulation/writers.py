@@ -47,12 +47,17 @@ class WriterClient(SimulatedClient):
     async def work(self, client: ConfigClient) -> None:
         while not self.world.is_quiet:
             await self.pause(self.rng.expovariate(1 / self.world.plan.write_pause_s))
+            if self.world.is_quiet:
+                break
+            self.is_writing = True
             try:
                 await self.rng.choice(self._actions())(client)
             except (ServerError, TimedOutError, ConnectionLostError) as e:
                 if client.state.value in ("lost", "closed"):
                     raise
                 self.world.note(f"{self.name}: a write failed: {e}")
+            finally:
+                self.is_writing = False
         await anyio.sleep_forever()
 
     def _actions(self) -> list[Callable[[ConfigClient], Any]]:

@@ -173,6 +173,23 @@ def test_a_client_that_does_not_read_for_a_while_is_not_taken_for_dead() -> None
     simulate(scenario, skills=3000, settings={"packet_bytes": 2000})
 
 
+def test_a_client_whose_line_is_full_of_what_it_reads_is_not_taken_for_dead() -> None:
+    """The server's poll comes after what was sent before it, which takes many times the time-out."""
+
+    async def run(simulation: Simulation) -> None:
+        network = MemoryNetwork(simulation.rng, latency_s=(0.1, 0.1), window_bytes=1500)
+        async with (
+            make_world(network=network, skills=3000) as world,
+            world.client(keep_alive=KeepAlive(timeout_s=1, remote_timeout_s=1), request_timeout_s=600) as client,
+        ):
+            began = simulation.now()
+            assert len(await client.read(CfgSkill)) == 3000
+            assert simulation.now() - began > 10
+            assert client.statistics().reconnects == 0
+
+    run_simulated(run, seed=1, time_limit_s=20_000)
+
+
 @pytest.mark.parametrize(
     "settings", [{"remote_timeout_s": 5}, {"timeout_s": 5}, {"timeout_s": 2, "remote_timeout_s": 9}]
 )

@@ -39,6 +39,7 @@ from pathlib import Path
 
 import requests_csp
 import trustme
+from requests_csp import PASSWORD
 
 from csproxy.core import codec
 from csproxy.core.tls_settings import TlsSettings
@@ -51,7 +52,6 @@ from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.reads import ReadObjects
 from csproxy.transport.wire.registration import RegisterClient
 
-PASSWORD = "benchmark"
 CLIENTS, READS_PER_S = 20, 400
 LORIS, HALF_OPEN, WRONG_PER_S = 2_000, 5_000, 100
 DRIP_S = 3.0
@@ -293,7 +293,6 @@ def reading(port: int) -> Iterator[Readers]:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {"BENCH_PASSWORD": PASSWORD},
     )
     try:
         yield Readers(process)

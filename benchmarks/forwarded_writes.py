@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 import anyio
 from processes import free_port, running
-from site_data import PASSWORD, SiteSize, make_site
+from requests_csp import PASSWORD
+from site_data import SiteSize, make_site
 from work_writes import make_writable
 
 from csproxy.core.model import CfgSkill

@@ -35,6 +35,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import anyio
+from requests_csp import PASSWORD
 from rich.console import Console
 from rich.table import Table
 
@@ -51,7 +52,6 @@ from csproxy.transport.wire.reads import ReadObjects
 from csproxy.transport.wire.registration import RegisterClient
 
 BUILD = Path(__file__).resolve().parent / "build"
-PASSWORD = "x"
 PERSON = 3
 PLACEHOLDER = 0x23232323
 """As a msgpack uint32 it is written "####", which the generator replaces by a random number."""

@@ -17,6 +17,8 @@ from csproxy.transport.wire.registration import RegisterClient, RestoreSession
 from csproxy.transport.wire.subscriptions import RegisterNotification
 
 PERSON, APPLICATION = 3, 9
+PASSWORD = "x"
+"""Of every user of a measured site."""
 PLACEHOLDER = 0x23232323
 """As a msgpack uint32 it is written "####", which the generator replaces by a random number."""
 STAMP = "@TTTTTTTTTTTTTTTTTTT"
@@ -26,7 +28,7 @@ SESSION = "%" * 32
 
 def hello(*, subscribe: bool = False, user: str = "default") -> bytes:
     """Everything a client sends before its work, without waiting: the generator drops the answers."""
-    register = RegisterClient(type=int(CfgAppType.CFGSCE), name="default", user=user, password="x")
+    register = RegisterClient(type=int(CfgAppType.CFGSCE), name="default", user=user, password=PASSWORD)
     data = ClientProtocol().connect("bench", "")
     data += encode_frame(MessageId.REGISTER_CLIENT, codec.encode(register), request=2)
     if subscribe:
@@ -71,5 +73,5 @@ def status(port: int) -> dict[str, Any]:
 
 def _client(port: int) -> ConfigClient:
     return ConfigClient(
-        "127.0.0.1", port, application="default", application_type=CfgAppType.CFGSCE, user="default", password="x"
+        "127.0.0.1", port, application="default", application_type=CfgAppType.CFGSCE, user="default", password=PASSWORD
     )

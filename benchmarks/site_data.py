@@ -15,6 +15,7 @@ from typing import Any
 import trustme
 from cache_memory import person
 from processes import CONFSERV, TOOL
+from requests_csp import PASSWORD
 
 from csproxy.auth.passwords import hash_password
 from csproxy.core import codec
@@ -24,13 +25,12 @@ from csproxy.core.persistence.tables import UEN_COUNTER
 from csproxy.core.security_records import RECORDS, AclEntry, encode_acl
 from csproxy.core.wellknown import DEFAULT_APPLICATION, EVERYONE, SUPER_ADMINISTRATORS, SYSTEM
 
-__all__ = ["FIRST", "MEMBERS", "PASSWORD", "PROXY", "Site", "SiteSize", "make_site", "user_of"]
+__all__ = ["FIRST", "MEMBERS", "PROXY", "Site", "SiteSize", "make_site", "user_of"]
 
 FIRST = 1001
 """The first DBID of each type, and the number of the first user."""
 MEMBERS = 10
 """Agents of a group."""
-PASSWORD = "x"
 PROXY = "CSProxy_1"
 _PERSON, _AGENT_GROUP, _ACCESS_GROUP, _FOLDER, _TENANT = 3, 5, 21, 22, 7
 _APPLICATION = 9

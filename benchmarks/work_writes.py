@@ -10,8 +10,9 @@ import anyio
 import requests_csp
 from comparing import Bench, closed_loop, compared, side_by_side
 from peers import Server
+from requests_csp import PASSWORD
 from results import Result
-from site_data import PASSWORD, PROXY, Site
+from site_data import PROXY, Site
 
 from csproxy.core.model import CfgApplication
 from csproxy.transport.client import ConfigClient

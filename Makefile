@@ -39,7 +39,7 @@ check: $(VENV)/dev.stamp
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/lint-imports
 
 docs: $(VENV)/dev.stamp
-	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/sphinx-build -E -n -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/dev.stamp
 	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server etcd-server etcd-client

@@ -87,7 +87,11 @@ async def test_afterwards_a_single_byte_wakes_the_owner_again(connected: tuple[s
         await anyio.wait_readable(accepted)
 
 
-@pytest.mark.parametrize("sent", [b"\x16", client_hello()[:5], client_hello()[:100], b"\x16\x02garbage", b"\x16" * 99])
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16", client_hello()[:5], client_hello()[:100], b"\x16\x02garbage", b"\x16" * 99],
+    ids=["a byte", "a header", "a part", "garbage", "the same byte"],  # a hello is another each time
+)
 async def test_the_end_and_garbage_are_left_to_openssl(
     connected: tuple[socket.socket, socket.socket], sent: bytes
 ) -> None:

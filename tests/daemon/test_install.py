@@ -73,7 +73,7 @@ def test_an_installation_is_complete_checked_and_starts_a_proxy(site: Site, targ
     assert f"csproxy status --port {port} --wait 60" in done.stdout
     with started(target, "-log-verbose", "all") as proxy:
         assert answer("status", port=port)["name"] == "CSProxy_1"
-        assert any(" Dbg " in line or " Int " in line for line in proxy.seen), proxy.seen
+        assert any(" Trc " in line for line in proxy.seen), proxy.seen
         words = ["-host", "127.0.0.1", "-port", str(site.port), "-app", "CSProxy_1", "-c", "confserv.conf"]
         assert arguments_of(proxy)[-12:] == [*words, "-l", "7260@host x", "-log-verbose", "all"]
 

@@ -8,12 +8,15 @@
 | the network is cut while nothing is due; a server that is stopped (SIGSTOP) | this module: `SILENCE_S` |
 | this process is stopped in the middle of a transaction, and its locks keep a backup out | the server: \
 ``idle_in_transaction_session_timeout`` |
+
+The last limit does not count in a pipeline, in which psycopg sends a statement for many rows: between two rows the
+server waits for the next one as in a statement of its own that has no end. So each row is sent by itself.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -54,6 +57,13 @@ def bound_waits(engine: Engine) -> None:
         wanted = {**_CONNECTION, **options}
         wanted["options"] = f"{session} {options.get('options', '')}".strip()
         return _bounded_connection().connect(*arguments, **wanted)
+
+    @event.listens_for(engine, "do_executemany")
+    def execute_each(cursor: Any, statement: str, rows: Sequence[Any], context: Any) -> bool:
+        del context
+        for row in rows:
+            cursor.execute(statement, row)
+        return True
 
 
 def is_postgresql_away(error: BaseException | None) -> bool:

@@ -55,6 +55,21 @@ def test_a_server_that_says_nothing_is_given_up(postgres: PostgresServer, monkey
     engine.dispose()
 
 
+def test_many_rows_are_sent_one_by_one(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pipeline the server would wait for ever for a process that was stopped between two rows."""
+
+    def in_a_pipeline(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("many rows in a pipeline")
+
+    monkeypatch.setattr("psycopg.Cursor.executemany", in_a_pipeline)
+    engine = create_store_engine(parse_url(postgres.url()))
+    with transaction(engine, "writing") as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE numbers (n integer)"))
+        connection.execute(text("INSERT INTO numbers VALUES (:n)"), [{"n": n} for n in range(3)])
+        assert connection.execute(text("SELECT sum(n) FROM numbers")).scalar() == 3
+    engine.dispose()
+
+
 def test_a_long_statement_is_ended_by_the_server(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(postgresql._SESSION, "statement_timeout", 100)
     engine = create_store_engine(parse_url(postgres.url()))

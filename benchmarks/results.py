@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["FOLDER", "TARGETS", "Result", "Target", "show", "write"]
+__all__ = ["COLUMNS", "FOLDER", "TARGETS", "Result", "Target", "cells_of", "show", "write"]
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
@@ -88,24 +88,33 @@ def target_of(result: Result) -> Target | None:
     return None
 
 
+COLUMNS = ("work", "csproxy", "unit", "peer", "of the peer", "ratio", "target", "met")
+
+
 def show(results: Sequence[Result], title: str) -> None:
     """Print the table."""
     table = Table(title=title)
-    for column in ("work", "csproxy", "unit", "peer", "of the peer", "ratio", "target", "met"):
+    for column in COLUMNS:
         table.add_column(column, justify="right" if column in ("csproxy", "of the peer", "ratio") else "left")
     for result in results:
-        target = target_of(result)
-        table.add_row(
-            result.work,
-            _number(result.value),
-            result.unit,
-            result.peer,
-            "" if result.peer_value is None else _number(result.peer_value),
-            "" if result.ratio is None else f"{result.ratio:.2f}",
-            "" if target is None else str(target),
-            "" if target is None else ("yes" if target.is_met(result) else "[bold]NO[/bold]"),
-        )
+        *cells, met = cells_of(result)
+        table.add_row(*cells, "[bold]NO[/bold]" if met == "no" else met)
     Console(width=140).print(table)
+
+
+def cells_of(result: Result) -> list[str]:
+    """The texts of a result under `COLUMNS`."""
+    target = target_of(result)
+    return [
+        result.work,
+        _number(result.value),
+        result.unit,
+        result.peer,
+        "" if result.peer_value is None else _number(result.peer_value),
+        "" if result.ratio is None else f"{result.ratio:.2f}",
+        "" if target is None else str(target),
+        "" if target is None else "yes" if target.is_met(result) else "no",
+    ]
 
 
 def _number(value: float) -> str:

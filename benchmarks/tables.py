@@ -9,35 +9,17 @@ import json
 import sys
 from pathlib import Path
 
-from results import FOLDER, Result, target_of
+from results import COLUMNS, FOLDER, Result, cells_of
 
 __all__ = ["markdown"]
 
 
 def markdown(source: Path) -> str:
     """One line for each result, with its target and whether it is met."""
-    lines = [
-        "| work | csproxy | unit | peer | of the peer | ratio | target | met |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for each in (Result(**fields) for fields in json.loads(source.read_text())["results"]):
-        target = target_of(each)
-        cells = [
-            each.work,
-            number(each.value),
-            each.unit,
-            each.peer,
-            "" if each.peer_value is None else number(each.peer_value),
-            "" if each.ratio is None else f"{each.ratio:.2f}",
-            "" if target is None else str(target),
-            "" if target is None else "yes" if target.is_met(each) else "no",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def number(value: float) -> str:
-    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+    results = [Result(**fields) for fields in json.loads(source.read_text())["results"]]
+    rows = [f"| {' | '.join(cells)} |" for cells in (COLUMNS, *map(cells_of, results))]
+    rows.insert(1, "|---" * len(COLUMNS) + "|")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def announced(plan: Plan) -> list[Any]:
 def test_a_transaction_is_its_changes_one_after_the_other() -> None:
     outcomes = Counter[str]()
 
-    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(CHANGES, max_size=6), st.lists(CHANGES, min_size=2, max_size=8))
     def check(before: list[RequestedChange], changes: list[RequestedChange]) -> None:
         single, whole = Desk(), Desk()
@@ -129,7 +129,7 @@ def test_a_transaction_is_its_changes_one_after_the_other() -> None:
         assert state(whole) == state(single)
 
     check()
-    assert min(outcomes["accepted"], outcomes["refused"]) > 100, outcomes
+    assert min(outcomes["accepted"], outcomes["refused"]) > 200, outcomes
 
 
 INNER = sorted({name for structure in SCHEMA.structures.values() for name in structure.attributes})

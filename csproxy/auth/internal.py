@@ -49,9 +49,10 @@ class InternalAuthenticator:
 
     ``cache()`` gives the present data set; ``log_ins`` knows the present password hashes, and hears of wrong
     passwords. ``allow_empty_password`` False refuses empty passwords with error 39; it may be
-    changed at any time. ``max_waiting`` log-ins may wait for a thread, further ones get error 28
-    with a hint when to come back; ``max_remembered`` right log-ins are remembered. ``rehash(dbid, hash, password)``
-    is called with a right password whose hash was made with parameters of the past; it must not wait.
+    changed at any time. ``at_once`` passwords are hashed at once, ``max_waiting`` log-ins may wait for that, further
+    ones get error 28 with a hint when to come back; ``max_remembered`` right log-ins are remembered.
+    ``rehash(dbid, hash, password)`` is called with a right password whose hash was made with parameters of the past;
+    it must not wait.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class InternalAuthenticator:
         log_ins: LogIns,
         *,
         allow_empty_password: bool = True,
-        threads: int = 2,
+        at_once: int = 2,
         max_waiting: int = 1_000,
         max_remembered: int = 10_000,
         rehash: Callable[[int, str, str], None] = lambda dbid, hash, password: None,
@@ -69,13 +70,11 @@ class InternalAuthenticator:
         self._cache = cache
         self._log_ins = log_ins
         self._rehash = rehash
-        self._threads = threads
         self._max_waiting = max_waiting
         self._max_remembered = max_remembered
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
-        self._limiter: anyio.CapacityLimiter | None = None
-        self._turn: anyio.Semaphore
+        self._turn = anyio.Semaphore(at_once)
         self._waiting = 0
 
     def __repr__(self) -> str:
@@ -128,15 +127,12 @@ class InternalAuthenticator:
                 f"{self._waiting} log-ins are waiting already: try again",
                 retry_after_s=_RETRY_S,
             )
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._threads)
-            self._turn = anyio.Semaphore(self._threads)
         self._waiting += 1
         try:
             async with self._turn:
                 if dbid is not None and self._is_remembered(digest, dbid, stored):
                     return True
-                return await run_in_background(verify_password, password, stored or DUMMY_HASH, limiter=self._limiter)
+                return await run_in_background(verify_password, password, stored or DUMMY_HASH)
         finally:
             self._waiting -= 1
 

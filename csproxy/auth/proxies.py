@@ -37,7 +37,7 @@ class ProxyAuthenticator:
     ) -> None:
         self._credentials = credentials
         self._loopback_is_trusted = loopback_is_trusted
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._turn = anyio.Lock()
         self._waiting = 0
 
     def __repr__(self) -> str:
@@ -66,13 +66,12 @@ class ProxyAuthenticator:
                 f"{self._waiting} passwords of proxies are being checked already: try again",
                 retry_after_s=_RETRY_S,
             )
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(1)
         key = _APPLICATION, application_dbid
         stored = self._credentials.get(key)
         self._waiting += 1
         try:
-            right = await run_in_background(verify_password, password, stored or DUMMY_HASH, limiter=self._limiter)
+            async with self._turn:
+                right = await run_in_background(verify_password, password, stored or DUMMY_HASH)
         finally:
             self._waiting -= 1
         # asked again: the password may have been changed during the check

@@ -15,7 +15,6 @@ from csproxy.errors import ConfigurationError
 __all__ = [
     "LONGEST_DELAY_S",
     "SHORTEST_DELAY_S",
-    "STABLE_AFTER_S",
     "USEFUL_AFTER_S",
     "Backoff",
     "Endpoint",
@@ -24,23 +23,22 @@ __all__ = [
 
 SHORTEST_DELAY_S: Final = 0.05
 """Upper bound of the first delay."""
-LONGEST_DELAY_S: Final = 30.0
+LONGEST_DELAY_S: Final = 10.0
 """Upper bound of every later delay."""
-STABLE_AFTER_S: Final = 60.0
-"""A connection that lasted this long was a success: the next loss starts again with short delays."""
 USEFUL_AFTER_S: Final = 1.0
-"""A connection that lasted this long and ended with a farewell is no sign of trouble."""
+"""A connection that lasted this long and ended with a farewell was a success, and its end is no sign of trouble."""
 
 
 class Backoff:
     """Exponential back-off with full jitter: each delay is uniform between 0 and a doubling bound.
 
     ``random`` returns a float in [0, 1). The bound goes from ``shortest_s`` by doubling to
-    ``longest_s`` and falls back to ``shortest_s`` only once a connection has lasted ``stable_s``:
-    a server that accepts and drops at once is no reason to hurry. `longest_s` may be changed at any time.
+    ``longest_s`` and falls back to ``shortest_s`` only once a connection has lasted for ``longest_s``, or for
+    `USEFUL_AFTER_S` if the server said farewell: one that accepts and drops at once is no reason to hurry.
+    `longest_s` may be changed at any time.
     """
 
-    __slots__ = ("_bound_s", "_connected_at", "_is_planned", "_random", "_shortest_s", "_stable_s", "longest_s")
+    __slots__ = ("_bound_s", "_connected_at", "_random", "_shortest_s", "longest_s")
 
     def __init__(
         self,
@@ -48,7 +46,6 @@ class Backoff:
         *,
         shortest_s: float = SHORTEST_DELAY_S,
         longest_s: float = LONGEST_DELAY_S,
-        stable_s: float = STABLE_AFTER_S,
     ) -> None:
         if not 0 < shortest_s <= longest_s:
             raise ConfigurationError(
@@ -57,22 +54,17 @@ class Backoff:
         self._random = random
         self._shortest_s = shortest_s
         self.longest_s = longest_s
-        self._stable_s = stable_s
         self._bound_s = shortest_s
         self._connected_at: float | None = None
-        self._is_planned = False
 
     def __repr__(self) -> str:
         return f"<Backoff next delay up to {self._bound_s:g} s>"
 
     def next_delay_s(self, *, at_least_s: float = 0.0) -> float:
-        """Seconds to wait before the next attempt; each call doubles the bound, except the first after a farewell.
+        """Seconds to wait before the next attempt; each call doubles the bound.
 
         ``at_least_s`` is a peer's own retry hint: the jitter is added to it, never taken from it.
         """
-        if self._is_planned:
-            self._is_planned = False
-            return at_least_s + self.jitter_s(self._shortest_s)
         bound = min(self._bound_s, self.longest_s)
         self._bound_s = min(bound * 2, self.longest_s)
         return at_least_s + self._random() * bound
@@ -84,7 +76,6 @@ class Backoff:
     def connected(self, now: float) -> None:
         """An attempt succeeded at ``now`` (seconds of any monotonic clock)."""
         self._connected_at = now
-        self._is_planned = False
 
     def lost(self, now: float, *, is_planned: bool = False) -> None:
         """The connection ended at ``now``; without a connection nothing changes.
@@ -93,10 +84,8 @@ class Backoff:
         """
         if self._connected_at is None:
             return
-        lasted_s = now - self._connected_at
-        if lasted_s >= self._stable_s:
+        if now - self._connected_at >= (USEFUL_AFTER_S if is_planned else self.longest_s):
             self._bound_s = self._shortest_s
-        self._is_planned = is_planned and lasted_s >= USEFUL_AFTER_S
         self._connected_at = None
 
 

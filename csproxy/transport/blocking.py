@@ -17,6 +17,8 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from csproxy.transport.turns import waker
+
 __all__ = ["MAX_THREADS", "Carrier", "carrier", "run_blocking", "run_each", "run_in_background", "run_inline"]
 
 T = TypeVar("T")
@@ -26,8 +28,11 @@ Ts = TypeVarTuple("Ts")
 MAX_THREADS: Final = 16
 """Blocking calls under way at once in one event loop; further ones wait their turn."""
 
-_BACKGROUND_NICE: Final = 10
-"""What the priority of a background call is lower by: a ninth of the processor beside one thread that is busy."""
+_BACKGROUND_NICE: Final = 19
+"""What the priority of a background call is lower by: beside one busy thread it gets a 70th of the processor.
+
+The kernel deals it out in slices of some milliseconds, in which the loop waits: so it must be seldom.
+"""
 
 Carrier = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Makes a call and returns what it returned."""
@@ -57,22 +62,35 @@ async def run_blocking(fn: Callable[[*Ts], T], *args: *Ts, limiter: anyio.Capaci
     return result
 
 
-async def run_in_background(fn: Callable[[*Ts], T], *args: *Ts, limiter: anyio.CapacityLimiter | None = None) -> T:
+async def run_in_background(fn: Callable[[*Ts], T], *args: *Ts) -> T:
     """As `run_blocking`, for calls that compute for long: the event loop's thread comes before theirs.
 
     Without that the kernel lets the loop wait some milliseconds for each turn while all processors compute. Such calls
-    have threads of their own, because only the superuser may raise a thread's priority again. Linux only; elsewhere
-    it is `run_blocking`.
+    have threads of their own, because only the superuser may raise a thread's priority again, and no more of them
+    than processors: a thread that holds the interpreter's lock, and waits for its turn behind another one that
+    computes, keeps the loop waiting with it. The calls run in the order in which they came; one that has not begun
+    is cancelled. Linux only; elsewhere it is `run_blocking`.
     """
     if carrier.get() is not None or sys.platform != "linux":
-        return await run_blocking(fn, *args, limiter=limiter)
-    return await run_blocking(lambda: _background_threads().submit(fn, *args).result(), limiter=limiter)
+        return await run_blocking(fn, *args)
+    wake, done = waker(), anyio.Event()
+    future = _background_threads().submit(fn, *args)
+    future.add_done_callback(lambda _: wake(done.set))
+    try:
+        await done.wait()
+    except BaseException:
+        if not future.cancel():
+            with anyio.CancelScope(shield=True):
+                await done.wait()
+        raise
+    return future.result()
 
 
 @cache
 def _background_threads() -> ThreadPoolExecutor:
-    """As many as there are calls at once; they stay, since one that has just begun still has its old priority."""
-    return ThreadPoolExecutor(MAX_THREADS, "csproxy background", initializer=_lower_priority)
+    """They stay, since one that has just begun still has its old priority."""
+    processors = len(os.sched_getaffinity(0))
+    return ThreadPoolExecutor(min(processors, MAX_THREADS), "csproxy background", initializer=_lower_priority)
 
 
 def _lower_priority() -> None:

@@ -1,8 +1,9 @@
 """Which TLS handshakes run: a bounded number at once, the others wait in order.
 
-A handshake costs the server up to half a millisecond of computing and 50 KB until it is finished. So one begins per
-turn of the event loop, between which established clients are served, however many come at once. A peer that has not
-said completely what it wants holds no place; one that stops later holds it only while nobody waits for it.
+A handshake costs the server up to half a millisecond of computing, in the background, and 50 KB until it is finished.
+So one begins per turn of the event loop, between which established clients are served, however many come at once. A
+peer that has not said completely what it wants holds no place; one that stops later holds it only while nobody waits
+for it.
 """
 
 from __future__ import annotations

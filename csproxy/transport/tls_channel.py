@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 
 from csproxy.errors import TlsError
+from csproxy.transport.blocking import run_in_background
 from csproxy.transport.channel import Channel, PeerCertificate, Receiver
 from csproxy.transport.tls_engine import TlsEngine, TlsState
 from csproxy.transport.turns import call_soon
@@ -55,9 +56,9 @@ class TlsChannel(Channel):
     """
 
     __slots__ = (
+        "_arrived",
         "_engine",
         "_failure",
-        "_handshake",
         "_held",
         "_inner",
         "_is_closing",
@@ -70,8 +71,10 @@ class TlsChannel(Channel):
         self._inner = inner
         self._engine = engine
         self._receiver: Receiver | None = None
-        self._handshake: anyio.Event | None = None
+        self._arrived: anyio.Event | None = None
+        """During the handshake: set when the peer has said something, or has gone."""
         self._held = b""
+        """Plain bytes for which there is no receiver yet; during the handshake encrypted ones."""
         self._is_paused = False
         self._is_closing = False
         self._is_lost = False
@@ -82,15 +85,28 @@ class TlsChannel(Channel):
         return f"<TlsChannel {self.peer} {self._engine.version} {state}>"
 
     async def shake_hands(self) -> None:
-        """Start ``inner`` and wait until the handshake is finished. Raises `TlsError`."""
-        self._handshake = finished = anyio.Event()
+        """Start ``inner`` and wait until the handshake is finished. Raises `TlsError`.
+
+        What has to be computed for the peer's messages is computed in the background: it takes some tenths of a
+        millisecond, in which the event loop serves others.
+        """
+        self._arrived = anyio.Event()
         self._inner.start(self)
-        self._take(b"")
-        await finished.wait()
-        if self._engine.state is TlsState.HANDSHAKE or self._engine.state is TlsState.FAILED:
+        plain = self._take(b"")
+        while self._engine.state is TlsState.HANDSHAKE and (self._held or not self._is_lost):
+            if not self._held:
+                self._arrived = anyio.Event()
+                self._inner.resume()
+                await self._arrived.wait()
+            encrypted, self._held = self._held, b""
+            plain = await self._take_in_background(encrypted)
+        self._arrived = None
+        encrypted, self._held = self._held, plain
+        if self._engine.state in (TlsState.HANDSHAKE, TlsState.FAILED):
             why = self._failure or "the connection ended during the TLS handshake"
             code = self._failure.verify_code if isinstance(self._failure, TlsError) else 0
             raise TlsError(f"{self.peer}: {why}", verify_code=code) from self._failure
+        self.receive(encrypted)
 
     # called by the owner
 
@@ -148,6 +164,11 @@ class TlsChannel(Channel):
 
     def receive(self, data: bytes) -> None:
         """Encrypted bytes arrived."""
+        if self._arrived is not None:
+            self._held += data
+            self._inner.pause()  # until they are taken; at the end of the handshake, until there is a receiver
+            self._arrived.set()
+            return
         plain = self._take(data)
         if plain:
             if self._receiver is None or self._held or self._is_paused:
@@ -172,7 +193,8 @@ class TlsChannel(Channel):
                 errno.ECONNABORTED, "the connection was cut: the peer had not said that it ends (no close_notify)"
             )
         self._is_closing = True
-        self._finish_handshake()
+        if self._arrived is not None:
+            self._arrived.set()
         # held bytes go first, unless nobody wants them: a paused receiver must hear of the end, too
         if self._receiver is not None and (self._is_paused or not self._held):
             self._tell_closed(self._receiver)
@@ -181,26 +203,30 @@ class TlsChannel(Channel):
 
     def _take(self, data: bytes) -> bytes:
         """Let the engine have ``data`` and send what it has to say; a failure closes the channel."""
-        engine = self._engine
         try:
-            return engine.receive_data(data)
+            return self._engine.receive_data(data)
         except TlsError as e:
             self._failure = e
             return b""
         finally:
-            if engine.has_data_to_send:
-                self._inner.write(engine.data_to_send())
-            if engine.state is TlsState.FAILED:
-                self._is_closing = True
-                self._inner.close()
-            if engine.state is not TlsState.HANDSHAKE:
-                self._finish_handshake()
+            self._say()
 
-    def _finish_handshake(self) -> None:
-        if self._handshake is not None:
-            finished, self._handshake = self._handshake, None
-            self._inner.pause()  # until there is a receiver
-            finished.set()
+    async def _take_in_background(self, data: bytes) -> bytes:
+        """As `_take`."""
+        try:
+            return await run_in_background(self._engine.receive_data, data)
+        except TlsError as e:
+            self._failure = e
+            return b""
+        finally:
+            self._say()
+
+    def _say(self) -> None:
+        if self._engine.has_data_to_send:
+            self._inner.write(self._engine.data_to_send())
+        if self._engine.state is TlsState.FAILED:
+            self._is_closing = True
+            self._inner.close()
 
     def _release(self) -> None:
         if self._receiver is None or self._is_paused:

@@ -17,7 +17,7 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Timers", "call_soon", "now", "start_soon"]
+__all__ = ["Timers", "call_soon", "now", "start_soon", "waker"]
 
 _log = logging.getLogger("csproxy.turns")
 
@@ -49,6 +49,19 @@ def call_soon(fn: Callable[[], object]) -> None:
 
     # trio ends the whole run when such a function raises; asyncio logs
     trio.lowlevel.current_trio_token().run_sync_soon(_call_and_log, fn)
+
+
+def waker() -> Callable[[Callable[[], object]], object]:
+    """A function for other threads: it runs what it is given in a later turn of the loop that runs now.
+
+    Raises RuntimeError if no event loop is running.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is not None:
+        return loop.call_soon_threadsafe
+    import trio  # only programs that run on trio have it
+
+    return trio.lowlevel.current_trio_token().run_sync_soon
 
 
 def _call_and_log(fn: Callable[[], object]) -> None:

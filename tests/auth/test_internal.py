@@ -213,7 +213,7 @@ async def test_a_hash_made_anew_during_the_check_changes_nothing(site: Site, mon
 
 
 async def test_log_ins_beyond_the_limit_are_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(monkeypatch, max_waiting=2, threads=1)
+    site = Site(monkeypatch, max_waiting=2, at_once=1)
     site.person(101, "jane", "secret")
     gate = Gate(site, monkeypatch)
     async with anyio.create_task_group() as tasks:

@@ -6,7 +6,7 @@ A pair whose primary is stopped, killed and frozen, so many rounds of each, whil
 Prints for each round the longest time between two changes that any client had, and how many clients restored their
 session or had to log in. Ends with 1 if a client was left out of anything or got something twice, or if in an orderly
 switchover a client had to wait for longer than a second. Clients that lose their server without a farewell, and again
-within a minute, come back after ever longer pauses, up to 30 s: with --settle 60 the rounds lie further apart.
+within ten seconds, come back after longer pauses, up to 10 s: with --settle 20 the rounds lie further apart.
 
 python -m tests.pools.run pool [--clients 5000]
 

@@ -11,6 +11,11 @@ import pytest
 
 from csproxy.testing import Simulation, run_simulated
 from csproxy.transport.blocking import MAX_THREADS, run_blocking, run_each, run_in_background
+from csproxy.transport.turns import waker
+
+PROCESSORS = min(len(os.sched_getaffinity(0)), MAX_THREADS) if sys.platform == "linux" else 1
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no background threads")
 
 
 @pytest.mark.anyio
@@ -68,13 +73,13 @@ def test_in_a_simulation_the_call_runs_in_the_loops_thread() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+@linux_only
 async def test_a_background_call_has_a_lower_priority_and_leaves_that_of_other_calls_alone() -> None:
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     before = priority()
-    assert await run_in_background(priority) == min(before + 10, 19)
+    assert await run_in_background(priority) == min(before + 19, 19)
     assert [await run_blocking(priority) for _ in range(3)] == [before] * 3
     assert priority() == before
 
@@ -87,25 +92,52 @@ async def test_a_background_call_brings_back_results_and_exceptions() -> None:
 
 
 @pytest.mark.anyio
-async def test_no_more_background_calls_than_the_limit_run_at_once() -> None:
-    limiter = anyio.CapacityLimiter(2)
-    running, most = 0, 0
+@linux_only
+async def test_no_more_background_calls_than_processors_run_at_once() -> None:
+    running, most, calls = 0, 0, 3 * PROCESSORS
     lock = threading.Lock()
-    both_are_here = threading.Barrier(2)
+    as_many_are_here = threading.Barrier(PROCESSORS)
 
     def work() -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        both_are_here.wait(timeout=30)
+        as_many_are_here.wait(timeout=30)
         with lock:
             running -= 1
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(6):
-            tasks.start_soon(lambda: run_in_background(work, limiter=limiter))
-    assert most == 2
+        for _ in range(calls):
+            tasks.start_soon(run_in_background, work)
+    assert most == PROCESSORS
+
+
+@pytest.mark.anyio
+@linux_only
+async def test_a_cancelled_background_call_is_awaited_if_it_has_begun_and_else_never_begins() -> None:
+    gate = threading.Event()
+    begun: list[int] = []
+    ended: list[int] = []
+    all_threads_are_taken = anyio.Event()
+    wake = waker()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if len(begun) == PROCESSORS:
+            wake(all_threads_are_taken.set)
+        gate.wait(timeout=30)
+        ended.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(PROCESSORS + 3):
+            tasks.start_soon(run_in_background, work, number)
+        await all_threads_are_taken.wait()
+        tasks.cancel_scope.cancel()
+        threading.Timer(0.05, gate.set).start()
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) == PROCESSORS
+    assert await run_in_background(divmod, 7, 2) == (3, 1), "the threads are free again"
 
 
 @pytest.mark.anyio

@@ -93,7 +93,7 @@ async def test_handshakes_count_for_their_address_until_they_end(mode: Listening
         other = await here.come_with_tls(address=OTHER)
         for channel, _ in stopped:
             channel.close(flush=False)
-        await here.waiting(0)
+        await here.until(lambda: here.listener.statistics().handshakes.failed == 2)
         await here.have_served(1)
         client = await here.come_with_tls()
         await here.have_served(2)
@@ -161,6 +161,7 @@ async def test_when_too_many_are_on_their_way_the_oldest_goes() -> None:
         second, at_second = await here.come(HALF, address=OTHER)
         await here.waiting(2)
         client = await here.come_with_tls()
+        await here.have_served(1)
         await at_oldest.ended()
         assert at_second.ends == []
         assert here.listener.statistics().unwelcome == 1

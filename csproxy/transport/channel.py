@@ -68,10 +68,14 @@ class Channel(ABC):
     def write(self, data: bytes) -> None:
         """Queue ``data`` for sending; dropped silently once the channel is closed."""
 
+    def write_soon(self, data: bytes) -> None:
+        """As `write`, but at the end of the event loop's turn if the channel has others to share it with."""
+        self.write(data)
+
     @property
     @abstractmethod
     def pending_bytes(self) -> int:
-        """Bytes queued in user space and not yet taken by the kernel."""
+        """Bytes queued in user space and not yet taken by the kernel; without those of `write_soon` in this turn."""
 
     @abstractmethod
     def pause(self) -> None:

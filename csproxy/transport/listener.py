@@ -27,7 +27,7 @@ from csproxy.errors import ConfigurationError
 from csproxy.transport.channel import Channel
 from csproxy.transport.handshakes import HandshakeStatistics
 from csproxy.transport.port_security import DOOR_LIMITS, Doorkeeper, DoorLimits, PortSecurity, Visit, unlimited
-from csproxy.transport.protocol_channel import CLOSE_TIMEOUT_S, ProtocolChannel
+from csproxy.transport.protocol_channel import CLOSE_TIMEOUT_S, EndOfTurn, ProtocolChannel
 from csproxy.transport.sockets import bound_kernel_queue, notice_dead_peers
 from csproxy.transport.stream_channel import RunTasks, StreamChannel
 from csproxy.transport.turns import now
@@ -108,6 +108,7 @@ class Listener:
         self._on_connection = on_connection
         self._backlog = backlog
         self._close_timeout_s = close_timeout_s
+        self._end_of_turn = EndOfTurn()
         self._sockets: list[tuple[ListenPort, socket.socket]] = []
         self._doorkeeper = Doorkeeper(self._open_channel, self._hand_over, door_limits, visit)
         self._spare: int | None = None
@@ -298,7 +299,10 @@ class Listener:
         try:
             if (loop := asyncio._get_running_loop()) is not None:
                 await loop.connect_accepted_socket(
-                    lambda: ProtocolChannel(hand_over, close_timeout_s=self._close_timeout_s), sock
+                    lambda: ProtocolChannel(
+                        hand_over, close_timeout_s=self._close_timeout_s, end_of_turn=self._end_of_turn
+                    ),
+                    sock,
                 )
             else:
                 stream = await SocketStream.from_socket(sock)
@@ -309,7 +313,9 @@ class Listener:
     async def _open_channel(self, sock: socket.socket, peer: str) -> Channel:
         """The channel of a socket that the doorkeeper has looked at."""
         if (loop := asyncio._get_running_loop()) is not None:
-            factory = partial(ProtocolChannel, peer=peer, close_timeout_s=self._close_timeout_s)
+            factory = partial(
+                ProtocolChannel, peer=peer, close_timeout_s=self._close_timeout_s, end_of_turn=self._end_of_turn
+            )
             return (await loop.connect_accepted_socket(factory, sock))[1]
         stream = await SocketStream.from_socket(sock)
         return StreamChannel(stream, RunTasks(), peer=peer, close_timeout_s=self._close_timeout_s)

@@ -10,7 +10,7 @@ from typing import Final, cast
 from csproxy.transport.channel import HIGH_WATER_BYTES, LOW_WATER_BYTES, Channel, Receiver
 from csproxy.transport.sockets import peer_name
 
-__all__ = ["CLOSE_TIMEOUT_S", "ProtocolChannel"]
+__all__ = ["CLOSE_TIMEOUT_S", "EndOfTurn", "ProtocolChannel"]
 
 _log = logging.getLogger("csproxy.channel")
 
@@ -18,22 +18,50 @@ CLOSE_TIMEOUT_S: Final = 5.0
 """Seconds a closing channel waits for a peer that neither takes the last bytes nor closes."""
 
 
+class EndOfTurn:
+    """What the channels of a server write together, when the event loop has read from all that were readable.
+
+    Written after each request, an answer wakes its client, which is asleep again when the next one comes: waking took a
+    quarter of the server's time. Written one after the other, answers come faster than clients fall asleep.
+    """
+
+    __slots__ = ("_channels",)
+
+    def __init__(self) -> None:
+        self._channels: list[ProtocolChannel] = []
+
+    def add(self, channel: ProtocolChannel) -> None:
+        """Write what ``channel`` keeps at the end of this turn."""
+        if not self._channels:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._channels.append(channel)
+
+    def _write(self) -> None:
+        channels, self._channels = self._channels, []
+        for channel in channels:
+            data, channel._kept = channel._kept, b""
+            if data and not channel._transport.is_closing():
+                channel._transport.write(data)
+
+
 class ProtocolChannel(asyncio.Protocol, Channel):
     """A channel that is its transport's protocol; made by a protocol factory.
 
     ``on_connected`` is called with the channel as soon as it is connected; bytes that arrive before
     `start` are kept, and reading pauses. ``peer`` is the peer's address if it is not that of the transport.
-    ``close_timeout_s`` limits a graceful close. An exception
+    ``close_timeout_s`` limits a graceful close. `write_soon` waits for ``end_of_turn``, if there is one. An exception
     of the receiver is logged and ends the connection.
     """
 
     __slots__ = (
         "_close_timeout_s",
         "_deadline",
+        "_end_of_turn",
         "_held",
         "_is_closing",
         "_is_lost",
         "_is_paused",
+        "_kept",
         "_loss",
         "_on_connected",
         "_peer",
@@ -49,7 +77,10 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         *,
         peer: str = "",
         close_timeout_s: float = CLOSE_TIMEOUT_S,
+        end_of_turn: EndOfTurn | None = None,
     ) -> None:
+        self._end_of_turn = end_of_turn
+        self._kept = b""
         self._on_connected = on_connected
         self._close_timeout_s = close_timeout_s
         self._receiver: Receiver | None = None
@@ -76,11 +107,27 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         """Queue ``data`` for sending; dropped silently once the channel is closed."""
         # the transport knows of a dead peer one turn before connection_lost; asyncio logs writes in between
         if not self._is_closing and not self._transport.is_closing():
+            if self._kept:
+                data, self._kept = self._kept + data, b""
             self._transport.write(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """As `write`, at the end of the turn unless it is much."""
+        kept = self._kept
+        if self._end_of_turn is None or len(kept) + len(data) > LOW_WATER_BYTES:
+            self.write(data)
+        elif not self._is_closing:
+            self._kept = kept + data if kept else data
+            if not kept:
+                self._end_of_turn.add(self)
+
+    def _write_kept(self) -> None:
+        if self._kept:
+            self.write(b"")
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes queued in user space and not yet taken by the kernel."""
+        """Bytes queued in user space and not yet taken by the kernel; without those of `write_soon` in this turn."""
         return 0 if self._is_lost else self._transport.get_write_buffer_size()
 
     def pause(self) -> None:
@@ -105,9 +152,11 @@ class ProtocolChannel(asyncio.Protocol, Channel):
             return
         self._held = b""
         if not flush:
+            self._kept = b""
             self._is_closing = True
             self._abort_soon()
         elif not self._is_closing:
+            self._write_kept()
             self._is_closing = True
             self._start_deadline()
             try:
@@ -145,6 +194,7 @@ class ProtocolChannel(asyncio.Protocol, Channel):
 
     def eof_received(self) -> bool:
         """The peer sends no more: the transport sends what is queued and closes, within the deadline."""
+        self._write_kept()
         self._is_closing = True
         self._start_deadline()
         return False

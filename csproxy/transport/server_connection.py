@@ -584,6 +584,6 @@ class ServerConnection:
 
     def _flush(self, out: list[bytes]) -> None:
         if out:
-            self.channel.write(out[0] if len(out) == 1 else b"".join(out))
+            self.channel.write_soon(out[0] if len(out) == 1 else b"".join(out))
             out.clear()
             self._out_bytes = 0

@@ -120,6 +120,11 @@ class TlsChannel(Channel):
         if not self._is_closing and data:
             self._inner.write(self._engine.encrypt(data))
 
+    def write_soon(self, data: bytes) -> None:
+        """As `write`, at the end of the turn if the inner channel does that."""
+        if not self._is_closing and data:
+            self._inner.write_soon(self._engine.encrypt(data))
+
     @property
     def pending_bytes(self) -> int:
         """Encrypted bytes queued in user space."""

@@ -239,6 +239,40 @@ async def test_queued_answers_are_sent_to_a_peer_that_has_ended_its_side(pair: P
     assert at_client.data == MEGABYTE
 
 
+async def test_what_is_written_soon_keeps_its_place_among_all_that_is_written(pair: Pair) -> None:
+    client, at_client, server, at_server = await started(pair)
+    expected = b""
+    for n in range(60):
+        data = b"%d," % n * (1 if n % 7 else 3000)  # with much of it, too
+        (server.write, server.write_soon, server.write_soon)[n % 3](data)
+        (client.write_soon, client.write)[n % 2](data)
+        expected += data
+        if n % 10 == 9:
+            await settle(3)
+    await at_client.reached(len(expected))
+    await at_server.reached(len(expected))
+    assert at_client.data == at_server.data == expected
+
+
+async def test_what_is_written_soon_goes_before_the_end(pair: Pair) -> None:
+    _, at_client, server, _ = await started(pair)
+    server.write_soon(b"the last words")
+    server.close()
+    server.write_soon(b"too late")
+    assert await at_client.ended() is None
+    assert at_client.data == b"the last words"
+
+
+async def test_what_is_written_soon_is_lost_with_a_connection_that_is_cut(pair: Pair) -> None:
+    _, at_client, server, at_server = await started(pair)
+    server.write_soon(b"never mind")
+    server.close(flush=False)
+    await at_client.ended()
+    await at_server.ended()
+    server.write_soon(b"nobody is there")
+    await settle()
+
+
 async def test_a_failing_receiver_ends_its_connection_only(pair: Pair) -> None:
     client, server = pair
     at_client = Recorder()

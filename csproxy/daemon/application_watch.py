@@ -19,8 +19,8 @@ class ApplicationWatch:
     """Passes everything on to ``sink``; calls ``on_change`` with the plain Application object ``name``.
 
     It is called after the first data set and after every change of the object, once the change is in
-    place; not when the object is deleted: a server goes on with what it has. ``on_transaction`` is called with
-    each transaction before that, when it is in place.
+    place; not when the object is deleted: a server goes on with what it has. Before that, ``on_transaction`` is called
+    with each transaction, and ``on_replace`` for each data set, when they are in place.
     """
 
     def __init__(
@@ -30,11 +30,13 @@ class ApplicationWatch:
         on_change: Callable[[dict[str, Any]], None],
         *,
         on_transaction: Callable[[Sequence[Change]], None] = lambda transaction: None,
+        on_replace: Callable[[], object] = lambda: None,
     ) -> None:
         self._sink = sink
         self._name = name
         self._on_change = on_change
         self._on_transaction = on_transaction
+        self._on_replace = on_replace
         self._dbid = 0
         self._seen: bytes | None = None
         self.application: dict[str, Any] = {}
@@ -67,6 +69,7 @@ class ApplicationWatch:
     def replace(self, builder: CacheBuilder, position: Position, epochs: Sequence[Epoch]) -> None:
         """Pass on, then look; the object may have another DBID in the new data set."""
         self._sink.replace(builder, position, epochs)
+        self._on_replace()
         self._dbid = self._sink.cache.find(_APPLICATION, name=self._name) or 0
         self._look()
 

@@ -153,7 +153,6 @@ class Daemon(ABC):
         self._apply_balancers()
         async with chain, self._listener as listener, anyio.create_task_group() as tasks:
             tasks.start_soon(ports.keep)
-            freeze_heap()
             where = ", ".join(f"{host}:{port}" for host, port in listener.addresses().values())
 
             def announce() -> None:
@@ -265,7 +264,9 @@ class Daemon(ABC):
     def _watch(self, server: ConfigurationServer) -> ApplicationWatch:
         """What passes data on to the server, and notices changes on their way."""
         name = self._settings.application
-        return ApplicationWatch(server, name, self._application_changed, on_transaction=self._tell_changes)
+        return ApplicationWatch(
+            server, name, self._application_changed, on_transaction=self._tell_changes, on_replace=freeze_heap
+        )
 
     def _tell_changes(self, transaction: Sequence[Change]) -> None:
         if self._server is not None:

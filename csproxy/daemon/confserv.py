@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(words: Sequence[str]) -> int:
-    from csproxy.daemon.process import raise_descriptor_limit, run_event_loop
+    from csproxy.daemon.process import quieten_collector, raise_descriptor_limit, run_event_loop
     from csproxy.daemon.settings import load_settings
     from csproxy.daemon.shutdown import Shutdown
     from csproxy.daemon.systemd import ServiceManager
@@ -64,6 +64,7 @@ def _serve(words: Sequence[str]) -> int:
     async def run() -> int:
         shutdown = Shutdown()
         daemon = _daemon_of(settings)(settings, shutdown, announce=announce)
+        quieten_collector()
         async with shutdown.watching_signals(), manager.informed(shutdown.wait):
             await daemon.run()
         return DONE

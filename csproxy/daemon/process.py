@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-__all__ = ["event_loop", "freeze_heap", "raise_descriptor_limit", "run_event_loop", "single_error"]
+__all__ = ["event_loop", "freeze_heap", "quieten_collector", "raise_descriptor_limit", "run_event_loop", "single_error"]
 
 _GC_THRESHOLDS = (50_000, 20, 100)
 
@@ -50,12 +50,20 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def freeze_heap() -> None:
-    """Take everything loaded so far out of the collector's sight and let it run seldom.
+def quieten_collector() -> None:
+    """Let the collector run seldom, from before the first data set is loaded.
 
-    Objects of the configuration live long and form no cycles; a full collection of a large heap would
-    stop the event loop for many milliseconds.
+    What is there now, modules above all, it need not look at again.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def freeze_heap() -> None:
+    """Take all that is loaded out of the collector's sight; called when a data set has taken its place.
+
+    Objects of the configuration live long and form no cycles. The first collection that looks at the indexes of
+    1,000,000 of them stops the event loop for a tenth of a second, whatever the generation.
+    """
+    gc.freeze()

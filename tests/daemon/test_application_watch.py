@@ -62,6 +62,19 @@ def test_a_reload_is_noticed_only_if_the_object_differs() -> None:
     assert [each["DBID"] for each in seen] == [101, 105]
 
 
+def test_each_data_set_is_told_of_when_it_is_in_place() -> None:
+    server, _ = manual_server([])
+    found: list[tuple[int, int]] = []
+    watch = ApplicationWatch(
+        server, "own", lambda _: found.append((0, 0)),
+        on_replace=lambda: found.append((watch.position.uen, watch.cache.count(APPLICATION))),
+    )  # fmt: skip
+    watch.replace(builder(OWN, OTHER), Position(EPOCH, 1), [Epoch(EPOCH, 1)])
+    watch.replace(builder(OWN), Position(EPOCH, 5), [Epoch(EPOCH, 1)])
+    assert [each for each in found if each != (0, 0)] == [(1, 2), (5, 1)]
+    assert found[0] == (1, 2), "before anybody hears of the Application object"
+
+
 def test_epochs_and_history_are_passed_on() -> None:
     watch, _ = watched()
     watch.set_epochs([Epoch(EPOCH, 1), Epoch(EPOCH + 1, 2)])

@@ -4,6 +4,7 @@
 #   make test    install the servers that tests need, then run all tests
 #   make check   formatting, style, types, layers
 #   make docs    the documentation as HTML; warnings and dead links are errors
+#   make man     write the manual pages in packaging/man anew, after a change of a parser or an option
 #   make bench   measure side by side with Redis and etcd (QUICK=1: three minutes)
 #   make soak    simulate thousands of runs under faults (SEEDS=5000), as many of them with pairs and pools of proxies
 #   make pairs   stop, kill and freeze the primary of a pair under 2,000 clients (ROUNDS=10)
@@ -23,7 +24,7 @@ FRAMES ?= 1000000
 ROUNDS ?= 10
 CLIENTS ?= 5000
 
-.PHONY: demo test check docs bench soak pairs fuzz clean pools
+.PHONY: demo test check docs man bench soak pairs fuzz clean pools
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/csproxy demo
@@ -40,6 +41,9 @@ check: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/sphinx-build -E -n -W --keep-going -q -b html docs docs/_build/html
+
+man: $(VENV)/dev.stamp
+	$(BIN)/python scripts/generate_man_pages.py
 
 bench: $(VENV)/dev.stamp
 	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server etcd-server etcd-client
@@ -80,5 +84,5 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/system.stamp: | $(VENV)/bin/python
 	scripts/install_system_packages.sh nodejs npm libssl-dev postgresql slapd freeradius haproxy \
-		krb5-kdc krb5-admin-server krb5-user faketime systemd
+		krb5-kdc krb5-admin-server krb5-user faketime mandoc systemd
 	@touch $@

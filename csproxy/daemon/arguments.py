@@ -19,7 +19,7 @@ from csproxy import __version__
 from csproxy.core.transport_parameters import unknown_parameters
 from csproxy.daemon.usage import UsageError
 
-__all__ = ["Arguments", "normalise", "parse_arguments"]
+__all__ = ["Arguments", "confserv_parser", "normalise", "parse_arguments"]
 
 _NOT_AVAILABLE: dict[str, bool] = {
     "nco": True,
@@ -103,7 +103,8 @@ def _days(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def confserv_parser() -> argparse.ArgumentParser:
+    """What `confserv` takes, but for the names of families (``-log-…``), which stand for many."""
     parser = _Parser(
         prog="confserv",
         usage="confserv [-c FILE] [-app NAME] | confserv -host HOST -port PORT -app NAME  [parameters]",
@@ -172,7 +173,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     """
     words, log, transport = _split_families(normalise(argv))
     _refuse_unavailable(words)
-    parser = _parser()
+    parser = confserv_parser()
     found = parser.parse_args(words)
     if found.show_version:
         print(f"confserv (csproxy) {__version__}")

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from csproxy.core.tls_settings import TlsSettings
     from csproxy.transport.tickets import TicketSource
 
-__all__ = ["ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
+__all__ = ["CONNECTION_TITLE", "ConnectionFlags", "add_connection_flags", "connection_flags", "port_number"]
+
+CONNECTION_TITLE = "connection"
+"""The heading of the flags in a help text."""
 
 _DEFAULT_TIMEOUT_S = 30.0
 _TLS_FLAGS = {
@@ -82,7 +85,7 @@ def _seconds(text: str) -> float:
 def add_connection_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags; absent ones leave no trace, so that a subcommand's parser overrides nothing."""
     group = parser.add_argument_group(
-        "connection (also as CSPROXY_HOST, _PORT, _USER, _PASSWORD, _KERBEROS, _APP, _TLS, _TLS_CA, ...)"
+        CONNECTION_TITLE, "also as CSPROXY_HOST, _PORT, _USER, _PASSWORD, _KERBEROS, _APP, _TLS, _TLS_CA, ..."
     )
     group.add_argument("--host", default=argparse.SUPPRESS, help="host of the master or proxy (127.0.0.1)")
     group.add_argument("--port", type=port_number, default=argparse.SUPPRESS, help="its port (2020)")

@@ -22,7 +22,7 @@ from csproxy.daemon.terminal import prepare_streams
 from csproxy.daemon.usage import DONE, FAILED, INTERRUPTED, WRONG_USAGE, UsageError
 from csproxy.errors import CsproxyError
 
-__all__ = ["main"]
+__all__ = ["main", "tool_parser"]
 
 _TYPE_HELP = "object type: person, persons or CfgPerson"
 
@@ -30,7 +30,7 @@ _TYPE_HELP = "object type: person, persons or CfgPerson"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     prepare_streams()
-    arguments = _parser().parse_args(argv)
+    arguments = tool_parser().parse_args(argv)
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -96,7 +96,8 @@ class _CommandParser(argparse.ArgumentParser):
             self._is_inside = False
 
 
-def _parser() -> argparse.ArgumentParser:
+def tool_parser() -> argparse.ArgumentParser:
+    """What `csproxy` takes."""
     parser = argparse.ArgumentParser(
         prog="csproxy",
         description="Read, watch and change a configuration; set up and try out servers.",
@@ -104,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"csproxy {__version__}")
     add_connection_flags(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser
+    )
 
     def command(name: str, run: str, help: str, *, connects: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)

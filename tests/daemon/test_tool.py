@@ -17,7 +17,7 @@ from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
 from csproxy.daemon.output import change_document, error_document, time_text
 from csproxy.daemon.read import parse_filter
-from csproxy.daemon.tool import _parser, main
+from csproxy.daemon.tool import main, tool_parser
 from csproxy.daemon.usage import UsageError
 from csproxy.daemon.watch import position_of
 from csproxy.errors import ErrorCode, ModelError, ServerError, TimedOutError
@@ -35,9 +35,9 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_flags_may_stand_between_the_arguments_of_a_command() -> None:
-    found = _parser().parse_args(["--host", "h", "read", "person", "--port", "7", "a=b", "--output", "json", "c=d"])
+    found = tool_parser().parse_args(["--host", "h", "read", "person", "--port", "7", "a=b", "--output", "json", "c=d"])
     assert (found.host, found.port, found.type, found.filter) == ("h", 7, "person", ["a=b", "c=d"])
-    found = _parser().parse_args(["update", "--port", "7", "person", "100", "--timeout", "1", "x=-1", "y=2"])
+    found = tool_parser().parse_args(["update", "--port", "7", "person", "100", "--timeout", "1", "x=-1", "y=2"])
     assert (found.dbid, found.assignments, found.timeout) == (100, ["x=-1", "y=2"], 1.0)
 
 

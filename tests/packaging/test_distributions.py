@@ -57,6 +57,8 @@ def test_a_second_build_has_the_same_bytes(distributions: dict[str, Path], tmp_p
 def test_what_is_in_them(distributions: dict[str, Path]) -> None:
     wheel = zipfile.ZipFile(distributions[f"csproxy-{VERSION}-py3-none-any.whl"]).namelist()
     assert "csproxy/py.typed" in wheel
+    pages = {"man1/csproxy.1", "man1/confserv.1", "man5/confserv.conf.5"}
+    assert {f"csproxy-{VERSION}.data/data/share/man/{page}" for page in pages} <= set(wheel)
     assert not [name for name in wheel if not name.startswith(("csproxy/", f"csproxy-{VERSION}."))]
     with tarfile.open(distributions[f"csproxy-{VERSION}.tar.gz"]) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
@@ -67,7 +69,7 @@ def test_what_is_in_them(distributions: dict[str, Path]) -> None:
         "tests/conftest.py",
         "LICENSE",
     } <= names
-    assert {"packaging/Dockerfile", "packaging/systemd/confserv.service"} <= names
+    assert {"packaging/Dockerfile", "packaging/man/confserv.conf.5", "packaging/systemd/confserv.service"} <= names
     assert not [name for name in [*names, *wheel] if "__pycache__" in name or name.startswith((".venv", "docs/_build"))]
 
 
@@ -79,6 +81,7 @@ def test_the_wheel_runs_in_a_clean_environment(distributions: dict[str, Path], t
     run(programs / "python", "-c", SMOKE, cwd=tmp_path)
     assert run(programs / "csproxy", "--version", cwd=tmp_path) == f"csproxy {VERSION}\n"
     assert run(programs / "confserv", "-V", cwd=tmp_path) == f"confserv (csproxy) {VERSION}\n"
+    assert (tmp_path / "venv" / "share" / "man" / "man1" / "confserv.1").is_file()
     run(programs / "csproxy", "demo", cwd=tmp_path)
 
 

@@ -19,7 +19,7 @@ from docutils.core import publish_string
 from myst_parser.docutils_ import Parser
 
 from csproxy import __version__
-from csproxy.core.option_catalogue import CATALOGUE, default_text
+from csproxy.core.option_catalogue import CATALOGUE, TRANSPORT, default_text
 from csproxy.core.option_values import Option
 from csproxy.core.security_options import RULES
 from csproxy.daemon.arguments import confserv_parser
@@ -103,10 +103,10 @@ def conf_page() -> str:
     parts = [front, "# Description\n", re.sub("^##", "#", _without_links(body), flags=re.MULTILINE), "\n# Options\n"]
     section = ""
     for option in CATALOGUE:
-        if option.from_file and option.section != RULES:
+        if (option.from_file and option.section != RULES) or option.section == TRANSPORT:
             if option.section != section:
                 section = option.section
-                parts.append(f"\n## \\[{section}\\]\n")
+                parts.append("\n# Transport parameters\n" if section == TRANSPORT else f"\n## \\[{section}\\]\n")
             parts.append(_entry(option))
     parts.append("\n# See also\n\ncsproxy(1), confserv(1)\n")
     page: bytes = publish_string("".join(parts), parser=Parser(), writer="manpage", settings_overrides=MARKDOWN)
@@ -114,7 +114,7 @@ def conf_page() -> str:
 
 
 def _entry(option: Option) -> str:
-    of = "" if option.of == "both" else f" {option.of.capitalize()} only."
+    of = "" if option.of in ("both", "port, connection") else f" {option.of.capitalize()} only."
     facts = f"Default: {default_text(option)}. Valid: {option.valid}. A change takes effect: {option.effect.value}.{of}"
     return f"\n{option.name}\n: {_without_links(option.meaning)}\n\n  {facts}\n"
 

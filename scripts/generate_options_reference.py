@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from csproxy.core.option_catalogue import ANNEX_LIBRARY, CATALOGUE, default_text
+from csproxy.core.option_catalogue import ANNEX_LIBRARY, CATALOGUE, TRANSPORT, default_text
 from csproxy.core.option_values import Option
 from csproxy.core.security_options import RULES
 
@@ -29,9 +29,10 @@ reconnect* when the connection to the master is made anew; *restart* at the next
 *of*: master, proxy, or both; the other one ignores the option. D: documented by the vendor (the name; some defaults,
 limits and times are ours where its public pages are silent). O: our own.
 
-Ports and connections have [transport parameters](transport-parameters.md), too, and connections
+Ports and connections have [transport parameters](#transport-parameters), and connections
 [keep-alive](../topics/keep-alive.md) times.
 """
+TITLES: Final = {TRANSPORT: "Transport parameters"}
 TABLE: Final = """
 | option | default | valid | takes effect | of | meaning | |
 |---|---|---|---|---|---|---|
@@ -57,6 +58,9 @@ SECTIONS: Final = {
     "gauth_radius": "One RADIUS server; further ones have sections `[gauth_radius_1]`, `[gauth_radius_2]` and so on.",
     RULES: "Rules for passwords and accounts ([how they work together](../topics/passwords.md)), in the annex of a "
     "Person, else its Tenant, else the tenants above it, Environment last.",
+    TRANSPORT: "Of a port or a connection, as *of* says; [where they stand](transport-parameters.md), [what they do "
+    "together](../topics/tls.md). *New connections*: a change of an object counts for connections that are made from "
+    "then on, whoever makes them; one of confserv.conf or the command line at the next start.",
 }
 SEE: Final = {
     "allow-external-empty-password": "../topics/authentication.md",
@@ -92,13 +96,13 @@ def reference() -> str:
     parts = [HEAD]
     for section, rows in by_section.items():
         text = f"\n{SECTIONS[section]}\n" if section in SECTIONS else ""
-        parts.append(f"\n## [{section}]\n{text}{TABLE}")
+        parts.append(f"\n## {TITLES.get(section, f'[{section}]')}\n{text}{TABLE}")
         parts += map(_line, rows)
     return "".join(parts)
 
 
 def _line(row: Option) -> str:
-    more = f" [More]({SEE[row.name]})." if row.name in SEE else ""
+    more = f" [More]({SEE[row.name]})." if row.name in SEE and row.section != TRANSPORT else ""
     cells = (row.name, default_text(row), row.valid, row.effect.value, row.of, row.meaning + more, row.origin)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 

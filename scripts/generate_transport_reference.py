@@ -35,12 +35,16 @@ Each parameter is looked up on its own, in this order; the first place that name
 - Of a proxy's connection to its master, `-transport-NAME VALUE` on the command line and the option `master-transport`
   of `[csproxy]` in confserv.conf come before the Connection.
 
+A change of an object counts for the connections made from then on, of a port as of a connection (*new connections*);
+what the command line and confserv.conf say is read at the start.
+[While the server runs](../topics/tls.md#while-the-server-runs).
+
 `address`, `port` and `user` of a Port stand there alone. A name that is not known is ignored with a warning.
 
 D: documented by the vendor (defaults and some semantics are ours). O: our own choice.
 
-| parameter | of | default | valid | meaning | |
-|---|---|---|---|---|---|
+| parameter | of | default | valid | takes effect | meaning | |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -51,7 +55,9 @@ def reference() -> str:
 
 def _line(row: TransportParameter) -> str:
     place = {"both": "port, connection"}.get(row.place, row.place)
-    return f"| {row.name} | {place} | {row.default} | {row.valid} | {row.meaning} | {row.origin} |\n"
+    return (
+        f"| {row.name} | {place} | {row.default} | {row.valid} | {row.effect.value} | {row.meaning} | {row.origin} |\n"
+    )
 
 
 def main(arguments: list[str]) -> None:

@@ -1,7 +1,8 @@
 """All options in one place, for the reference page and for whoever asks what an option means.
 
 The rows themselves stand in `csproxy.core.options` (what the server and the Application object have),
-`csproxy.core.auth_options` (log-ins) and `csproxy.core.security_options` (rules in annexes).
+`csproxy.core.auth_options` (log-ins), `csproxy.core.security_options` (rules in annexes) and
+`csproxy.core.transport_parameters` (ports and connections).
 """
 
 from __future__ import annotations
@@ -13,11 +14,33 @@ from csproxy.core.auth_options import ANNEX_OPTIONS, AUTH_OPTIONS, log_in_kind
 from csproxy.core.option_values import Option, value_text
 from csproxy.core.options import OPTIONS, find_option
 from csproxy.core.security_options import RULE_OPTIONS, RULES
+from csproxy.core.transport_parameters import TRANSPORT_PARAMETERS, places
 
-__all__ = ["ANNEX_LIBRARY", "CATALOGUE", "default_text", "find_options", "similar_options", "sources"]
+__all__ = ["ANNEX_LIBRARY", "CATALOGUE", "TRANSPORT", "default_text", "find_options", "similar_options", "sources"]
 
-CATALOGUE: Final[tuple[Option, ...]] = (*OPTIONS, *AUTH_OPTIONS, *RULE_OPTIONS)
-"""Every option, by section; `ANNEX_LIBRARY` stands beside the server's ``library``."""
+TRANSPORT: Final = "transport"
+"""Where transport parameters stand in the catalogue: no section of a file, but what follows ``-transport-``."""
+
+_TRANSPORT_OPTIONS: Final = tuple(
+    Option(
+        section=TRANSPORT,
+        name=row.name,
+        default=row.default,
+        valid=row.valid,
+        # a port or a connection checks its parameters together
+        parse=str,
+        effect=row.effect,
+        origin=row.origin,
+        meaning=row.meaning,
+        from_application=False,
+        from_file=False,
+        of="port, connection" if row.place == "both" else row.place,
+    )
+    for row in TRANSPORT_PARAMETERS
+)
+
+CATALOGUE: Final[tuple[Option, ...]] = (*OPTIONS, *AUTH_OPTIONS, *RULE_OPTIONS, *_TRANSPORT_OPTIONS)
+"""Every option, by section, and the transport parameters; `ANNEX_LIBRARY` stands beside the server's ``library``."""
 
 ANNEX_LIBRARY: Final = ANNEX_OPTIONS[0]
 """``library`` of [authentication] as the annex of a Tenant or a Person may have it."""
@@ -26,7 +49,10 @@ _PARAMETERS: Final = frozenset({"cs-persistent-failover-tmout", "db-persistent-f
 
 
 def find_options(name: str) -> list[Option]:
-    """The options of a name, in any case: ``verbose``, ``log/verbose`` with its section, ``gauth_ldap_2/ldap-url``."""
+    """The options of a name, in any case: ``verbose``, ``log/verbose`` with its section, ``gauth_ldap_2/ldap-url``.
+
+    ``transport/tls`` is a transport parameter.
+    """
     section, _, last = name.strip().lower().rpartition("/")
     kind = log_in_kind(section)
     found = [option for option in CATALOGUE if option.name.lower() == last and kind in ("", option.section)]
@@ -42,6 +68,8 @@ def similar_options(name: str) -> list[str]:
 
 def sources(option: Option) -> list[str]:
     """Where the option may stand, in the order in which the places win."""
+    if option.section == TRANSPORT:
+        return next(places(row) for row in TRANSPORT_PARAMETERS if row.name == option.name)
     if option.section == RULES:
         return [f"section [{RULES}] of the annex of a Person, of its Tenant, and of the tenants above"]
     application = f"section [{option.section}] of the Application object's options"

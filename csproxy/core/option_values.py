@@ -40,6 +40,8 @@ class Effect(Enum):
     IMMEDIATELY = "immediately"
     RECONNECT = "next reconnect to the master"
     RESTART = "restart"
+    CONNECTION = "new connections"
+    CONNECTION_OR_RESTART = "new connections; at a port: restart"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class Option:
 
     ``parse`` raises ValueError for a text that is not valid, with the text itself or the reason. ``from_application``
     says whether the Application object may set the option, ``from_file`` whether file and environment may; ``origin``
-    is D (documented by the vendor) or O (ours). ``of`` says whose option it is: master, proxy, or both.
+    is D (documented by the vendor) or O (ours). ``of`` says whose option it is: master, proxy, or both; of a transport
+    parameter: port, connection, or both of these.
     """
 
     section: str

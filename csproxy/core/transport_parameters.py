@@ -18,15 +18,18 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from csproxy.core.option_values import Effect
 from csproxy.errors import ConfigurationError
 
 __all__ = [
+    "OF_ONE_PORT",
     "TRANSPORT_PARAMETERS",
     "ListeningMode",
     "TransportParameter",
     "listening_mode",
     "look_up",
     "object_parameters",
+    "places",
     "switch",
     "transport_parameters",
     "unknown_parameters",
@@ -34,7 +37,10 @@ __all__ = [
 
 
 class TransportParameter(NamedTuple):
-    """One row of the reference: ``place`` is port, connection or both; ``origin`` D (documented) or O (ours)."""
+    """One row of the reference: ``place`` is port, connection or both; ``origin`` D (documented) or O (ours).
+
+    ``effect`` says when a change of an object counts; the command line and confserv.conf are read at the start.
+    """
 
     name: str
     place: str
@@ -42,6 +48,7 @@ class TransportParameter(NamedTuple):
     valid: str
     meaning: str
     origin: str
+    effect: Effect = Effect.CONNECTION
 
 
 _SWITCH: Final = "0, 1 (also no, yes, off, on, false, true)"
@@ -111,6 +118,7 @@ TRANSPORT_PARAMETERS: Final = tuple(
             "an address of this machine",
             "Where a port listens (empty: everywhere), and where a connection comes from.",
             "D",
+            Effect.CONNECTION_OR_RESTART,
         ),
         ("port", "connection", "", "a port, 1 to 65535", "The local port that a connection comes from.", "D"),
         (
@@ -132,6 +140,9 @@ TRANSPORT_PARAMETERS: Final = tuple(
         ),
     )
 )
+
+OF_ONE_PORT: Final = ("address", "port", "user")
+"""What concerns one port: in Application and Host these names are for connections."""
 
 _NAMES: Final = tuple(parameter.name for parameter in TRANSPORT_PARAMETERS)
 _ON: Final = ("1", "yes", "on", "true")
@@ -189,6 +200,22 @@ def switch(parameters: Mapping[str, str], name: str, where: str) -> bool:
     if value in _OFF:
         return False
     raise ConfigurationError(f"{where}: {name} is {value!r}; {_SWITCH} are valid")
+
+
+def places(parameter: TransportParameter) -> list[str]:
+    """Where a parameter may stand, in the order in which the places win: of a port, and of a connection."""
+    name = parameter.name
+    objects = "section [security] of the Application, of the Host"
+    port = "of a port: transport of [confserv] (port default of a master), transportParams of the Port"
+    connection = (
+        f"of a connection: parameter -transport-{name}, master-transport of [csproxy], transportParams of the "
+        f"Connection, {objects}"
+    )
+    if name not in OF_ONE_PORT:
+        port += f", {objects}"
+    if name == "tls":
+        connection += ", transportParams of the Port that it goes to"
+    return {"port": [port], "connection": [connection], "both": [port, connection]}[parameter.place]
 
 
 def listening_mode(parameters: Mapping[str, str], where: str) -> ListeningMode:

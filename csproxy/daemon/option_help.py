@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from csproxy.core.option_catalogue import CATALOGUE, default_text, find_options, similar_options, sources
+from csproxy.core.option_catalogue import CATALOGUE, TRANSPORT, default_text, find_options, similar_options, sources
 from csproxy.core.option_values import Option
 from csproxy.daemon.output import compact_json, pretty_json, print_rows
 from csproxy.daemon.usage import DONE
@@ -63,5 +63,6 @@ def _explained(option: Option) -> str:
         ("origin", _ORIGINS[option.origin]),
         ("stands in", "; ".join(sources(option))),
     )
-    lines = [f"[{option.section}] {option.name}", f"  {option.meaning}"]
+    title = "transport parameter" if option.section == TRANSPORT else f"[{option.section}]"
+    lines = [f"{title} {option.name}", f"  {option.meaning}"]
     return "\n".join([*lines, *(f"  {name + ':':<14}{text}" for name, text in rows)])

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from csproxy.core.tls_settings import TlsSettings, tls_settings
 from csproxy.core.transport_parameters import (
+    OF_ONE_PORT,
     ListeningMode,
     listening_mode,
     look_up,
@@ -29,8 +30,6 @@ __all__ = ["ALL_ADDRESSES", "ListeningPort", "OwnPort", "application_ports"]
 
 ALL_ADDRESSES: Final = "0.0.0.0"
 _DEFAULT: Final = "default"
-_NOT_INHERITED: Final = ("address", "port", "user")
-"""What concerns one port: in Application and Host these names are for connections."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def application_ports(
     inherited = {
         parameter: value
         for parameter, value in look_up(object_parameters(application), object_parameters(host)).items()
-        if parameter not in _NOT_INHERITED
+        if parameter not in OF_ONE_PORT
     }
     ports: dict[int, ListeningPort] = {}
     for id_, text in _numbers(name, application, described, own, warnings).items():

@@ -159,7 +159,9 @@ def tool_parser() -> argparse.ArgumentParser:
         _add_output(sub)
     _add_lb_config(command("lb-config", "lb_config:run_lb_config", "the configuration of a pool's load balancer"))
     options = command("options", "option_help:run_options", "what an option means, or all of them", connects=False)
-    options.add_argument("name", metavar="NAME", nargs="?", help="an option: verbose, log/verbose")
+    options.add_argument(
+        "name", metavar="NAME", nargs="?", help="an option (verbose, log/verbose) or a transport parameter (tls)"
+    )
     _add_output(options)
     encrypt = command(
         "encrypt-password",

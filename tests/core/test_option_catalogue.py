@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from csproxy.core.auth_options import AUTH_OPTIONS
-from csproxy.core.option_catalogue import CATALOGUE, default_text, find_options, similar_options, sources
+from csproxy.core.option_catalogue import CATALOGUE, TRANSPORT, default_text, find_options, similar_options, sources
 from csproxy.core.option_values import value_text
 from csproxy.core.options import OPTIONS
 from csproxy.core.security_options import RULE_OPTIONS
+from csproxy.core.transport_parameters import TRANSPORT_PARAMETERS
 from scripts.generate_options_reference import SEE, TARGET, reference
 
 
 def test_every_option_has_one_row() -> None:
-    assert {*OPTIONS, *AUTH_OPTIONS, *RULE_OPTIONS} == set(CATALOGUE)
+    assert {*OPTIONS, *AUTH_OPTIONS, *RULE_OPTIONS} == {each for each in CATALOGUE if each.section != TRANSPORT}
     assert len({(option.section, option.name) for option in CATALOGUE}) == len(CATALOGUE)
-    assert {option.of for option in CATALOGUE} == {"both", "master", "proxy"}
+    assert {each.of for each in CATALOGUE if each.section != TRANSPORT} == {"both", "master", "proxy"}
+
+
+def test_every_transport_parameter_has_one_row() -> None:
+    rows = {each.name: each for each in CATALOGUE if each.section == TRANSPORT}
+    assert list(rows) == [parameter.name for parameter in TRANSPORT_PARAMETERS]
+    assert [rows[name].of for name in ("tls", "upgrade", "backup-port")] == ["port, connection", "port", "connection"]
+    assert rows["address"].effect.value == "new connections; at a port: restart"
+    assert rows["tls"].effect.value == "new connections"
 
 
 def test_an_option_is_found_by_its_name_in_any_case_or_with_its_section() -> None:
@@ -62,6 +71,21 @@ def test_the_places_of_an_option_stand_in_the_order_in_which_they_win() -> None:
     ]
     assert of("password-no-repeats") == [
         "section [security-authentication-rules] of the annex of a Person, of its Tenant, and of the tenants above"
+    ]
+
+
+def test_a_transport_parameter_of_port_and_connection_has_a_line_of_places_for_each() -> None:
+    def of(name: str) -> list[str]:
+        (parameter,) = find_options(f"transport/{name}")
+        return sources(parameter)
+
+    port, connection = of("tls")
+    assert port.endswith("transportParams of the Port, section [security] of the Application, of the Host")
+    assert connection.startswith("of a connection: parameter -transport-tls, master-transport of [csproxy], ")
+    assert connection.endswith(", of the Host, transportParams of the Port that it goes to")
+    assert [place.rpartition(", ")[2] for place in of("address")] == ["transportParams of the Port", "of the Host"]
+    assert of("user") == [
+        "of a port: transport of [confserv] (port default of a master), transportParams of the Port",
     ]
 
 

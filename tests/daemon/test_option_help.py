@@ -24,6 +24,15 @@ def test_an_option_is_explained() -> None:
     ]
 
 
+def test_a_transport_parameter_is_explained_beside_options_of_its_name() -> None:
+    done = tool("options", "user")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("transport parameter user\n  Only applications with a user interface")
+    assert "  takes effect: new connections\n  of:           port\n" in done.stdout
+    titles = [line for line in tool("options", "port").stdout.splitlines() if line and line[0] != " "]
+    assert titles == ["[confserv] port", "[gauth_radius] port", "transport parameter port"]
+
+
 def test_all_options_are_listed() -> None:
     done = tool("options")
     assert done.returncode == 0, done.stderr

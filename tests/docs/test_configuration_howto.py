@@ -72,7 +72,7 @@ def test_the_reference_names_every_flag_of_the_command() -> None:
         text=True,
         check=True,
     )
-    own = done.stdout.split("options:", 1)[1].split("connection (", 1)[0]
+    own = done.stdout.split("options:", 1)[1].split("connection:", 1)[0]
     flags = set(re.findall(r"--[a-z]+", own)) - {"--help"}
     documented = section(COMMANDS, "config")
     assert {"--db", "--format", "--yes"} <= flags

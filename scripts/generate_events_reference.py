@@ -17,9 +17,9 @@ TARGET: Final = Path(__file__).parent.parent / "docs" / "reference" / "log-event
 
 HEAD: Final = """# Log events
 
-The events that have a number. It stays the same whatever the text says, so alarms and filters should go by it. A line
-without a number (`-----`) is a detail whose text may change in any release. This page is made from the registry in
-`csproxy/core/log_events.py`.
+The events that have a number; every warning and error of csproxy has one. It stays the same whatever the text says, so
+alarms and filters should go by it. A line without a number (`-----`) is a detail whose text may change in any release,
+or comes from a library. This page is made from the registry in `csproxy/core/log_events.py`.
 
 Warnings and errors are Standard events, as the vendor's are; the JSON form tells them apart (`severity`). Another
 level for an event: [`level-reassign-EVENT`](options.md#log-extended). Lines, files, JSON: [logs](../topics/logs.md).

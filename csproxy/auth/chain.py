@@ -200,7 +200,7 @@ class AuthenticationChain:
                 if error is None or not isinstance(error, LoginIncorrectError):
                     error = e
             except ConfigurationError as e:
-                log.error("%s cannot check log-ins: %s", library, e)
+                log.error("%s cannot check log-ins: %s", library, e, extra={"event": 31042})
                 error = error or _cannot()
             else:
                 return
@@ -213,7 +213,7 @@ class AuthenticationChain:
             return await self._upstream.authenticate(user, password)
         if not libraries:
             return await self._internal.authenticate(user, password)
-        log.error("log-in of %r refused: %s is not configured here", user, ", ".join(libraries))
+        log.error("log-in of %r refused: %s is not configured here", user, ", ".join(libraries), extra={"event": 31042})
         raise _cannot()
 
     # Persons
@@ -295,6 +295,7 @@ class AuthenticationChain:
                 "is away; remove the External ID",
                 person.get("userName", ""),
                 DEFAULT_PERSON,
+                extra={"event": 31043},
             )
 
 
@@ -322,7 +323,7 @@ def _log_changes(before: OptionValues, values: OptionValues) -> None:
         value = values.get((section, name))
         if value != before.get((section, name)):
             shown = "another value" if value is not None and name in SECRETS else _shown(value)
-            log.log(_TRACE, "option %s of [%s] is now %s", name, section, shown, extra={"event": "00-04110"})
+            log.log(_TRACE, "option %s of [%s] is now %s", name, section, shown, extra={"event": 4110})
 
 
 def _shown(value: OptionValue | None) -> str:

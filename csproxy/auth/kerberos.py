@@ -84,7 +84,7 @@ class KerberosAuthenticator:
         try:
             principal = await run_blocking(_accept, token, self._settings, limiter=self._limiter)
         except ConfigurationError as e:
-            log.error("Kerberos tickets cannot be checked: %s", e)
+            log.error("Kerberos tickets cannot be checked: %s", e, extra={"event": 31042})
             raise ServerError.from_code(
                 ErrorCode.EXTERNAL_AUTHENTICATION_ERROR, "the server cannot check Kerberos tickets now"
             ) from e

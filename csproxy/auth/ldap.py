@@ -207,7 +207,7 @@ class LdapAuthenticator:
                 where, name = found
                 result = await self._pool.use(where, "bind", LdapConnection.bind, name, password)
             except (ConnectionLostError, TimedOutError, ConfigurationError) as e:
-                log.warning("External ID %r cannot be checked: %s", user.external_id, e)
+                log.warning("External ID %r cannot be checked: %s", user.external_id, e, extra={"event": 31040})
                 return _Outcome(TIMEOUT if isinstance(e, TimedOutError) else SERVER_DOWN)
         log.log(
             level if result.code == SUCCESS else logging.INFO,
@@ -230,16 +230,29 @@ class LdapAuthenticator:
                 where, "search", LdapConnection.search, where.url.base, where.url.scope, filter_text
             )
             if isinstance(found, LdapResult):
-                log.error("LDAP server %s refuses app-user: code %d %s", where, found.code, found.text)
+                log.error(
+                    "LDAP server %s refuses app-user: code %d %s", where, found.code, found.text, extra={"event": 31040}
+                )
                 return _Outcome(found.code if is_retried(found.code, self._table) else _APP_USER_REFUSED)
             log.log(level, "LDAP server %s: search %s: code %d, %r", where, filter_text, found.result.code, found.names)
             if len(found.names) > 1:
-                log.error("LDAP server %s: External ID %r fits several entries", where, user.external_id)
+                log.error(
+                    "LDAP server %s: External ID %r fits several entries",
+                    where,
+                    user.external_id,
+                    extra={"event": 31043},
+                )
                 return _Outcome(INVALID_CREDENTIALS, is_verdict=True)
             if found.names and found.names[0]:
                 return where, found.names[0]
             if found.result.code != SUCCESS and not found.referrals:
-                log.error("LDAP server %s: search failed: code %d %s", where, found.result.code, found.result.text)
+                log.error(
+                    "LDAP server %s: search failed: code %d %s",
+                    where,
+                    found.result.code,
+                    found.result.text,
+                    extra={"event": 31040},
+                )
                 return _Outcome(found.result.code)
             if server.chase_referrals:
                 to_ask += _referred(where, found)
@@ -262,5 +275,7 @@ def _referred(server: LdapServer, found: Found) -> list[LdapServer]:
         try:
             servers.append(replace(server, url=parse_referral(text, server.url)))
         except ValueError as e:
-            log.warning("LDAP server %s refers to %r, which is not followed: %s", server, text, e)
+            log.warning(
+                "LDAP server %s refers to %r, which is not followed: %s", server, text, e, extra={"event": 31040}
+            )
     return servers

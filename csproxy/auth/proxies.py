@@ -55,6 +55,7 @@ class ProxyAuthenticator:
                 channel.peer,
                 certificate.subject,
                 ", ".join(sorted(names)),
+                extra={"event": 31045},
             )
         return LOOPBACK if self._loopback_is_trusted() and is_loopback(channel.peer) else ""
 

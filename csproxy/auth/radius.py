@@ -134,7 +134,9 @@ class RadiusAuthenticator:
             with anyio.fail_after(server.timeout_s):
                 sock = await anyio.create_connected_udp_socket(server.host, server.port)
         except (OSError, UnicodeError) as e:
-            log.warning("RADIUS server %s: %s", server, str(e) or "no answer from the name service")
+            log.warning(
+                "RADIUS server %s: %s", server, str(e) or "no answer from the name service", extra={"event": 31040}
+            )
             return None
         async with sock:
             for _ in range(1 + server.retries):
@@ -146,9 +148,9 @@ class RadiusAuthenticator:
                             if answer is not None:
                                 return answer
                     except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as e:
-                        log.warning("RADIUS server %s: %s", server, e)
+                        log.warning("RADIUS server %s: %s", server, e, extra={"event": 31040})
                         return None
-        log.warning("RADIUS server %s: no answer to %d requests", server, 1 + server.retries)
+        log.warning("RADIUS server %s: no answer to %d requests", server, 1 + server.retries, extra={"event": 31040})
         return None
 
 
@@ -178,16 +180,23 @@ def _verified(server: RadiusServer, request: AuthPacket, data: bytes) -> AuthPac
         answer = request.CreateReply(packet=data)
         genuine = answer.code in (_ACCEPT, _REJECT, _CHALLENGE) and request.VerifyReply(answer, data)
     except (PacketError, ValueError, IndexError, struct.error) as e:
-        log.warning("RADIUS server %s: an answer that is no RADIUS packet is ignored: %s", server, e)
+        log.warning(
+            "RADIUS server %s: an answer that is no RADIUS packet is ignored: %s", server, e, extra={"event": 31040}
+        )
         return None
     if not genuine:
-        log.warning("RADIUS server %s: an answer is ignored: it is forged, or the shared secrets differ", server)
+        log.warning(
+            "RADIUS server %s: an answer is ignored: it is forged, or the shared secrets differ",
+            server,
+            extra={"event": 31041},
+        )
         return None
     if server.message_authenticator and _MESSAGE_AUTHENTICATOR not in answer:
         log.error(
             "RADIUS server %s: an answer without Message-Authenticator is ignored; let the server send one, or set "
             "message-authenticator = false and accept that answers can be forged (CVE-2024-3596)",
             server,
+            extra={"event": 31041},
         )
         return None
     return answer

@@ -116,4 +116,4 @@ async def serve(app: ASGIApp, listening: socket.socket, ending: Callable[[], Awa
         await serve_hypercorn(cast(Any, app), config, shutdown_trigger=ending)
     except Exception:
         # clients are served without it
-        log.exception("the management port has failed and is closed")
+        log.exception("the management port has failed and is closed", extra={"event": 31082})

@@ -71,7 +71,7 @@ async def read_database(
             await _read_once(database.url, sink, book)
             return True
         except StoreError as e:
-            _log.warning("the Configuration Database %s cannot be read: %s", database.shown, e)
+            _log.warning("the Configuration Database %s cannot be read: %s", database.shown, e, extra={"event": 31053})
         wait_s = min(_RETRY_S, database.reconnect_s)
         if anyio.current_time() + wait_s >= give_up_s:
             return False

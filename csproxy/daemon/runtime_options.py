@@ -47,7 +47,7 @@ def log_changes(changes: Sequence[OptionChange], *, running: bool = True) -> Non
             option.section,
             value_text(change.value) or "empty",
             ", which counts from the next start on" if running and option.effect is Effect.RESTART else "",
-            extra={"event": "00-04110"},
+            extra={"event": 4110},
         )
 
 
@@ -91,7 +91,7 @@ class RuntimeOptions:
                     raw,
                     value_text(self._value(option)) or "empty",
                     option.valid,
-                    extra={"event": "00-31004"},
+                    extra={"event": 31004},
                 )
                 if key in self._application:
                     taken[key] = self._application[key]

@@ -129,12 +129,12 @@ class SecurePorts:
         key = "" if port.tls is None else port.tls.certificate_key
         warning = loose_permissions(Path(key), is_secret=True, group_may_read=True) if key else None
         if warning is not None:
-            _log.warning("port %r: %s", port.id, warning)
+            _log.warning("port %r: %s", port.id, warning, extra={"event": 31006})
 
     def _tell(self, sentences: Sequence[str]) -> None:
         for sentence in sentences:
             if sentence not in self._said:
-                _log.warning("%s", sentence)
+                _log.warning("%s", sentence, extra={"event": 31005})
         self._said = frozenset(sentences)
 
 

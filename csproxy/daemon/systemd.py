@@ -61,7 +61,13 @@ class ServiceManager:
                 sock.setblocking(False)
                 sock.sendto(text.encode(), self._address)
         except OSError as e:
-            _log.warning("the service manager at %s cannot be told %s: %s", self._address, text.split("\n")[0], e)
+            _log.warning(
+                "the service manager at %s cannot be told %s: %s",
+                self._address,
+                text.split("\n")[0],
+                e,
+                extra={"event": 31083},
+            )
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float:

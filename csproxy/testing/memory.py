@@ -71,7 +71,7 @@ class MemoryListener:
         try:
             self._on_connection(channel)
         except Exception:  # noqa: BLE001 - where a listener would log
-            _log.exception("%r: on_connection failed; the connection is closed", self)
+            _log.exception("%r: on_connection failed; the connection is closed", self, extra={"event": 31090})
             channel.close(flush=False)
 
 

@@ -286,7 +286,7 @@ class MemoryChannel(Channel):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        _log.exception("%r: the receiver failed; the connection is closed", self)
+        _log.exception("%r: the receiver failed; the connection is closed", self, extra={"event": 31090})
         self._is_closing = True
         self._out.finish(ConnectionResetError("the peer has failed"))
         self.network.call_later(0, lambda: self._become_lost(error))
@@ -338,4 +338,4 @@ class MemoryChannel(Channel):
             try:
                 receiver.closed(self._loss)
             except Exception:  # noqa: BLE001 - the connection's boundary
-                _log.exception("%r: the receiver failed when it was told of the end", self)
+                _log.exception("%r: the receiver failed when it was told of the end", self, extra={"event": 31090})

@@ -189,7 +189,7 @@ class ClientSession:
                         timeout_s=self._timeout_s,
                     )
             except HistoryExpiredError as e:
-                log.warning("subscriptions at UEN %d cannot be continued: %s", position.uen, e)
+                log.warning("subscriptions at UEN %d cannot be continued: %s", position.uen, e, extra={"event": 31100})
                 self._hub.expire(position, e)
             else:
                 return

@@ -112,7 +112,7 @@ class CredentialFollower:
                 self._forget(str(e))
                 await connection.wait_closed()
             except CsproxyError as e:
-                log.warning("credentials cannot be read from the master: %s", e)
+                log.warning("credentials cannot be read from the master: %s", e, extra={"event": 31046})
                 await anyio.sleep(COMPARE_S)
 
     async def _use(self, connection: Connection) -> None:
@@ -167,7 +167,7 @@ class CredentialFollower:
     def _forget(self, reason: str) -> None:
         """This proxy is not trusted."""
         if self.is_complete or len(self._book):
-            log.warning("the passwords that were kept here are forgotten: %s", reason)
+            log.warning("the passwords that were kept here are forgotten: %s", reason, extra={"event": 31046})
         else:
             log.info("log-ins are checked by the master: %s", reason)
         self.is_complete = False

@@ -156,7 +156,9 @@ class CredentialService:
                 await write(partial(write_log_ins, states=rows))
                 self._unwritten.clear()
         except StoreError as e:
-            log.warning("log-ins of %d persons wait for the database: %s", len(self._unwritten), e)
+            log.warning(
+                "log-ins of %d persons wait for the database: %s", len(self._unwritten), e, extra={"event": 31047}
+            )
 
     # better hashes
 
@@ -178,6 +180,6 @@ class CredentialService:
                 self.push({dbid})
             log.info("the password of person %d is hashed with today's parameters now", dbid)
         except StoreError as e:
-            log.warning("the password of person %d keeps its old hash for now: %s", dbid, e)
+            log.warning("the password of person %d keeps its old hash for now: %s", dbid, e, extra={"event": 31047})
         finally:
             self._rehashes.discard(dbid)

@@ -228,7 +228,7 @@ class DatabaseMaster:
             try:
                 await self._take_over(store, seen)
             except StoreError as e:
-                log.warning("the database was not taken over: %s", e)
+                log.warning("the database was not taken over: %s", e, extra={"event": 31051})
                 await anyio.sleep(POLL_S)
 
     async def _take_over(self, store: OpenStore, seen: Lease | None) -> None:
@@ -240,7 +240,9 @@ class DatabaseMaster:
             for step in self.on_takeover:
                 await step()
             await self._begin(store)
-        log.warning("took the database over at UEN %d, epoch %d", self._sink.position.uen, self._epoch)
+        log.warning(
+            "took the database over at UEN %d, epoch %d", self._sink.position.uen, self._epoch, extra={"event": 31050}
+        )
         self.on_role()
 
     async def _take(self, store: OpenStore, seen: Lease | None) -> None:

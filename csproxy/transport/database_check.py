@@ -75,5 +75,10 @@ class DatabaseVerifier:
         }
         differing = [STORED_TYPES[number].name for number, state in states.items() if state != "equal"]
         if differing:
-            log.error("the data served differs from the database at UEN %d in %s", position.uen, ", ".join(differing))
+            log.error(
+                "the data served differs from the database at UEN %d in %s",
+                position.uen,
+                ", ".join(differing),
+                extra={"event": 31060},
+            )
         return position, Verified(compared_with="its database", types=verified_types(cache, states))

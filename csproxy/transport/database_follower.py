@@ -100,7 +100,9 @@ class Follower:
             if not at_once and self._must_wait():
                 return
             self.reloads += 1
-            log.warning("changes after UEN %d are gone: everything is read again", sink.position.uen)
+            log.warning(
+                "changes after UEN %d are gone: everything is read again", sink.position.uen, extra={"event": 31052}
+            )
             await load(self._store, sink)
             self._gone_since_s = None
 
@@ -121,7 +123,9 @@ class Follower:
             for transaction in transactions:
                 self._sink.publish(transaction)
         except ModelError as e:
-            log.warning("change %d of the database does not fit: %s", self._sink.position.uen + 1, e)
+            log.warning(
+                "change %d of the database does not fit: %s", self._sink.position.uen + 1, e, extra={"event": 31052}
+            )
             return False
         return True
 

@@ -273,7 +273,12 @@ class Listener:
     def _log_shortage(self, port_id: str, error: OSError) -> None:
         if now() >= self._next_shortage_log:
             self._next_shortage_log = now() + _SHORTAGE_LOG_S
-            _log.error("port %s cannot accept connections: %s; raise the limit of open files", port_id, error.strerror)
+            _log.error(
+                "port %s cannot accept connections: %s; raise the limit of open files",
+                port_id,
+                error.strerror,
+                extra={"event": 31080},
+            )
 
     # handing over
 
@@ -325,7 +330,9 @@ class Listener:
         try:
             self._on_connection(channel, port_id)
         except Exception:  # noqa: BLE001 - one connection must not end the listener
-            _log.exception("port %s: the connection from %s was not taken over", port_id, channel.peer)
+            _log.exception(
+                "port %s: the connection from %s was not taken over", port_id, channel.peer, extra={"event": 31090}
+            )
             channel.close(flush=False)
 
 

@@ -145,7 +145,7 @@ class LocalCopy:
             await self._refuse(e)
             return False
         if problem or stored.journal.cut:
-            log.warning("local copy %s: %s", self.paths.snapshot, problem or stored.journal.cut)
+            log.warning("local copy %s: %s", self.paths.snapshot, problem or stored.journal.cut, extra={"event": 31070})
         self._as_of_ms = self._written_as_of_ms = stored.as_of_ms
         self.loaded_as_of_s = stored.as_of_ms / 1000
         if not problem and stored.journal.valid_bytes:
@@ -310,7 +310,12 @@ class LocalCopy:
         self._failures += 1
         cause = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
         if cause != self._last_error:
-            log.warning("local copy %s cannot be written, clients are served as before: %s", self.paths.snapshot, cause)
+            log.warning(
+                "local copy %s cannot be written, clients are served as before: %s",
+                self.paths.snapshot,
+                cause,
+                extra={"event": 31071},
+            )
             self._last_error = cause
 
     async def _own(self) -> bool:
@@ -323,7 +328,11 @@ class LocalCopy:
                 self._lock = await run_blocking(CopyLock, self.paths.lock)
             except BlockingIOError:
                 if not self._is_taken:
-                    log.warning("local copy %s is in use by another process: this one keeps none", self.paths.snapshot)
+                    log.warning(
+                        "local copy %s is in use by another process: this one keeps none",
+                        self.paths.snapshot,
+                        extra={"event": 31071},
+                    )
                 self._is_taken = True
                 return False
             self._is_taken = False
@@ -464,4 +473,4 @@ class LocalCopy:
             kept = f"kept as {(await run_blocking(set_aside, self.paths)).name}"
         except OSError as e:
             kept = f"it cannot be renamed either: {e.strerror}"
-        log.warning("the local copy is not used: %s (%s)", error, kept)
+        log.warning("the local copy is not used: %s (%s)", error, kept, extra={"event": 31070})

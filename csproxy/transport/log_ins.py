@@ -106,7 +106,7 @@ class LogIns:
         for complaint in complaints:
             if complaint not in self._complaints and len(self._complaints) < _MAX_COMPLAINTS:
                 self._complaints.add(complaint)
-                log.warning("%s", complaint)
+                log.warning("%s", complaint, extra={"event": 31004})
         return rules
 
     def knows(self, dbid: int) -> bool:
@@ -148,7 +148,9 @@ class LogIns:
         state = after(before, log_in, rules)
         self.book.set_state(log_in.dbid, state)
         if state.locked_ms > before.locked_ms:
-            log.warning("person %d is locked out after %d wrong passwords", log_in.dbid, state.failed)
+            log.warning(
+                "person %d is locked out after %d wrong passwords", log_in.dbid, state.failed, extra={"event": 31044}
+            )
 
     # LogInKeeper
 

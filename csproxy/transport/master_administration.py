@@ -255,7 +255,9 @@ class MasterAdministration:
                 history = mode_changed(self._database.history_settings, moment, request.mode, self.mode)
             await write(partial(write_mode, mode=request.mode), history)
             self.mode = request.mode
-        log.warning("%s was set by %r with %r", CfgOperationalMode(request.mode).name, *author[:2])
+        log.warning(
+            "%s was set by %r with %r", CfgOperationalMode(request.mode).name, *author[:2], extra={"event": 31007}
+        )
         return OperationalMode(mode=request.mode)
 
     def _moment(self, author: Author, position: Position) -> Moment:

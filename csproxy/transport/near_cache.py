@@ -282,7 +282,7 @@ class NearCache:
                         is_current = True
                     await self._follow()
                 except (HistoryExpiredError, ModelError) as e:
-                    log.warning("the near cache loads anew: %s", e)
+                    log.warning("the near cache loads anew: %s", e, extra={"event": 31100})
                     is_current = False
                     await anyio.sleep(self._backoff.next_delay_s())
                 except (ConnectionLostError, TimedOutError, RemoteProtocolError, ServerError) as e:
@@ -290,7 +290,7 @@ class NearCache:
                     hint_s = e.retry_after_s if isinstance(e, ServerError) else 0.0
                     await anyio.sleep(self._backoff.next_delay_s(at_least_s=hint_s))
         except CsproxyError as e:
-            log.error("the near cache has stopped following: %s", e)
+            log.error("the near cache has stopped following: %s", e, extra={"event": 31101})
         finally:
             stop_observing()
             self._end()

@@ -281,8 +281,12 @@ class _FailureLog:
     def _write(self, level: int, text: str, values: tuple[object, ...]) -> None:
         if now() >= self._until_s:
             if self._lines > _LINES:
-                _log.warning("%d more connections failed in the same way or otherwise", self._lines - _LINES)
+                _log.warning(
+                    "%d more connections failed in the same way or otherwise",
+                    self._lines - _LINES,
+                    extra={"event": 31081},
+                )
             self._until_s, self._lines = now() + _LINES_PERIOD_S, 0
         self._lines += 1
         if self._lines <= _LINES:
-            _log.log(level, text, *values)
+            _log.log(level, text, *values, extra={"event": 31081})

@@ -255,10 +255,10 @@ class ProtocolChannel(asyncio.Protocol, Channel):
         try:
             receiver.closed(self._loss)
         except Exception:  # noqa: BLE001 - the connection's boundary
-            _log.exception("%r: the receiver failed when it was told of the end", self)
+            _log.exception("%r: the receiver failed when it was told of the end", self, extra={"event": 31090})
 
     def _fail(self, error: Exception) -> None:
-        _log.exception("%r: the receiver failed; the connection is closed", self)
+        _log.exception("%r: the receiver failed; the connection is closed", self, extra={"event": 31090})
         self._is_closing = True
         self._loss = error
         self._abort_soon()

@@ -512,7 +512,9 @@ class ConfigurationServer:
             for connection in list(self._congested):
                 self._check_congested(connection, now_s)
             for connection in self.load_control.take_back():
-                log.warning("the load slot of %r is taken back: it had it for too long", connection)
+                log.warning(
+                    "the load slot of %r is taken back: it had it for too long", connection, extra={"event": 31084}
+                )
             self.sessions.expire(now_s)
 
     def _check_congested(self, connection: ServerConnection, now_s: float) -> None:
@@ -540,4 +542,4 @@ async def _guarded(name: str, task: Callable[..., Any], args: tuple[object, ...]
     try:
         await task(*args)
     except Exception:
-        log.exception("a task of the server failed: %s", name)
+        log.exception("a task of the server failed: %s", name, extra={"event": 31090})

@@ -244,9 +244,9 @@ class ServerConnection:
         try:
             check_texts(frame)
         except ModelError as e:
-            log.warning("client %r sent a text that is not UTF-8: %s", self, e)
+            log.warning("client %r sent a text that is not UTF-8: %s", self, e, extra={"event": 31085})
             return e
-        log.error("an object of this server has a text that is not UTF-8: %s", error.reason)
+        log.error("an object of this server has a text that is not UTF-8: %s", error.reason, extra={"event": 31085})
         return ServerError(ErrorCode.UNDEFINED_ERROR, "an object of this server has a text that is not UTF-8")
 
     def send(self, data: bytes) -> None:
@@ -547,7 +547,7 @@ class ServerConnection:
                 pumps.pop(0)
                 continue
             except (ModelError, ServerError) as e:
-                log.warning("a bulk answer failed: %s", e)
+                log.warning("a bulk answer failed: %s", e, extra={"event": 31090})
                 self.disconnect(ErrorCode.UNDEFINED_ERROR, f"a bulk answer failed: {e}")
                 return
             if data:

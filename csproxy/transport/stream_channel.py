@@ -191,7 +191,7 @@ class StreamChannel(Channel):
             try:
                 receiver.closed(self._loss)
             except Exception:  # noqa: BLE001 - the end of the channel's task
-                _log.exception("%r: the receiver failed when it was told of the end", self)
+                _log.exception("%r: the receiver failed when it was told of the end", self, extra={"event": 31090})
 
     async def _give_up_stream(self) -> None:
         """Close without waiting for the peer; the bytes were sent before, or nobody wants them."""
@@ -213,7 +213,7 @@ class StreamChannel(Channel):
         except _STREAM_ERRORS as error:
             self._fail(_as_os_error(error))
         except Exception as error:  # noqa: BLE001 - the end of the channel's task
-            _log.exception("%r: the receiver failed; the connection is closed", self)
+            _log.exception("%r: the receiver failed; the connection is closed", self, extra={"event": 31090})
             self._fail(error)
 
     async def _write_all(self, scope: anyio.CancelScope) -> None:
@@ -231,7 +231,7 @@ class StreamChannel(Channel):
         except _STREAM_ERRORS as error:
             self._fail(_as_os_error(error))
         except Exception as error:  # noqa: BLE001 - the end of the channel's task
-            _log.exception("%r: the receiver failed; the connection is closed", self)
+            _log.exception("%r: the receiver failed; the connection is closed", self, extra={"event": 31090})
             self._fail(error)
 
     async def _send_piece(self) -> None:

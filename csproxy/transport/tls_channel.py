@@ -250,7 +250,7 @@ class TlsChannel(Channel):
             try:
                 receiver.receive(data)
             except Exception as error:  # noqa: BLE001 - the connection's boundary
-                _log.exception("%r: the receiver failed; the connection is closed", self)
+                _log.exception("%r: the receiver failed; the connection is closed", self, extra={"event": 31090})
                 self._failure = self._failure or error
                 self.close(flush=False)
         if self._is_lost:
@@ -265,4 +265,4 @@ class TlsChannel(Channel):
         try:
             receiver.closed(self._failure)
         except Exception:  # noqa: BLE001 - the connection's boundary
-            _log.exception("%r: the receiver failed when it was told of the end", self)
+            _log.exception("%r: the receiver failed when it was told of the end", self, extra={"event": 31090})

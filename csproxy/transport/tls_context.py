@@ -89,7 +89,7 @@ class TlsFiles:
             if self.current is None:
                 self._seen = None
                 raise
-            _log.warning("%s; the former files stay in use", e)
+            _log.warning("%s; the former files stay in use", e, extra={"event": 31030})
         assert self.current is not None
         return self.current
 

@@ -68,7 +68,7 @@ def _call_and_log(fn: Callable[[], object]) -> None:
     try:
         fn()
     except Exception:  # noqa: BLE001 - the end of a turn is a task boundary
-        _log.exception("a function of the event loop's turn failed: %r", fn)
+        _log.exception("a function of the event loop's turn failed: %r", fn, extra={"event": 31090})
 
 
 def start_soon(tasks: TaskGroup, fn: Callable[..., Coroutine[Any, Any, Any]], *args: object) -> None:

@@ -197,7 +197,7 @@ class UpstreamSource:
         try:
             found = master_keep_alive(self._sink.cache, self._application)
         except ConfigurationError as e:
-            log.warning("the Connection of %r to its master: %s", self._application, e)
+            log.warning("the Connection of %r to its master: %s", self._application, e, extra={"event": 31005})
         else:
             self._watch.settings = self._unconfigured if found is None else found
 
@@ -378,7 +378,7 @@ class UpstreamSource:
         check_role(registered.role, connection.peer)
         warning = check_release(registered.release or connection.server_release, self._release, connection.peer)
         if warning:
-            log.warning("%s", warning)
+            log.warning("%s", warning, extra={"event": 31008})
         own = await read_application(connection, self._application, timeout_s=self._limits.answer_s)
         check_redundancy(own)
         self.application_object = own.object
@@ -493,7 +493,11 @@ class UpstreamSource:
 
     def _lost(self, error: CsproxyError, *, hint_s: float) -> float:
         if isinstance(error, ModelError):
-            log.warning("what the master sent does not fit the data, which will be read again: %s", error)
+            log.warning(
+                "what the master sent does not fit the data, which will be read again: %s",
+                error,
+                extra={"event": 31060},
+            )
             self._replication.data_diverged()
         elif isinstance(error, RemoteProtocolError):
             self._replication.stream_broken(self._sink.position)

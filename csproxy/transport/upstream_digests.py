@@ -132,7 +132,12 @@ class DigestWatch:
         except CsproxyError as e:
             error = e
             if link.connection.error is None:
-                log.warning("the data could not be compared with that of %s: %s", link.connection.peer, e)
+                log.warning(
+                    "the data could not be compared with that of %s: %s",
+                    link.connection.peer,
+                    e,
+                    extra={"event": 31063},
+                )
         finally:
             if found is None and error is None:
                 error = RetryableError(ErrorCode.SERVER_NOT_FOUND, "the master has gone away", retry_after_s=5.0)
@@ -158,9 +163,14 @@ class DigestWatch:
                 link.connection.peer,
                 position.uen,
                 _names(differing),
+                extra={"event": 31060},
             )
             if self._has_loaded_for and now < self._hopeless_until_s:
-                log.error("loading everything did not help: the difference in %s stays", _names(differing))
+                log.error(
+                    "loading everything did not help: the difference in %s stays",
+                    _names(differing),
+                    extra={"event": 31062},
+                )
             else:
                 position, left = await self._heal(link, differing)
                 healed = [number for number in differing if number not in left]
@@ -200,11 +210,19 @@ class DigestWatch:
         healed = len(types) - len(left)
         self._count(healed=healed)
         if healed:
-            log.warning("read again and equal now: %s", _names([number for number in types if number not in left]))
+            log.warning(
+                "read again and equal now: %s",
+                _names([number for number in types if number not in left]),
+                extra={"event": 31061},
+            )
         if left:
             self._has_loaded_for = True
             self._hopeless_until_s = self._clock() + _HOPELESS_S
-            log.error("still different after it was read again: %s; everything is loaded anew", _names(left))
+            log.error(
+                "still different after it was read again: %s; everything is loaded anew",
+                _names(left),
+                extra={"event": 31062},
+            )
             # what ends a connection with such an error is healed by a load (Replication.data_diverged)
             link.connection.abort(
                 ModelError(ErrorCode.UNDEFINED_ERROR, f"the digests of {_names(left)} stay different from the master's")

@@ -4,6 +4,7 @@
 #   make test    install the servers that tests need, then run all tests
 #   make check   formatting, style, types, layers
 #   make docs    the documentation as HTML; warnings and dead links are errors
+#   make linkcheck  ask the web whether the links to it are alive; needs a network, and is no part of .ci/run
 #   make man     write the manual pages in packaging/man anew, after a change of a parser or an option
 #   make bench   measure side by side with Redis and etcd (QUICK=1: three minutes)
 #   make soak    simulate thousands of runs under faults (SEEDS=5000), as many of them with pairs and pools of proxies
@@ -24,7 +25,7 @@ FRAMES ?= 1000000
 ROUNDS ?= 10
 CLIENTS ?= 5000
 
-.PHONY: demo test check docs man bench soak pairs fuzz clean pools
+.PHONY: demo test check docs linkcheck man bench soak pairs fuzz clean pools
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/csproxy demo
@@ -41,6 +42,12 @@ check: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp
 	$(BIN)/sphinx-build -E -n -W --keep-going -q -b html docs docs/_build/html
+
+# From the repository's root, so that README.md and CHANGELOG.md are in it; other warnings are those of `make docs`.
+linkcheck: $(VENV)/dev.stamp
+	$(BIN)/sphinx-build -E -q -b linkcheck -c docs -D root_doc=README -D exclude_patterns=docs/_build \
+		-D 'include_patterns=README.md,CHANGELOG.md,docs/**,examples/*/README.md' \
+		-D suppress_warnings=toc.not_included,myst.xref_missing . docs/_build/linkcheck
 
 man: $(VENV)/dev.stamp
 	$(BIN)/python scripts/generate_man_pages.py

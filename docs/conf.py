@@ -17,5 +17,9 @@ myst_enable_extensions = ["deflist", "fieldlist"]
 myst_fence_as_directive = ["mermaid"]
 myst_heading_anchors = 4
 
+# `make linkcheck`: links to the world outside; it needs a network
+linkcheck_timeout = 15
+linkcheck_retries = 2
+
 html_theme = "furo"
 html_title = f"csproxy {release}"

@@ -24,7 +24,7 @@ from csproxy.daemon.option_texts import (
 from csproxy.daemon.private_files import loose_permissions
 from csproxy.errors import ConfigurationError
 
-__all__ = ["RUNTIME_SECTIONS", "decrypt_secrets", "file_texts", "open_files", "require_section"]
+__all__ = ["RUNTIME_SECTIONS", "decrypt_secrets", "file_texts", "first_options", "open_files", "require_section"]
 
 RUNTIME_SECTIONS = tuple(dict.fromkeys(option.section for option in APPLICATION_OPTIONS))
 """Those that the Application object may have, too, without those of log-ins."""
@@ -73,6 +73,22 @@ def file_texts(conf: ConfFile, application: str | None, server: str, *, warnings
                 hint = unknown_option(key, name)
                 warnings.append(f"{where}: this release does not have the option, it is ignored{hint}")
     return texts
+
+
+def first_options(texts: Texts) -> dict[str, dict[str, str]]:
+    """What of the file a new master's Application object gets, by section: what may stand there, but no secrets.
+
+    Secrets stay in the file alone: whoever may read the object could read them there. Raises
+    `ConfigurationError` for a value that is not valid.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for section, names in texts.items():
+        for name, text in names.items():
+            option = known_option(section, name)
+            if option is not None and option.from_application and not is_secret_option(name):
+                parse(section, name, text)
+                found.setdefault(section, {})[name] = text.text
+    return found
 
 
 def decrypt_secrets(conf: ConfFile, section: str, texts: Texts) -> Path | None:

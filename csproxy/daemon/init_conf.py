@@ -25,9 +25,12 @@ address = {address}
 
 [dbserver]
 {database}
-[log]
-verbose = standard
-all = stdout
+# Options of the master itself, in sections such as [log] and [csproxy], go into its Application object when it is
+# started for the first time; from then on they are changed there.
+#
+# [log]
+# verbose = standard
+# all = stdout
 """
 
 

@@ -55,11 +55,14 @@ class MasterDaemon(Daemon):
                     verify_password=verify_password,
                     lease_s=settings.lease_s,
                     reconnect_s=where.reconnect_s,
+                    first_options=settings.first_options,
                 ) as database,
                 MasterHistory(database, settings.application) as history,
                 self._check_passwords(server, database.book).serve(database),
             ):
                 self._database = database
+                for sentence in self._options.hidden():
+                    _log.info("%s", sentence)
                 self._keep_history(server, history)
                 server.administration = await MasterAdministration.open(
                     database, lambda: server.cache, turn=server.load_control.write_turn

@@ -98,6 +98,15 @@ class RuntimeOptions:
         self._application = taken
         return self._changes()
 
+    def hidden(self) -> list[str]:
+        """A sentence for each option of confserv.conf that does not count, as the Application object says otherwise."""
+        return [
+            f"{name} of [{section}] is {value_text(value) or 'empty'} in confserv.conf and "
+            f"{value_text(self._application[section, name]) or 'empty'} in the Application object, which counts"
+            for (section, name), value in self._layers.file.items()
+            if self._application.get((section, name), value) != value
+        ]
+
     def _changes(self) -> list[OptionChange]:
         changes: list[OptionChange] = []
         for key in dict.fromkeys((*self._values, *self._application)):

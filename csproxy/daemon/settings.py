@@ -24,7 +24,14 @@ from csproxy.core.start_options import MANAGEMENT_OPTIONS
 from csproxy.core.transport_parameters import look_up, transport_parameters
 from csproxy.daemon.arguments import Arguments, parse_arguments
 from csproxy.daemon.conf_file import ConfFile, read_conf
-from csproxy.daemon.conf_options import RUNTIME_SECTIONS, decrypt_secrets, file_texts, open_files, require_section
+from csproxy.daemon.conf_options import (
+    RUNTIME_SECTIONS,
+    decrypt_secrets,
+    file_texts,
+    first_options,
+    open_files,
+    require_section,
+)
 from csproxy.daemon.option_texts import DATABASE, PREFIX, MergedTexts, OptionText, default, merge, parse
 from csproxy.errors import ConfigurationError
 
@@ -101,7 +108,9 @@ class RuntimeLayers:
 class DaemonSettings:
     """Everything that a daemon needs to start; with ``upstream`` it is a proxy, else a master.
 
-    ``transport`` has the parameters of a master's own port. ``warnings`` are sentences to log once logging works.
+    ``transport`` has the parameters of a master's own port. ``first_options`` are those of confserv.conf, by section,
+    that a new master's Application object gets (`csproxy.daemon.conf_options.first_options`). ``warnings`` are
+    sentences to log once logging works.
     """
 
     application: str
@@ -115,6 +124,7 @@ class DaemonSettings:
     licence: str | None
     conf_path: Path | None
     options: RuntimeLayers
+    first_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
 
 
@@ -182,6 +192,7 @@ def load_settings(argv: Sequence[str], *, directory: Path | None = None) -> Daem
         licence=arguments.licence,
         conf_path=path,
         options=layers,
+        first_options={} if is_proxy else first_options(from_file),
         warnings=tuple(warnings),
     )
 

@@ -43,6 +43,7 @@ from csproxy.core.history import HistoryBatch, HistorySettings
 from csproxy.core.lease import LEASE_S, Holder, Lease
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.ownership import ObjectId
+from csproxy.core.persistence.initial import put_first_options
 from csproxy.core.persistence.records import KeepPolicy, Outcome
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
@@ -113,6 +114,9 @@ class DatabaseMaster:
     ``lease_s``: a primary that is not heard of for so long is replaced;
     ``reconnect_s``: the longest time between attempts to reach a database that is away.
 
+    ``first_options``, {section: {option: text}}, are given to the holder's Application if no server has had the
+    database before.
+
     ``on_takeover`` are called, in order, before a takeover is complete; ``on_role`` at each change of
     `is_primary`.
 
@@ -133,6 +137,7 @@ class DatabaseMaster:
         lease_s: float = LEASE_S,
         reconnect_s: float = RECONNECT_S,
         verify_password: Callable[[str, str], bool] = lambda password, stored: False,
+        first_options: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._url = url
         self._sink = sink
@@ -145,6 +150,7 @@ class DatabaseMaster:
         self._keep = keep
         self._lease_s = lease_s
         self._reconnect_s = reconnect_s
+        self._first_options = first_options or {}
         self.history_settings = HistorySettings()
         self.delay_reload_s = 0.0
         """Option delay-reload-backup: how long a backup waits before it reads everything anew."""
@@ -247,12 +253,18 @@ class DatabaseMaster:
 
     async def _take(self, store: OpenStore, seen: Lease | None) -> None:
         epoch = self._random_epoch()
-        await store.call(
+        first = partial(put_first_options, application=self._holder.application, options=self._first_options)
+        epochs = await store.call(
             lambda store: store.begin_epoch(
-                epoch, holder=self._holder, lease_s=self._lease_s, seen=lambda lease: lease == seen
+                epoch, holder=self._holder, lease_s=self._lease_s, seen=lambda lease: lease == seen, first=first
             )
         )
         self._epoch = epoch
+        if len(epochs) == 1 and self._first_options:
+            log.info(
+                "first start on this database: options of confserv.conf are in the Application object %r now",
+                self._holder.application,
+            )
 
     async def _begin(self, store: OpenStore) -> None:
         """Accept writes."""

@@ -62,7 +62,7 @@ def test_a_change_is_event_04110(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(1, "csproxy.daemon.options"):
         log_changes(options.apply_application({"log": {"all": "stdout, stderr"}}))
     (entry,) = caplog.records
-    assert entry.__dict__["event"] == "00-04110"
+    assert entry.__dict__["event"] == 4110
     assert "stdout, stderr" in entry.getMessage()
     assert options.get("log", "all") == ("stdout", "stderr")
 

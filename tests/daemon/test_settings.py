@@ -361,3 +361,31 @@ def test_a_name_that_is_no_option_of_log_ins_is_told(tmp_path: Path, monkeypatch
     assert "GAUTH_RADIUS_3__HOTS: there is no option hots in [gauth_radius_3]; is host meant?" in refusal(
         tmp_path, CONF
     )
+
+
+def test_what_a_new_master_stores_is_what_the_file_has_for_its_application_but_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = CONF + (
+        "[system]\ntoken-authentication-mode = enable\ntoken-uuid = 4711\n"
+        "[gauth_radius]\nhost = r\nshared-secret = hush\n[log-extended]\nlevel-reassign-04504 = alarm\n"
+    )
+    monkeypatch.setenv("CSPROXY_SYSTEM__PROXY_LOAD_MAX", "3")
+    expected = {
+        "csproxy": {"packet-size": "4096"},
+        "log": {"verbose": "trace"},
+        "system": {"token-authentication-mode": "enable"},
+        "gauth_radius": {"host": "r"},
+        "log-extended": {"level-reassign-04504": "alarm"},
+    }
+    assert load(tmp_path, conf, "-log-verbose", "debug").first_options == expected
+    proxy = load(tmp_path, conf, "-c", "confserv.conf", "-host", "h", "-port", "2020", "-app", "P")
+    assert proxy.first_options == {}
+
+
+def test_a_value_of_the_file_that_would_be_stored_must_be_valid_even_if_the_environment_has_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CSPROXY_CSPROXY__PACKET_SIZE", "8192")
+    with pytest.raises(ConfigurationError, match=r"packet-size of \[csproxy\]: 'x' is not valid"):
+        load(tmp_path, CONF.replace("4096", "x"))

@@ -167,12 +167,14 @@ class Store:
         holder: Holder = _NOBODY,
         lease_s: float = LEASE_S,
         seen: Callable[[Lease | None], bool] = lambda lease: True,
+        first: Callable[[Connection], None] = lambda connection: None,
     ) -> list[Epoch]:
         """Take the database as its master: append an epoch, and from now on only its changes can be committed.
 
         ``random_epoch`` is a random number from 1 to 2^63 - 1. ``holder`` is written into the lease; ``seen``
-        is asked, while no other server can take the database, whether the present lease permits it. Returns
-        the epoch table. Raises `FencedError` when it does not, and `StoreError`.
+        is asked, while no other server can take the database, whether the present lease permits it. ``first``
+        is called in the same transaction if no server has had the database before. Returns the epoch table.
+        Raises `FencedError` when it does not, and `StoreError`.
         """
         with transaction(self._engine, "beginning an epoch") as connection:
             head = lock_head(connection)
@@ -180,6 +182,8 @@ class Store:
             if not seen(lease):
                 raise FencedError(f"another server took the database first: {lease and lease.holder}")
             number = 1 + (connection.execute(select(func.max(tables.epochs.c.number))).scalar() or 0)
+            if number == 1:
+                first(connection)
             row = {"number": number, "epoch": random_epoch, "first_uen": head + 1}
             connection.execute(insert(tables.epochs), row)
             connection.execute(delete(tables.epochs).where(tables.epochs.c.number <= number - _MAX_EPOCHS))

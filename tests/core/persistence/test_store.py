@@ -5,20 +5,23 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.schema import CreateTable
 
+from csproxy.core import codec
 from csproxy.core.changes import Epoch
 from csproxy.core.history import HistoryBatch, HistoryFloor, HistoryRecord, decode_record
 from csproxy.core.persistence import tables
 from csproxy.core.persistence.engine import create_store_engine, parse_url, sqlite_url, transaction
-from csproxy.core.persistence.initial import create_configuration
+from csproxy.core.persistence.initial import create_configuration, put_first_options
 from csproxy.core.persistence.records import Batch, ChangeRecord, CredentialRow, KeepPolicy, ObjectRow
+from csproxy.core.persistence.rows import replace_objects
 from csproxy.core.persistence.store import PART_ROWS, Store
 from csproxy.core.wellknown import well_known_objects
 from csproxy.errors import ConfigurationError, ErrorCode, LocalProtocolError, ModelError, StoreError
@@ -227,6 +230,24 @@ def test_each_epoch_begins_after_the_head(url: str) -> None:
     with Store.open(url) as store:
         assert store.begin_epoch(2**63 - 1) == [Epoch(11, 1), Epoch(2**63 - 1, 2)]
         assert store.epochs() == [Epoch(11, 1), Epoch(2**63 - 1, 2)]
+
+
+def test_what_comes_first_is_written_with_the_first_epoch_alone(url: str) -> None:
+    def rename(connection: Connection) -> None:
+        replace_objects(connection, [ObjectRow(3, 100, 3, b"other")])
+
+    def fail(connection: Connection) -> None:
+        rename(connection)
+        raise ModelError(ErrorCode.UNDEFINED_ERROR, "not now")
+
+    Store.create(url, [ObjectRow(3, 100, 3, b"default")], release="1")
+    with Store.open(url) as store:
+        with pytest.raises(ModelError):
+            store.begin_epoch(1, first=fail)
+        assert (store.epochs(), objects(store)) == ([], {(3, 100): (3, b"default")})
+        store.begin_epoch(2, first=rename)
+        assert (store.read_head(), objects(store)) == (0, {(3, 100): (3, b"other")})
+        store.begin_epoch(3, first=fail)
 
 
 def test_very_old_epochs_are_forgotten(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,3 +476,32 @@ def test_an_object_that_cannot_be_encoded_leaves_no_database(file_url: str, tmp_
     with pytest.raises(ModelError):
         create_configuration(file_url, [(3, {"DBID": 1, "agentInfo": 5}, 3)], release="1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_options_are_those_that_an_application_does_not_have(url: str) -> None:
+    made = well_known_objects(proxies=[("CSProxy_1", 2021)])
+    (master,) = (each.object for each in made if (each.type, each.object.get("name")) == (9, "confserv"))
+    master["options"] = {"log": {"verbose": "alarm"}, "own": {"x": "1"}}
+    create_configuration(url, made, release="1")
+    options = {"log": {"verbose": "trace", "all": "stdout"}, "csproxy": {"packet-size": "4096"}}
+    with Store.open(url) as store:
+        before = objects(store)
+        store.begin_epoch(1, first=partial(put_first_options, application="confserv", options=options))
+        after = objects(store)
+        assert list(store.history()) == []
+    assert {key for key in before if before[key] != after[key]} == {(9, 99)}
+    changed = codec.decode_map(after[9, 99][1])
+    assert changed["options"] == {
+        "log": {"verbose": "alarm", "all": "stdout"},
+        "csproxy": {"packet-size": "4096"},
+        "own": {"x": "1"},
+    }
+    assert {**changed, "options": master["options"]} == codec.decode_map(before[9, 99][1])
+
+
+def test_first_options_of_an_application_that_is_not_there_are_nobodys(url: str) -> None:
+    create_configuration(url, well_known_objects(), release="1")
+    with Store.open(url) as store:
+        before = objects(store)
+        store.begin_epoch(1, first=partial(put_first_options, application="another", options={"log": {"all": "x"}}))
+        assert objects(store) == before

@@ -24,10 +24,11 @@ from csproxy.core.history import history_settings
 from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.change_events import tell_changes
-from csproxy.daemon.health import LastErrors, Readiness, beyond_status
+from csproxy.daemon.health import LastErrors, Readiness, beyond_status, port_status
 from csproxy.daemon.log_intervals import LogIntervals
 from csproxy.daemon.log_settings import log_settings
 from csproxy.daemon.logs import LogOutputs
+from csproxy.daemon.loop_lag import LoopLag
 from csproxy.daemon.management import Managed, ManagementPort
 from csproxy.daemon.passwords import Passwords
 from csproxy.daemon.ports import ListeningPort, OwnPort, application_ports
@@ -72,6 +73,7 @@ class Daemon(ABC):
         self._is_serving = False
         self._is_open = False
         self._errors = LastErrors()
+        self._lag = LoopLag()
         self._management = ManagementPort(
             Managed(self.readiness, self.full_status, shutdown.request, self.promote, self.hand_over), folder=Path.cwd()
         )
@@ -99,6 +101,7 @@ class Daemon(ABC):
             with self._errors.kept():
                 async with self._management, anyio.create_task_group() as tasks:
                     tasks.start_soon(self._intervals.run)
+                    tasks.start_soon(self._lag.run)
                     self._open_management()
                     await self._run()
                     tasks.cancel_scope.cancel()
@@ -185,7 +188,7 @@ class Daemon(ABC):
             random=random.random,
             random_bytes=secrets.token_bytes,
             settings=self._server_settings(ServerSettings()),
-            more_status=lambda: {**self._port_status(), **self._status()},
+            more_status=lambda: {**port_status(self._ports, self._listener), **self._status()},
         )
         self._apply_peer_limits()
         return self._server
@@ -195,20 +198,6 @@ class Daemon(ABC):
         application = sink.application or {"name": self._settings.application}
         host = sink.cache.stored(_HOST, (application.get("serverInfo") or {}).get("hostDBID", 0))
         return application_ports(application, host, own=own)
-
-    def _port_status(self) -> dict[str, Any]:
-        if self._ports is None or self._listener is None:
-            return {}
-        handshakes = self._listener.statistics().handshakes
-        return {
-            "ports": self._ports.status(),
-            "handshakes": {
-                "running": handshakes.running,
-                "waiting": handshakes.waiting,
-                "finished": handshakes.finished,
-                "failed": handshakes.failed,
-            },
-        }
 
     # management
 
@@ -240,7 +229,8 @@ class Daemon(ABC):
             "ready": now.ready,
             "reason": now.text,
             **await self._behind(),
-            **beyond_status(server, known),
+            **self._beyond(),
+            "log_lines": dict(self._errors.counts),
             "last_errors": self._errors.shown(),
         }
 
@@ -371,7 +361,10 @@ class Daemon(ABC):
     def _statistics(self) -> dict[str, Any]:
         """What a line of the statistics file has: the Status answer, queues and memory."""
         known = {} if self._server is None else self._server.status()
-        return {**known, **beyond_status(self._server, known)}
+        return {**known, **self._beyond()}
+
+    def _beyond(self) -> dict[str, Any]:
+        return beyond_status(self._server, self._ports, self._listener, self._lag)
 
     def _number(self, name: str, section: str = "csproxy") -> int:
         value = self._options.get(section, name)

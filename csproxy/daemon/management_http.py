@@ -5,6 +5,7 @@
 | GET /healthz | 200 while the event loop turns |
 | GET /readyz | 200 when clients are served, else 503; the text says why, or what is doubtful |
 | GET /status.json | the Status answer and more; its keys are documented in docs/howto/monitoring.md |
+| GET /metrics | the same as metrics (docs/reference/metrics.md): OpenMetrics, or the text format of Prometheus |
 | POST /stop | 202; the server stops in an orderly way |
 | POST /promote | 200 when this proxy of a pair serves; 409 with the reason when it must not |
 | POST /hand-over | 200 when the other proxy of the pair serves; 409 with the reason when it cannot |
@@ -27,6 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from csproxy.daemon.management import Access, Managed
+from csproxy.daemon.metrics import metrics
 from csproxy.errors import LocalProtocolError
 
 __all__ = ["application", "serve"]
@@ -51,6 +53,10 @@ def application(managed: Managed, access: Access) -> ASGIApp:
         content = msgspec.json.encode(await managed.status())
         return Response(content, media_type="application/json", headers=_NO_CACHE)
 
+    async def show_metrics(request: Request) -> Response:
+        content, content_type = metrics(await managed.status(), request.headers.get("accept", ""))
+        return Response(content, headers={**_NO_CACHE, "Content-Type": content_type})
+
     async def stop(request: Request) -> Response:
         managed.stop()
         return PlainTextResponse("stopping\n", status_code=202, headers=_NO_CACHE)
@@ -65,6 +71,7 @@ def application(managed: Managed, access: Access) -> ASGIApp:
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/status.json", status),
+        Route("/metrics", show_metrics),
         Route("/stop", stop, methods=["POST"]),
         Route("/promote", promote, methods=["POST"]),
         Route("/hand-over", hand_over, methods=["POST"]),

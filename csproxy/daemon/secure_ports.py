@@ -92,6 +92,21 @@ class SecurePorts:
         """The ports for the Status answer; its keys are documented in docs/protocol.md."""
         return [each.status(self._clock()) for each in self._ports.values()]
 
+    def certificates(self) -> list[dict[str, Any]]:
+        """Every certificate in use, those of each port's chain from the own one on; documented in monitoring.md."""
+        now_s = self._clock()
+        return [
+            {
+                "port": each.now.id,
+                "subject": facts.subject,
+                "names": list(facts.names),
+                "not_after": _date(facts.not_after_s),
+                "days_left": facts.days_left(now_s),
+            }
+            for each in self._ports.values()
+            for facts in each.certificates
+        ]
+
     def _restart_notices(self, ports: Sequence[ListeningPort]) -> Iterator[str]:
         told = {(port.id, port.address, port.port) for port in ports}
         running = {(each.now.id, each.now.address, each.now.port) for each in self._ports.values()}

@@ -90,6 +90,6 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/system.stamp: | $(VENV)/bin/python
-	scripts/install_system_packages.sh nodejs npm libssl-dev postgresql slapd freeradius haproxy \
+	scripts/install_system_packages.sh nodejs npm libssl-dev postgresql slapd freeradius haproxy chromium \
 		krb5-kdc krb5-admin-server krb5-user faketime mandoc systemd
 	@touch $@

@@ -21,8 +21,8 @@ def _management(section: str, *, from_application: bool) -> tuple[Option, Option
             parse=integer(0, 65535),
             effect=Effect.RESTART,
             origin="D",
-            meaning="The HTTP port for status, health and stop. That of file or environment is open from the start on, "
-            "and counts before that of the Application object, which opens with the first data.",
+            meaning="The HTTP port for the status page, metrics, health and stop. That of file or environment is open "
+            "from the start on, and counts before that of the Application object, which opens with the first data.",
             from_application=from_application,
             of="both" if from_application else "master",
         ),

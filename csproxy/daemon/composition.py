@@ -11,7 +11,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -37,7 +37,8 @@ from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shutdown import Shutdown
-from csproxy.errors import ConfigurationError, ErrorCode, LocalProtocolError, RetryableError
+from csproxy.daemon.starting import Starting
+from csproxy.errors import ConfigurationError, LocalProtocolError
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener
 from csproxy.transport.server import ConfigurationServer, ServerSettings
@@ -75,7 +76,15 @@ class Daemon(ABC):
         self._errors = LastErrors()
         self._lag = LoopLag()
         self._management = ManagementPort(
-            Managed(self.readiness, self.full_status, shutdown.request, self.promote, self.hand_over), folder=Path.cwd()
+            Managed(
+                readiness=self.readiness,
+                status=self.full_status,
+                server=lambda: self._server,
+                stop=shutdown.request,
+                promote=self.promote,
+                hand_over=self.hand_over,
+            ),
+            folder=Path.cwd(),
         )
         self._announce_role: Callable[[], None] = lambda: None
         self._chain: AuthenticationChain | None = None
@@ -179,7 +188,7 @@ class Daemon(ABC):
         return self._passwords
 
     def _make_server(self) -> ConfigurationServer:
-        starting = _Starting()
+        starting = Starting()
         self._server = ConfigurationServer(
             role=self.role,
             name=self._settings.application,
@@ -370,26 +379,3 @@ class Daemon(ABC):
         value = self._options.get(section, name)
         assert isinstance(value, int)
         return value
-
-
-class _Starting:
-    """Stands for authenticator and writer until the source of data exists; no port is open that long."""
-
-    async def authenticate(self, user: str, password: str) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    async def write(self, request: object, author: object) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    async def apply(self, request: object, author: object) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    async def outcome(self, request: object, author: object) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise RetryableError(ErrorCode.SERVER_NOT_FOUND, "this server is starting", retry_after_s=1.0)

@@ -17,13 +17,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
 from csproxy.daemon.health import Readiness
 from csproxy.errors import ConfigurationError
+from csproxy.transport.sockets import notice_dead_peers
+
+if TYPE_CHECKING:
+    from csproxy.transport.server import ConfigurationServer
 
 __all__ = ["Access", "Managed", "ManagementPort", "token_file"]
 
@@ -40,6 +44,8 @@ class Managed:
 
     readiness: Callable[[], Readiness]
     status: Callable[[], Awaitable[dict[str, Any]]]
+    server: Callable[[], ConfigurationServer | None]
+    """None before it has been put together."""
     stop: Callable[[], object]
     promote: Callable[[], Awaitable[object]]
     """Let this proxy of a pair serve. Raises `LocalProtocolError` when it cannot."""
@@ -48,7 +54,7 @@ class Managed:
 
 
 class Access:
-    """Who may do what. With ``is_open`` GET needs no token."""
+    """Who may do what. With ``is_open`` GET needs no token, if it is addressed to this machine itself."""
 
     def __init__(self, token: str, *, is_open: bool) -> None:
         self.is_open = is_open
@@ -57,9 +63,24 @@ class Access:
     def __repr__(self) -> str:
         return f"<Access {'to read without a token' if self.is_open else 'with the token only'}>"
 
-    def allows(self, method: str, authorization: bytes) -> bool:
-        """Whether a request with this header ``Authorization`` may be answered."""
-        return (self.is_open and method in ("GET", "HEAD")) or hmac.compare_digest(authorization, self._expected)
+    def allows(self, method: str, authorization: bytes, host: bytes = b"") -> bool:
+        """Whether a request with these headers ``Authorization`` and ``Host`` may be answered."""
+        reads = self.is_open and method in ("GET", "HEAD") and _is_here(host)
+        return reads or hmac.compare_digest(authorization, self._expected)
+
+
+def _is_here(host: bytes) -> bool:
+    """Whether a header ``Host`` names this machine by a loopback address, or is missing.
+
+    A page from elsewhere can have its own name lead to 127.0.0.1 (DNS rebinding): the browser of somebody who works
+    here would read for it what needs no token.
+    """
+    name = host.decode("latin-1").strip()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    try:
+        return not name or name.lower() == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def token_file(folder: Path, port: int) -> Path:
@@ -127,7 +148,9 @@ class ManagementPort:
             raise
         self._file = path
         access = Access(token, is_open=ipaddress.ip_address(address).is_loopback)
-        self._group.start_soon(serve, application(self._managed, access), listening, self._ending.wait)
+        self._group.start_soon(
+            serve, application(self._managed, access, self._ending.wait), listening, self._ending.wait
+        )
         _log.info("management at %s:%d; the token is in %s", address, port, path)
 
 
@@ -135,6 +158,7 @@ def _listen(address: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        notice_dead_peers(sock)
         sock.bind((address, port))
         sock.listen(_BACKLOG)
     except OSError as e:

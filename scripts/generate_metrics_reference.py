@@ -19,7 +19,7 @@ HEAD: Final = """# Metrics
 
 What `/metrics` at the [management port](../howto/monitoring.md) answers, as OpenMetrics or in the text format of
 Prometheus. This page is made from the table in `csproxy/daemon/metrics_table.py`, which reads the values from the
-document of `/status.json`. Which of them to watch, and alert rules: [monitoring](../howto/monitoring.md).
+document of `/status.json`. Which of them to watch, and alert rules: [monitoring](../howto/monitoring.md#metrics).
 
 Counters begin at 0 when the process starts. A state set has a sample for each state, 1 for the present one and 0 for
 the others; its label has the name of the metric. A server sends no sample of what it does not have: *of* says which

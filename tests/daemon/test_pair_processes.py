@@ -15,18 +15,13 @@ import pytest
 
 from csproxy.core.keepalive import KeepAlive
 from csproxy.core.model import CfgFlag, CfgObjectState, CfgPerson
-from csproxy.core.persistence.store import Store
-from csproxy.daemon.settings import load_settings
 from csproxy.errors import CsproxyError
 from csproxy.transport.client import ConfigClient
+from tests.daemon.master_pair import MASTERS, PROXY, MasterPair
 from tests.daemon.servers import PASSWORD, Running, answer, tool
-from tests.own_ports import free_ports
 from tests.postgresql import PostgresServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
-
-LEASE_S = 3
-PROXY = "CSProxy_1"
 
 
 @pytest.fixture
@@ -35,61 +30,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Pair:
-    """A folder made by ``csproxy init --backup-master``, and its servers."""
-
-    def __init__(self, folder: Path, database: str | None) -> None:
-        self.folder = folder / "d"
-        self.ports = dict(zip(("confserv", "confserv_backup", PROXY), free_ports(3), strict=True))
-        words = ["init", str(self.folder), "--password", PASSWORD, "--master-port", str(self.ports["confserv"])]
-        words += ["--backup-master", str(self.ports["confserv_backup"]), "--proxy", f"{PROXY}={self.ports[PROXY]}"]
-        if database is not None:
-            words += ["--db", database]
-        done = tool(*words)
-        assert done.returncode == 0, done.stderr
-        for conf in (self.conf("confserv"), self.conf("confserv_backup")):
-            conf.write_text(conf.read_text().replace("server = ", f"lease-time = {LEASE_S}\nserver = ", 1))
-        settings = load_settings(["-c", str(self.conf("confserv"))])
-        assert settings.database is not None
-        self.url = settings.database.url
-
-    def conf(self, name: str) -> Path:
-        return self.folder / ("backup" if name == "confserv_backup" else "") / "confserv.conf"
-
-    def master(self, name: str, *, ready: bool = True) -> Running:
-        """Start one of the two; ``ready`` as primary, else as backup."""
-        running = Running("confserv", "-c", str(self.conf(name)), "-app", name)
-        running.line(containing="ready on" if ready else "standing by on")
-        return running
-
-    def proxy(self) -> Running:
-        words = ["-host", "127.0.0.1", "-port", str(self.ports["confserv"]), "-app", PROXY]
-        running = Running("confserv", *words, cwd=self.folder)  # its local copy stands there
-        running.line(containing="ready on")
-        return running
-
-    def changes(self) -> list[tuple[int, int]]:
-        """UEN and DBID of every change of a person, as the database has them."""
-        with Store.open(self.url, reading=True) as store:
-            found = [record for part in store.history() for record in part]
-            assert [record.uen for record in found] == list(range(1, store.head + 1)), "no number twice, none left out"
-            epochs = [epoch.epoch for epoch in store.epochs()]
-            assert [epochs.index(record.epoch) for record in found] == sorted(
-                epochs.index(record.epoch) for record in found
-            ), "nothing of an old epoch after a new one"
-            return [(record.uen, record.dbid) for record in found]
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> MasterPair:
     if request.param == "sqlite":
-        return Pair(tmp_path, None)
+        return MasterPair(tmp_path)
     server: PostgresServer = request.getfixturevalue("postgres")
-    return Pair(tmp_path, server.tcp_url(server.new_database()))
+    return MasterPair(tmp_path, server.tcp_url(server.new_database()))
 
 
 @pytest.fixture
-def running(pair: Pair) -> Iterator[tuple[Running, Running]]:
+def running(pair: MasterPair) -> Iterator[tuple[Running, Running]]:
     with ExitStack() as stack:
         primary = stack.enter_context(pair.master("confserv"))
         backup = stack.enter_context(pair.master("confserv_backup", ready=False))
@@ -100,7 +50,7 @@ def running(pair: Pair) -> Iterator[tuple[Running, Running]]:
 class Load:
     """A client that writes to whichever master serves, and one that watches at the proxy."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: MasterPair) -> None:
         self.pair = pair
         self.acknowledged: dict[str, int] = {}
         self.unknown = 0
@@ -119,7 +69,7 @@ class Load:
             tasks.cancel_scope.cancel()
 
     async def _write(self) -> None:
-        ports = [self.pair.ports[name] for name in ("confserv", "confserv_backup")]
+        ports = [self.pair.ports[name] for name in MASTERS]
         async with ConfigClient(
             endpoints=[("127.0.0.1", port) for port in ports],
             user="default",
@@ -190,7 +140,7 @@ class Load:
         assert len(seen) >= len(acknowledged)
 
 
-async def test_the_backup_takes_over_from_a_killed_primary(pair: Pair, running: tuple[Running, Running]) -> None:
+async def test_the_backup_takes_over_from_a_killed_primary(pair: MasterPair, running: tuple[Running, Running]) -> None:
     primary, backup = running
     load = Load(pair)
     async with load.running():
@@ -208,7 +158,7 @@ async def test_the_backup_takes_over_from_a_killed_primary(pair: Pair, running: 
 
 
 async def test_a_primary_that_was_stopped_and_goes_on_cannot_write(
-    pair: Pair, running: tuple[Running, Running]
+    pair: MasterPair, running: tuple[Running, Running]
 ) -> None:
     primary, _ = running
     load = Load(pair)
@@ -232,7 +182,7 @@ async def test_a_primary_that_was_stopped_and_goes_on_cannot_write(
         assert "'confserv_backup' at 127.0.0.1" in refused.stderr
 
 
-async def _stop_between_commits(pair: Pair, primary: Running) -> None:
+async def _stop_between_commits(pair: MasterPair, primary: Running) -> None:
     """SQLite's lock belongs to the process: who is stopped while it has it keeps everybody out."""
     import sqlite3
 
@@ -253,7 +203,7 @@ async def _stop_between_commits(pair: Pair, primary: Running) -> None:
 
 
 async def test_an_orderly_stop_hands_over_before_the_lease_runs_out(
-    pair: Pair, running: tuple[Running, Running]
+    pair: MasterPair, running: tuple[Running, Running]
 ) -> None:
     primary, backup = running
     load = Load(pair)
@@ -268,7 +218,7 @@ async def test_an_orderly_stop_hands_over_before_the_lease_runs_out(
         assert (status["role"], status["ready"], status["primary"]) == ("master", True, "confserv_backup")
 
 
-def test_a_server_that_is_not_of_the_pair_is_refused(pair: Pair) -> None:
+def test_a_server_that_is_not_of_the_pair_is_refused(pair: MasterPair) -> None:
     with pair.master("confserv"):
         conf = pair.folder / "other.conf"
         conf.write_text(pair.conf("confserv").read_text().replace("[confserv]", "[stranger]"))

@@ -15,8 +15,8 @@ from csproxy.core.model import CfgPerson, CfgSkill
 from csproxy.errors import AccessDeniedError, ConnectionLostError, OutcomeUnknownError, RetryableError, TimedOutError
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_writes import CreateWrite
+from tests.daemon.master_pair import PROXY, MasterPair
 from tests.daemon.servers import PASSWORD, Running, Site, answer, tool
-from tests.daemon.test_pair_processes import PROXY, Pair
 from tests.daemon.tls_site import TlsSite
 
 WRITERS = 8
@@ -210,7 +210,7 @@ def test_changes_under_way_when_a_process_is_killed_happen_once_or_not_at_all(si
 
 
 def test_changes_under_way_when_the_primary_of_a_pair_dies_are_settled_by_the_other_master(tmp_path: Path) -> None:
-    pair = Pair(tmp_path, None)
+    pair = MasterPair(tmp_path)
     writers = Writers([pair.ports[PROXY]])
     with pair.master("confserv") as primary, pair.master("confserv_backup", ready=False) as backup, pair.proxy():
         set_option(pair.ports["confserv"], PROXY, "options.csproxy.proxy-writable=true")

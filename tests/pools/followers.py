@@ -35,6 +35,7 @@ from csproxy.transport.wire.payload import Empty, Error
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
 from csproxy.transport.wire.subscriptions import HistoryLog, RegisterNotification, ResumeFrom, Subscription
 from tests.daemon.servers import PASSWORD
+from tests.pools.writers import Writer
 
 PERSON: Final = 3
 SETTLE_S: Final = 120.0
@@ -290,7 +291,7 @@ class Faults:
 
 
 class Followers:
-    """``size`` clients that follow all persons, and one that changes a person at the master all the time.
+    """``size`` clients that follow all persons, and ``writers``: one that changes a person at the master all the time.
 
     ``library``: so many more that are `ConfigClient`. ``interval_s``: time between two changes.
     """
@@ -308,9 +309,7 @@ class Followers:
         servers = [Endpoint(*each) for each in endpoints]
         self.everybody: list[Follower] = [LightFollower(servers) for _ in range(size)]
         self.everybody += [LibraryFollower(servers) for _ in range(library)]
-        self.written: list[int] = []
-        self._master_port = master_port
-        self._interval_s = interval_s
+        self.writers = [Writer([("127.0.0.1", master_port)], interval_s=interval_s)]
         self._is_over = False
         self._has_written = anyio.Event()
 
@@ -326,20 +325,30 @@ class Followers:
             await self.served()
             await trouble()
             self._is_over = True
+            for writer in self.writers:
+                writer.is_over = True
             await self._has_written.wait()
             await self.served()
             tasks.cancel_scope.cancel()
 
     async def served(self) -> None:
-        """Wait until everybody is connected and has a change that is made after now."""
-        count = len(self.written)
+        """Wait until everybody is connected and has a change that is made after now, by each writer."""
         if not self._is_over:
-            await self.until(lambda: len(self.written) > count, "nothing is written")
-        head = self.written[-1]
+            counts = [len(writer.written) for writer in self.writers]
+            await self.until(
+                lambda: all(len(one.written) > count for one, count in zip(self.writers, counts, strict=True)),
+                "nothing is written",
+            )
+        head = max(writer.written[-1] for writer in self.writers)
         await self.until(
             lambda: all(each.seen and each.seen[-1] >= head and each.is_following.is_set() for each in self.everybody),
             "somebody lacks a change, or is not connected",
         )
+
+    @property
+    def written(self) -> list[int]:
+        """UENs of all changes that were acknowledged, ascending."""
+        return sorted(uen for writer in self.writers for uen in writer.written)
 
     async def until(self, holds: Callable[[], bool], problem: str) -> None:
         """Wait until ``holds()``."""
@@ -368,9 +377,10 @@ class Followers:
     def faults(self) -> Faults:
         """Everything that any client received otherwise than it was written after the client began."""
         gaps = duplicates = disorders = 0
+        written = self.written
         for each in self.everybody:
             assert each.first is not None
-            due = [uen for uen in self.written if uen > each.first]
+            due = [uen for uen in written if uen > each.first]
             gaps += len(set(due) - set(each.seen))
             duplicates += len(each.seen) - len(set(each.seen))
             disorders += sum(later < earlier for earlier, later in zip(each.seen, each.seen[1:], strict=False))
@@ -391,16 +401,9 @@ class Followers:
             at_once.release()
 
     async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        due_s = loop.time()
-        async with ConfigClient("127.0.0.1", self._master_port, user="default", password=PASSWORD) as client:
-            before = await client.get(CfgPerson, 100)
-            while not self._is_over:
-                after = msgspec.structs.replace(before, firstName=f"name {len(self.written)}")
-                self.written.append((await client.update(before, after)).uen)
-                before = after
-                due_s = max(due_s + self._interval_s, loop.time())
-                await anyio.sleep(max(due_s - loop.time(), 0.0))
+        async with anyio.create_task_group() as tasks:
+            for writer in self.writers:
+                tasks.start_soon(writer.run)
         self._has_written.set()
 
     async def _watch(self) -> None:

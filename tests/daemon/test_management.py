@@ -94,6 +94,7 @@ def master(site: Site, port: Port) -> Iterator[Running]:
 def test_a_proxy_answers_while_its_master_is_away_and_is_ready_when_it_has_come(site: Site, port: Port) -> None:
     with managed_proxy(site, port) as proxy:
         assert port.ask("/healthz") == (200, "alive\n")
+        proxy.line(containing="cannot connect to")
         code, text = port.ask("/readyz")
         assert code == 503
         assert f"not ready: loading: the master 127.0.0.1:{site.port} is " in text

@@ -24,6 +24,7 @@ from csproxy.core.history import history_settings
 from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.change_events import tell_changes
+from csproxy.daemon.connectors import ObjectConnector
 from csproxy.daemon.health import LastErrors, Readiness, beyond_status, port_status
 from csproxy.daemon.log_intervals import LogIntervals
 from csproxy.daemon.log_settings import log_settings
@@ -75,6 +76,7 @@ class Daemon(ABC):
         self._is_open = False
         self._errors = LastErrors()
         self._lag = LoopLag()
+        self._outgoing: dict[str, ObjectConnector] = {}
         self._management = ManagementPort(
             Managed(
                 readiness=self.readiness,
@@ -373,7 +375,7 @@ class Daemon(ABC):
         return {**known, **self._beyond()}
 
     def _beyond(self) -> dict[str, Any]:
-        return beyond_status(self._server, self._ports, self._listener, self._lag)
+        return beyond_status(self._server, self._ports, self._listener, self._lag, self._outgoing)
 
     def _number(self, name: str, section: str = "csproxy") -> int:
         value = self._options.get(section, name)

@@ -6,7 +6,7 @@ The parameters are looked up at each connection, so that a change of the objects
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -16,6 +16,7 @@ from csproxy.core.failover import Endpoint
 from csproxy.core.tls_settings import tls_settings
 from csproxy.core.transport_parameters import look_up, switch
 from csproxy.errors import ConfigurationError
+from csproxy.transport.certificates import CertificateFacts
 from csproxy.transport.channel import Channel
 from csproxy.transport.dial import connect_tcp
 from csproxy.transport.tls_context import TlsFiles
@@ -42,6 +43,12 @@ class ObjectConnector:
 
     def __repr__(self) -> str:
         return f"<ObjectConnector {self._what}>"
+
+    @property
+    def certificates(self) -> Sequence[CertificateFacts]:
+        """Those that this side shows, the own one first; none before the first secure connection."""
+        context = None if self._files is None else self._files.current
+        return () if context is None else context.certificates
 
     async def __call__(self, host: str, port: int) -> Channel:
         """Connect. Raises `csproxy.errors.ConnectionLostError`, and `ConfigurationError` for wrong parameters."""

@@ -78,7 +78,9 @@ class MasterDaemon(Daemon):
                 server.standby = self._standby
                 server.primary = lambda: database.primary
                 database.on_role = self._role_changed
-                to_other = pair_connector(lambda: server.cache, settings.application)
+                to_other = self._outgoing["connection to the pair"] = pair_connector(
+                    lambda: server.cache, settings.application
+                )
                 database.is_replaced = lambda: is_primary(
                     to_other, partner(server.cache, settings.application), settings.application
                 )

@@ -208,7 +208,8 @@ _CERTIFICATES: Final = (
         "csproxy_certificate_not_after_timestamp_seconds",
         "gauge",
         "TLS",
-        "When a certificate of a listening port expires, seconds since 1970; one sample for each of its chain.",
+        "When a certificate that the server shows expires, seconds since 1970: one sample for each of the chain, of "
+        "each listening port and of its connections to master and pair (label port).",
         _certificates,
         labels=("port", "subject"),
     ),

@@ -25,7 +25,7 @@ from csproxy.transport.listener import ListenPort
 from csproxy.transport.port_security import PortSecurity
 from csproxy.transport.tls_context import TlsContext, TlsFiles
 
-__all__ = ["EXPIRY_WARNING_DAYS", "SecurePorts"]
+__all__ = ["EXPIRY_WARNING_DAYS", "SecurePorts", "certificate_rows"]
 
 _log = logging.getLogger("csproxy.ports")
 _EVENT: Final = {"event": 31030}
@@ -93,19 +93,9 @@ class SecurePorts:
         return [each.status(self._clock()) for each in self._ports.values()]
 
     def certificates(self) -> list[dict[str, Any]]:
-        """Every certificate in use, those of each port's chain from the own one on; documented in monitoring.md."""
+        """Every certificate in use, those of each port's chain from the own one on (`certificate_rows`)."""
         now_s = self._clock()
-        return [
-            {
-                "port": each.now.id,
-                "subject": facts.subject,
-                "names": list(facts.names),
-                "not_after": _date(facts.not_after_s),
-                "days_left": facts.days_left(now_s),
-            }
-            for each in self._ports.values()
-            for facts in each.certificates
-        ]
+        return [row for each in self._ports.values() for row in certificate_rows(each.now.id, each.certificates, now_s)]
 
     def _restart_notices(self, ports: Sequence[ListeningPort]) -> Iterator[str]:
         told = {(port.id, port.address, port.port) for port in ports}
@@ -226,6 +216,20 @@ class _Port:
                 "days_left": first.days_left(now_s),
             }
         return shown | ({"problem": self.problem} if self.problem else {})
+
+
+def certificate_rows(where: str, certificates: Sequence[CertificateFacts], now_s: float) -> list[dict[str, Any]]:
+    """Certificates as status.json shows them: those of port ``where``, or of a connection; see monitoring.md."""
+    return [
+        {
+            "port": where,
+            "subject": facts.subject,
+            "names": list(facts.names),
+            "not_after": _date(facts.not_after_s),
+            "days_left": facts.days_left(now_s),
+        }
+        for facts in certificates
+    ]
 
 
 def _date(time_s: float) -> str:

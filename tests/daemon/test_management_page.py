@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 from csproxy.core import codec
 from csproxy.core.changelog import ChangeLog, LogRecord
@@ -19,6 +23,7 @@ from csproxy.core.changes import Action, ObjectUpdated, Position
 from csproxy.core.replication import TRANSITIONS, State
 from csproxy.core.sessions import Account, SessionRegistry
 from csproxy.core.subscriptions import Interest
+from csproxy.daemon import management_http
 from csproxy.daemon.client_list import list_clients
 from csproxy.daemon.event_stream import EventStream
 from csproxy.daemon.management import Access
@@ -359,3 +364,36 @@ def test_a_change_that_cannot_be_read_is_shown_without_its_author() -> None:
         log.append([LogRecord(Position(1, 2), PERSON, 7, (1,), None, None, frame, True, 0.0)], now_s=0.0)
         newest = recent_changes(log)[0]
         assert (newest["action"], newest["dbid"], newest["user"], newest["time"]) == ("deleted", 7, "", "")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_stream_outlives_the_time_for_a_request_and_half_a_request_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(management_http, "_IDLE_S", 0.2)
+    ending = anyio.Event()
+
+    async def document() -> bytes:
+        return b"{}"
+
+    stream = EventStream(document, ending.wait, every_s=0.1)
+
+    async def events(request: Any) -> Response:
+        return stream.response()
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    number = listening.getsockname()[1]
+    with anyio.fail_after(DEADLINE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(management_http.serve, Starlette(routes=[Route("/", events)]), listening, ending.wait)
+            async with await anyio.connect_tcp("127.0.0.1", number) as half:
+                await half.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
+                async with await anyio.connect_tcp("127.0.0.1", number) as whole:
+                    await whole.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                    received = b""
+                    while received.count(b"event: status") < 10:  # it takes five times as long as a request may
+                        received += await whole.receive()
+                with pytest.raises(anyio.EndOfStream):
+                    await half.receive()
+            ending.set()

@@ -22,8 +22,9 @@ from csproxy.daemon.loop_lag import LoopLag
 from csproxy.daemon.metrics import metrics
 from csproxy.daemon.metrics_table import METRICS
 from scripts.generate_metrics_reference import TARGET, reference
-from tests.daemon.servers import DEADLINE_S, Site, answer, tool
+from tests.daemon.servers import DEADLINE_S, Running, Site, answer, tool
 from tests.daemon.test_management import Port, managed_master, managed_proxy
+from tests.daemon.tls_site import TlsSite
 
 OPEN = "application/openmetrics-text; version=1.0.0"
 CONDITIONAL = {"csproxy_persistent_mode", "csproxy_digest_age_seconds"}
@@ -131,6 +132,19 @@ def test_every_certificate_of_a_port_says_when_it_expires(tmp_path: Path) -> Non
         (each["port"], each["subject"]): datetime.fromisoformat(each["not_after"]).timestamp() for each in shown
     }
     assert all(each.value > time.time() for each in found.samples)
+
+
+def test_the_certificate_that_a_proxy_shows_its_master_is_among_them(tmp_path: Path) -> None:
+    site = TlsSite(tmp_path, mutual=True)
+    port = Port(site.folder)
+    words = ("-host", "127.0.0.1", "-port", str(site.port), "-app", "CSProxy_1", *site.to_master(mutual=True))
+    with site.master(), Running("confserv", *words, cwd=site.folder, environment=port.environment) as proxy:
+        proxy.line(containing="ready on")
+        found = families(asked(port)[1])["csproxy_certificate_not_after_timestamp_seconds"]
+    ((labels, expires_s),) = ((each.labels, each.value) for each in found.samples)
+    assert labels["port"] == "connection to the master"
+    assert labels["subject"].startswith("CN=proxy,")
+    assert expires_s > time.time()
 
 
 def pair_status() -> dict[str, Any]:

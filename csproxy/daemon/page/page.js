@@ -17,7 +17,7 @@ function show({ time_s: time, status, changes }) {
   showMachines({ replication: status.replication?.state, pair: status.pair?.role });
   showRates(status, time);
   setRows(byId("changes-table"), changes.map(changeRow), "No change since this server has its data.");
-  setRows(byId("certificates-table"), status.certificates.map(certificateRow), "No port has a certificate.");
+  setRows(byId("certificates-table"), status.certificates.map(certificateRow), "It shows none.");
   setRows(byId("problems-table"), [...status.last_errors].reverse().map(problemRow), "No warning and no error.");
 }
 

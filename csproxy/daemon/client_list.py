@@ -19,8 +19,8 @@ MAX_CLIENTS: Final = 200
 """Clients in one answer."""
 MAX_SEARCH: Final = 100
 """Characters to search for."""
-_PER_TURN: Final = 500
-"""Clients looked at in one turn of the event loop: less than a millisecond."""
+_PER_TURN: Final = 200
+"""Clients looked at in one turn of the event loop: about half a millisecond."""
 _SHOWN_INTERESTS: Final = 10
 
 Interests = frozenset[Interest]

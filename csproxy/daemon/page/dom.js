@@ -1,5 +1,7 @@
 // Small helpers. Whatever comes from the server gets into the page through textContent or setAttribute only.
 
+// Cells up to this many characters stay on one line: numbers, times, addresses.
+const SHORT = 24;
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
@@ -39,7 +41,7 @@ export function setRows(table, rows, empty) {
   body.replaceChildren(
     ...rows.map((cells) => {
       const row = element("tr");
-      row.append(...cells.map((cell) => element("td", String(cell))));
+      row.append(...cells.map((cell) => element("td", String(cell), String(cell).length <= SHORT ? { class: "short" } : {})));
       return row;
     }),
   );

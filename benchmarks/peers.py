@@ -93,7 +93,7 @@ def csproxy_server(process: Process, site: Site, *, publish_port: int = 0) -> Se
         "csp",
         requests,
         hello=template("csp_hello", csp.hello()),
-        subscribe=template("csp_subscribe", csp.hello(subscribe=True)),
+        subscribe=template("csp_subscribe", csp.hello(subscribe=csp.PERSON)),
         publish_port=publish_port or process.port,
         extra={"reader": template("csp_reader", csp.hello(user=user_of(0).replace("0" * 8, "#" * 8)))},
     )

@@ -1,4 +1,4 @@
-"""A plot of the results: each work beside its peers, as ratios, with the targets.
+"""Plots: each work beside its peers, as ratios, with the targets; and how cost grows.
 
     python benchmarks/plot.py [results/latest.json]
 
@@ -17,9 +17,10 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from results import FOLDER, Result, target_of
 
-__all__ = ["plot_results"]
+__all__ = ["plot_growth", "plot_results"]
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 _COLOURS = {"redis": "#c0392b", "etcd": "#2980b9", "redis TLS": "#e59866", "plain": "#7f8c8d"}
@@ -45,11 +46,47 @@ def plot_results(source: Path, folder: Path = IMAGES) -> Sequence[Path]:
     machine, versions = document["machine"], document["versions"]
     names = ", ".join(f"{name} {version}" for name, version in versions.items())
     axes.set_title(f"One server core of {machine['cpu']}; {names}", fontsize=9)
+    return _saved(figure, folder / "benchmarks")
+
+
+def plot_growth(source: Path, folder: Path = IMAGES) -> Sequence[Path]:
+    """Draw what growth.py has measured; returns the files written."""
+    document = json.loads(source.read_text())
+    by_objects, by_clients = document["objects"], document["clients"]
+    figure, ((reads, memory), (cost, last)) = plt.subplots(2, 2, figsize=(9, 6.5))
+    objects = [row["objects"] for row in by_objects]
+    for key, label in (("point_per_s", "by number"), ("indexed_per_s", "by user name")):
+        reads.plot(objects, [row[key] for row in by_objects], marker="o", label=label)
+    memory.plot(objects, [row["bytes_per_object"] for row in by_objects], marker="o")
+    for wanted, label in ((True, "subscribed to the type"), (False, "subscribed to another type")):
+        rows = [row for row in by_clients if row["subscribed"] is wanted]
+        spent = [row["processor_ms_per_change"] for row in rows]
+        cost.plot([row["clients"] for row in rows], spent, marker="o", label=label)
+    rows = [row for row in by_clients if "last_ms" in row]
+    last.plot([row["clients"] for row in rows], [row["last_ms"] for row in rows], marker="o")
+    for axes, title, x in (
+        (reads, "reads/s, 50 connections", "objects"),
+        (memory, "bytes for each object", "objects"),
+        (cost, "processor ms for each change", "clients"),
+        (last, "ms until the last one has a change", "clients"),
+    ):
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel(x, fontsize=8)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(labelsize=8)
+        if x == "objects":
+            axes.set_xscale("log")
+    reads.legend(fontsize=8)
+    cost.legend(fontsize=8)
+    return _saved(figure, folder / "growth")
+
+
+def _saved(figure: Figure, path: Path) -> Sequence[Path]:
     figure.tight_layout()
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"benchmarks.{ending}" for ending in ("png", "svg")]
-    for path in paths:
-        figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    paths = [path.with_suffix(ending) for ending in (".png", ".svg")]
+    for each in paths:
+        figure.savefig(each, dpi=110, metadata={"Date": None} if each.suffix == ".svg" else None)
     plt.close(figure)
     return paths
 

@@ -26,13 +26,16 @@ SESSION = "%" * 32
 """What the generator replaces by the session id."""
 
 
-def hello(*, subscribe: bool = False, user: str = "default") -> bytes:
-    """Everything a client sends before its work, without waiting: the generator drops the answers."""
+def hello(*, subscribe: int = 0, user: str = "default") -> bytes:
+    """Everything a client sends before its work, without waiting: the generator drops the answers.
+
+    ``subscribe``: to a type of objects.
+    """
     register = RegisterClient(type=int(CfgAppType.CFGSCE), name="default", user=user, password=PASSWORD)
     data = ClientProtocol().connect("bench", "")
     data += encode_frame(MessageId.REGISTER_CLIENT, codec.encode(register), request=2)
     if subscribe:
-        wanted = RegisterNotification(object_type=PERSON)
+        wanted = RegisterNotification(object_type=subscribe)
         data += encode_frame(MessageId.REGISTER_NOTIFICATION, codec.encode(wanted), request=3)
     return data
 

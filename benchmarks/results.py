@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["COLUMNS", "FOLDER", "TARGETS", "Result", "Target", "cells_of", "show", "write"]
+__all__ = ["COLUMNS", "FOLDER", "TARGETS", "Result", "Target", "cells_of", "machine", "show", "write"]
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
@@ -127,12 +127,17 @@ def write(
     """Write latest.json, and beside it what else was measured: percentiles, processor time, load of the machine."""
     folder.mkdir(exist_ok=True)
     document = {
-        "machine": {"cpu": _cpus()[0], "cores": len(_cpus()), "system": platform.platform()},
+        "machine": machine(),
         "versions": {"python": platform.python_version(), **versions},
         "results": [asdict(result) for result in results],
     }
     (folder / "latest.json").write_text(json.dumps(document, indent=2) + "\n")
     (folder / "details.json").write_text(json.dumps(details, indent=2, sort_keys=True) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, number of cores, and system."""
+    return {"cpu": _cpus()[0], "cores": len(_cpus()), "system": platform.platform()}
 
 
 def _cpus() -> list[str]:

@@ -31,7 +31,7 @@ from rich.console import Console
 from site_data import Site, SiteSize, make_site
 from work_bulk import measure_bulk
 from work_fanout import measure_fanout
-from work_loading import empty_start, measure_copy, measure_load, measure_others
+from work_loading import empty_start, measure_copy, measure_load, measure_others, objects_of
 from work_memory import measure_memory
 from work_reads import measure_reads
 from work_storms import measure_storms
@@ -78,7 +78,7 @@ def _serving(bench: Bench, site: Site, peers: set[str], empty_s: float, empty_by
             servers.append(start(redis_server(site.size)))
         if "etcd" in peers and bench.wants("point-50", "bulk", "fanout-burst-1000", "fanout-paced-1000"):
             servers.append(start(etcd_server(site.size)))
-        yield from measure_memory(bench, servers)
+        yield from measure_memory(bench, servers, objects_of(site))
         yield from measure_reads(bench, servers)
         yield from measure_bulk(bench, servers)
         yield from measure_fanout(bench, servers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import requests_csp
 from comparing import Bench, compared, side_by_side
@@ -12,9 +14,11 @@ from peers import Server
 from processes import alone
 from results import Result
 
-__all__ = ["all_there", "deliver", "measure_fanout"]
+__all__ = ["all_there", "attentive", "deaf", "deliver", "measure_fanout"]
 
 _PACE_US = 100_000
+_FILLING = 3_000
+"""Changes, of 500 bytes each, that fill what the kernel keeps for a client that takes nothing."""
 
 
 def measure_fanout(bench: Bench, servers: Sequence[Server]) -> Iterator[Result]:
@@ -38,6 +42,9 @@ def measure_fanout(bench: Bench, servers: Sequence[Server]) -> Iterator[Result]:
             count="delivered",
         )
         yield from compared(bench, work, unit, found, key)
+    if bench.wants("fanout-paced-1000"):
+        with alone(servers[0].process, [server.process for server in servers]):
+            yield from _beside_stalled(bench, servers[0])
     if bench.wants("fanout-burst-10000"):
         with alone(servers[0].process, [server.process for server in servers]):
             yield from _one_change(bench, servers[0])
@@ -74,6 +81,50 @@ def all_there(server: Server, clients: int) -> Callable[[], bool]:
         return lambda: requests_csp.status(server.port)["subscriptions"] >= clients
     until_s = time.monotonic() + (1.5 if server.proto == "resp" else 3) + clients / 10_000
     return lambda: time.monotonic() > until_s
+
+
+def _beside_stalled(bench: Bench, server: Server) -> Iterator[Result]:
+    """Paced changes while a tenth of the subscribers take nothing any more, beside the same when all take theirs."""
+    scale = bench.scale
+    stalled = max(1, scale.subscribers // 10)
+
+    def paced() -> Run:
+        return deliver(server, subscribers=scale.subscribers - stalled, changes=scale.paced, pace_us=_PACE_US)
+
+    with attentive(server, stalled):
+        usual = paced()
+    with deaf(server, stalled):
+        publish(server, changes=_FILLING, pace_us=1)
+        found = paced()
+    bench.details["fanout-stalled"] = {"nobody": usual, "a tenth": found}
+    ours, theirs = found["p99_ms"], usual["p99_ms"]
+    yield Result("fanout-stalled", ours, "ms, p99 of the others", "nobody stalled", theirs, round(ours / theirs, 3))
+
+
+@contextmanager
+def attentive(server: Server, clients: int) -> Iterator[None]:
+    """Subscribers that take everything."""
+    assert server.subscribe is not None
+    words = ["--proto", server.proto, *server.words, "--hello", server.subscribe, "--secs", 60]
+    with waiting("idle", server.port, "--conns", clients, *words, until=all_there(server, clients)):
+        yield
+
+
+@contextmanager
+def deaf(server: Server, clients: int) -> Iterator[None]:
+    """Subscribers that read nothing: what they are sent fills the buffers of both sides."""
+    assert server.subscribe is not None
+    hello = server.subscribe.read_bytes()
+    with ExitStack() as stack:
+        for _ in range(clients):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", server.port))
+            sock.sendall(hello)
+        arrived = all_there(server, clients)
+        while not arrived():
+            time.sleep(0.05)
+        yield
 
 
 def _one_change(bench: Bench, server: Server) -> Iterator[Result]:

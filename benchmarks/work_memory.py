@@ -15,12 +15,12 @@ from work_fanout import all_there
 __all__ = ["measure_memory", "subscriber_bytes"]
 
 
-def measure_memory(bench: Bench, servers: Sequence[Server]) -> Iterator[Result]:
-    """memory-object, memory-subscriber."""
+def measure_memory(bench: Bench, servers: Sequence[Server], objects: int) -> Iterator[Result]:
+    """memory-object, memory-subscriber. csproxy holds so many ``objects``, groups and lists included, Redis persons."""
     persons = bench.scale.persons
     peers = [server for server in servers[1:] if server.name == "redis"]
     if bench.wants("memory-object"):
-        ours = servers[0].filled_bytes / persons
+        ours = servers[0].filled_bytes / objects
         yield from _beside("memory-object", ours, "bytes", [(each.name, each.filled_bytes / persons) for each in peers])
     if bench.wants("memory-subscriber"):
         clients = bench.scale.crowd

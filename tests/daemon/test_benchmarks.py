@@ -27,3 +27,16 @@ def test_each_work_is_measured_and_written_in_the_published_form(tmp_path: Path)
     assert document.keys() == {"machine", "versions", "results"}
     assert all(each.keys() == {"work", "value", "unit", "peer", "peer_value", "ratio"} for each in document["results"])
     assert not WORKS - {each["work"] for each in document["results"]}
+
+
+@pytest.mark.slow
+def test_how_cost_grows_is_measured(tmp_path: Path) -> None:
+    words = ["--objects", "200,400", "--clients", "3,6", "--changes", "4", "--seconds", "0.1"]
+    command = [sys.executable, BENCHMARKS / "growth.py", *words, "--like-others", "--no-plot", "--results", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "growth.json").read_text())
+    assert all(row["load_per_s"] and row["point_per_s"] and row["indexed_per_s"] for row in found["objects"])
+    assert [(row["clients"], row["subscribed"]) for row in found["clients"]] == [
+        (0, True), (3, True), (6, True), (0, False), (3, False), (6, False),
+    ]  # fmt: skip

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from csproxy.core.changes import Position
 from csproxy.testing.checker_log_in import check_log_in
 from csproxy.testing.checker_model import MasterLog
-from csproxy.testing.checker_monotonic import check_monotonic
+from csproxy.testing.checker_monotonic import check_monotonic, check_positions
 from csproxy.testing.checker_outcomes import TOKEN, check_outcomes, check_writes
 from csproxy.testing.checker_pairs import check_pairs
 from csproxy.testing.checker_replicas import check_replicas
@@ -40,10 +40,11 @@ def check(history: History, log: MasterLog) -> list[Violation]:
         *(violation for wire in history.wires for violation in check_own_writes(wire, log)),
         *(violation for wire in history.wires for violation in check_log_in(wire)),
         *check_monotonic(history.wires, log),
+        *(violation for wire in history.wires for violation in check_positions(wire, log)),
         *check_streams(streams, log, history.reloads),
         *check_sight(history, log),
         *check_replicas(history),
-        *check_pairs(history),
+        *check_pairs(history, log),
         *check_reads(history, log),
         *check_writes(history, log),
         *check_outcomes(history),

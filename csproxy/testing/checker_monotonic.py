@@ -1,5 +1,7 @@
 """What a client is shown one after the other, over all its connections, at whichever server: P9 and P10 by the wires.
 
+A session is restored, and a subscription resumed, by a server that has reached the position that the client brings.
+
 `csproxy.testing.checker` compares each read of the client library with what the library says that it had seen; here
 that is worked out from the bytes, so that a library, or a server of a pair or pool, that forgets is found.
 """
@@ -17,9 +19,12 @@ from csproxy.testing.checker_writes import WRITES
 from csproxy.testing.histories import Answered, Asked, Event, WireHistory
 from csproxy.transport.wire.messages import MessageId
 
-__all__ = ["check_monotonic"]
+__all__ = ["check_monotonic", "check_positions"]
 
 _NOTHING: Final = Position(0, 0)
+_RESUMING: Final = frozenset(
+    {MessageId.RESTORE_SESSION, MessageId.HISTORY_LOG, MessageId.RESUME_FROM, MessageId.REGISTER_NOTIFICATION}
+)
 
 
 def check_monotonic(wires: Sequence[WireHistory], log: MasterLog) -> Iterator[Violation]:
@@ -71,3 +76,19 @@ def _is_older(shown: Position, seen: Position, log: MasterLog) -> bool:
     return seen != _NOTHING and any(
         history.is_valid(seen) and history.is_valid(shown) and shown.uen < seen.uen for history in log.histories
     )
+
+
+def check_positions(wire: WireHistory, log: MasterLog) -> Iterator[Violation]:
+    """P9: whoever comes back with a position is answered by a server that has reached it, or told to come again."""
+    asked: dict[int, Asked] = {}
+    for index, event in enumerate(wire.events):
+        if isinstance(event, Asked) and event.message in _RESUMING:
+            asked[event.request] = event
+        elif isinstance(event, Answered) and event.message != MessageId.ERROR:
+            request = asked.pop(event.request, None)
+            if request is not None and _is_older(event.position, request.position, log):
+                what = (
+                    f"{MessageId(request.message).name} was answered as of UEN {event.position.uen}, "
+                    f"although its client brought {request.position.uen}"
+                )
+                yield Violation("P9 monotonic", str(wire), what, index)

@@ -8,7 +8,7 @@ P19, restore in the pair:
 
 - A member that does not serve takes no client: between request and answer of a registration or restore it was primary.
 - A session that a member had been told of when it took over is restored there, if the client relies on no more
-  subscriptions than were told, within `RESTORED_WITHIN_S`.
+  subscriptions than were told, within `RESTORED_WITHIN_S`, and its position is of every history of the master.
 - Of one that it cannot know it says so by name: error 27, and nothing else but a refusal that asks to come again.
 - When a primary ends and nothing else is wrong, its standby serves within `TAKEN_OVER_WITHIN_S`.
 - No session is served by both: where one has restored it, nothing comes any more over a connection to the other.
@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 from csproxy.core.standby import Role
 from csproxy.core.subscriptions import Interest
 from csproxy.errors import ErrorCode
+from csproxy.testing.checker_model import MasterLog
 from csproxy.testing.checker_wires import Violation
 from csproxy.testing.histories import Answered, Asked, Ended, History, RoleTaken, Told, WireHistory
 from csproxy.transport.wire.messages import MessageId
@@ -42,13 +43,13 @@ _Interests = frozenset[Interest] | None
 """What was told of a session's subscriptions; None: two updates say different things, and one of them may be lost."""
 
 
-def check_pairs(history: History) -> Iterator[Violation]:
+def check_pairs(history: History, log: MasterLog) -> Iterator[Violation]:
     """All checks on all pairs; nothing where no roles were recorded."""
     members = {taken.name for taken in history.roles}
     wires = [wire for wire in history.wires if wire.host in members and wire.client not in members]
     yield from check_serving(wires, history.roles)
     yield from check_takeovers(history)
-    yield from check_restores(history, wires, members)
+    yield from check_restores(history, log, wires, members)
     yield from check_one_server(wires)
     yield from check_end(history, wires, members)
 
@@ -145,7 +146,9 @@ class _Member:
             self.take_over(at_s)
 
 
-def check_restores(history: History, wires: Sequence[WireHistory], names: set[str]) -> Iterator[Violation]:
+def check_restores(
+    history: History, log: MasterLog, wires: Sequence[WireHistory], names: set[str]
+) -> Iterator[Violation]:
     """P19: what was told can be restored, what was not is refused by name."""
     members = {name: _Member() for name in names}
     steps: list[tuple[float, int, Callable[[], Violation | None]]] = []
@@ -159,7 +162,7 @@ def check_restores(history: History, wires: Sequence[WireHistory], names: set[st
         if link.client in names and link.host in names:
             _note_updates(link, members, note)
     for wire in wires:
-        _note_restores(wire, members[wire.host], note)
+        _note_restores(wire, members[wire.host], log, note)
     for _, _, step in sorted(steps, key=lambda each: each[:2]):
         found = step()
         if found is not None:
@@ -184,7 +187,7 @@ def _note_updates(link: WireHistory, members: dict[str, _Member], note: _Note) -
                 note(event.at_s, 0, lambda update=update, at_s=event.at_s: here.has(update, at_s))  # type: ignore[misc]
 
 
-def _note_restores(wire: WireHistory, member: _Member, note: _Note) -> None:
+def _note_restores(wire: WireHistory, member: _Member, log: MasterLog, note: _Note) -> None:
     asked: dict[int, tuple[Asked, _Stored | None, bool]] = {}
 
     def ask(event: Asked) -> None:
@@ -206,7 +209,7 @@ def _note_restores(wire: WireHistory, member: _Member, note: _Note) -> None:
             member.possible.add(id)
             member.taken.pop(id, None)
         elif event.payload.code == ErrorCode.HISTORY_LOG_EXPIRED:
-            if stored is not None and member.taken.get(id) == stored and _is_due(stored, request, event):
+            if stored is not None and member.taken.get(id) == stored and _is_due(stored, request, event, log):
                 what = (
                     f"error 27 for a session that the member had been told of when it took over at {stored.since_s:.3f}"
                 )
@@ -221,10 +224,12 @@ def _note_restores(wire: WireHistory, member: _Member, note: _Note) -> None:
             note(event.at_s, 4, lambda event=event, index=index: answer(event, index))  # type: ignore[misc]
 
 
-def _is_due(stored: _Stored, request: Asked, event: Answered) -> bool:
+def _is_due(stored: _Stored, request: Asked, event: Answered, log: MasterLog) -> bool:
     """Whether the restore of a stored session must succeed."""
     if stored.interests is None or event.at_s - stored.since_s > RESTORED_WITHIN_S:
         return False
+    if request.position.epoch and not all(each.is_valid(request.position) for each in log.histories):
+        return False  # it may be of a history that has ended
     relied_on = request.payload.subscriptions or []
     return {each.interest for each in relied_on} <= stored.interests
 

@@ -20,6 +20,7 @@ from csproxy.transport.channel import Connector
 from csproxy.transport.client_feed import TransactionFeed
 from csproxy.transport.client_subscriptions import SubscriptionHub
 from csproxy.transport.connection import Connection
+from csproxy.transport.exchange import EpochOrder
 from csproxy.transport.tickets import TicketSource
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
@@ -133,14 +134,20 @@ class ClientSession:
         self._is_complete = True
 
     async def _restore(self, connection: Connection) -> bool:
-        """Take the earlier session up, if there is one that the server knows."""
+        """Take the earlier session up, if there is one that the server knows.
+
+        It says how far its streams have come: a server that is behind that leaves the session where it is, and
+        answers that it is to be tried again.
+        """
         if self.registered is None or not self._is_complete:
             return False
+        wanted, position = self._hub.resume_point(EpochOrder(self.registered.epochs))
         fields = {name: getattr(self.request, name) for name in RegisterClient.__struct_fields__}
         fields |= {"password": "", "new_password": "", "session": self.registered.session}
-        fields["subscriptions"] = list(dict.fromkeys(stream.wanted for stream in self._hub.live()))
+        fields["subscriptions"] = wanted
         try:
-            self.registered = await connection.restore(RestoreSession(**fields), timeout_s=self._timeout_s)
+            request = RestoreSession(**fields)
+            self.registered = await connection.restore(request, minimum=position, timeout_s=self._timeout_s)
         except ServerError as e:
             if e.retry_after_s:
                 raise

@@ -79,9 +79,10 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
 
     Its subscriptions stay silent until the client asks for the HistoryLog.
     """
+    request = _decode_restore(frame.payload)
+    _check_serves(connection.server, request)  # who would refuse anyway keeps nobody waiting
     if connection.is_behind(frame, restore_session):
         return
-    request = _decode_restore(frame.payload)
     server = connection.server
     application = _application(connection, request)
     session = server.sessions.find(request.session, application=request.name, user=request.user)
@@ -234,9 +235,7 @@ async def _check(connection: ServerConnection, frame: Frame, request: Authentica
 def _application(connection: ServerConnection, request: RegisterClient) -> CfgApplication:
     """The Application object that the client names; every reason to refuse it is checked here."""
     server = connection.server
-    is_other = server.pair is not None and server.pair.is_other(request.name)
-    if not is_other:
-        _check_standby(server)
+    is_other = _check_serves(server, request)
     if not server.replica.complete:
         raise _refused(
             ErrorCode.SERVER_NOT_FOUND,
@@ -276,6 +275,14 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
             f"connect {request.name!r} to the master",
         )
     return application
+
+
+def _check_serves(server: ConfigurationServer, request: RegisterClient) -> bool:
+    """Refuse a client of a server that stands by; returns whether it is the other proxy of the pair, which may come."""
+    is_other = server.pair is not None and server.pair.is_other(request.name)
+    if not is_other:
+        _check_standby(server)
+    return is_other
 
 
 def _open(

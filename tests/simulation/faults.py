@@ -65,6 +65,9 @@ class Faults:
                 copied = rng.uniform(0.1, 0.5)
                 self._later(plan.duration_s * copied, self.make_backup)
                 self._later(plan.duration_s * (copied + rng.uniform(0.05, 0.2)), self.restore_backup)
+            if plan.standby_lags:
+                began = random.Random(f"{self.world.sim.seed} standby").uniform(0.2, 0.8)
+                self._later(plan.duration_s * began, MemberFaults(self).lag_standby)
             while True:
                 await anyio.sleep(rng.expovariate(1 / plan.fault_pause_s))
                 kind = rng.choice(kinds)

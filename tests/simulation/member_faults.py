@@ -41,6 +41,7 @@ class MemberFaults:
             *[self.hand_over] * 2,
             *[self.promote] * 2,
             *[self.race] * 2,
+            *[self.lag_standby] * 3,
         ]
 
     # what concerns members of pairs and pools
@@ -83,6 +84,29 @@ class MemberFaults:
         self._later(self._rng.uniform(2, 6), lambda: network.delay(*PROXIES, extra_s=0.0))
         if self._rng.random() < 0.7:
             self._later(self._rng.uniform(0.5, 2), self.kill_primary)
+
+    def lag_standby(self) -> None:
+        """It takes over while it is behind: clients come to it with positions that it has yet to reach."""
+        network, primary = self._world.network, self._primary()
+        standby, extra_s = self._other(primary), self._rng.choice([1.5, 4.0])
+        links = [(standby.host, master.host) for master in self._world.masters]
+        for link in links:
+            network.delay(*link, extra_s=extra_s)
+        self._later(self._rng.uniform(4, 8), lambda: [network.delay(*link, extra_s=0.0) for link in links])
+        self._start(self._switch_when_behind, primary, standby)
+
+    async def _switch_when_behind(self, primary: Proxy, standby: Proxy) -> None:
+        """Once a change has come to the one and not to the other; after a while in any case."""
+
+        def is_behind() -> bool:
+            one, other = primary.server, standby.server
+            return one is not None and other is not None and other.position.uen < one.position.uen
+
+        with anyio.move_on_after(4.0):
+            while not is_behind():  # noqa: ASYNC110 - time is simulated
+                await anyio.sleep(0.05)
+        await anyio.sleep(self._rng.choice([0.1, 0.5]))
+        self._rng.choice([self.stop_primary, self.kill_primary, self.hand_over])()
 
     def stop_primary(self) -> None:
         """In an orderly way: it hands over."""

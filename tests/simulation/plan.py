@@ -11,6 +11,7 @@ from csproxy.core.changelog import WindowLimits
 TOGETHER: Final = 100_000
 """From this seed on the two proxies belong together; before, each stands alone."""
 PAIR, POOL = "pair", "pool"
+CROWD: Final = 12
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class RunPlan:
     write through the proxies, too;
     ``persistent``: proxies begin with the database while no master answers; ``load_max`` above 0: writes and loads take
     turns (serialize-write-transactions, proxy-load-max). ``limited``: so many subscribers read only a part, and what
-    that is changes. ``together``: the proxies are a warm-standby pair (`PAIR`), or members of a pool behind a load
+    that is changes. ``crowd``: so many more clients of a pair follow one object each, so that there are many sessions.
+    ``standby_lags``: once at least its standby takes over while it is behind its master.
+    ``together``: the proxies are a warm-standby pair (`PAIR`), or members of a pool behind a load
     balancer (`POOL`), or stand alone (empty). ``link_timeout_s``: the keep-alive of the proxies' Connections to the
     master; 0 = they have none. ``last_switch``: the primary of the pair hands over, is killed, or loses
     its power once more after the last fault; empty: nothing of that.
@@ -62,11 +65,13 @@ class RunPlan:
     together: str
     link_timeout_s: int
     last_switch: str
+    crowd: int
+    standby_lags: bool
 
     @property
     def max_detached(self) -> int:
         """How many sessions a server keeps whose clients are gone; after a takeover these are all of the other's."""
-        return 30 if self.together == PAIR else 6
+        return 30 + 3 * self.crowd if self.together == PAIR else 6
 
     @staticmethod
     def draw(seed: int) -> RunPlan:
@@ -113,4 +118,6 @@ class RunPlan:
             last_switch=together.choice(["", "", "hand_over", "hand_over", "crash", "power_off"])
             if kind == PAIR
             else "",
+            crowd=CROWD if kind == PAIR and random.Random(f"{seed} crowd").random() < 0.25 else 0,
+            standby_lags=kind == PAIR and random.Random(f"{seed} lag").random() < 0.5,
         )

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import anyio
 from anyio.abc import TaskGroup
 
+from csproxy.core.changes import Position
 from csproxy.core.sessions import Account
 from csproxy.errors import CsproxyError, ErrorCode, LocalProtocolError, ServerError
 from csproxy.testing.memory import MemoryNetwork
@@ -44,6 +45,8 @@ class Process:
         self.server: ConfigurationServer | None = None
         self.starts = 0
         self.parked = 0
+        self.waits = 0
+        """How many requests waited for a position that the server had not reached."""
         self.disk_errors = 0
         self.failures: list[str] = []
         self.is_wanted = False
@@ -177,7 +180,17 @@ class Process:
             settings=settings,
         )
         self.server.fan_out._clients_per_turn = plan.clients_per_turn
+        self._count_waits(self.server)
         return self.server
+
+    def _count_waits(self, server: ConfigurationServer) -> None:
+        usual = server.wait_until_reached
+
+        async def counted(position: Position) -> None:
+            self.waits += 1
+            await usual(position)
+
+        server.wait_until_reached = counted  # type: ignore[method-assign]
 
     @asynccontextmanager
     async def listening(self, server: ConfigurationServer) -> AsyncIterator[None]:

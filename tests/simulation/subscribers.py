@@ -178,6 +178,17 @@ class Subscriber(SimulatedClient):
         await connection.request(MessageId.CLOSE_SNAPSHOT, SnapshotHandle(snapshot=handle), timeout_s=5.0)
 
 
+class Bystander(Subscriber):
+    """One of a crowd: it follows one object and does nothing else, but it has a session, too."""
+
+    async def work(self, client: ConfigClient) -> None:
+        await self.follow(client, Interest(object_type=PERSON, object_dbid=self.rng.randint(101, 106)))
+
+    def lasts_s(self) -> tuple[float, float]:
+        """To the end."""
+        return 1_000, 2_000
+
+
 def _encoded(item: Any) -> bytes:
     """An object as it stands in an answer; the members of a folder come last there, by type and DBID."""
     if not isinstance(item, CfgFolder) or not item.objectIDs:

@@ -64,6 +64,7 @@ LEAST_TOGETHER = {
     "restores at the other": 4,
     "refused restores": 12,
     "moves in a pool": 1,
+    "waits for a position": 1,
 }
 """The same for proxies that belong together."""
 

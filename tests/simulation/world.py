@@ -48,7 +48,7 @@ from tests.simulation.planting import plant
 from tests.simulation.processes import MAX_OUTPUT_BYTES, PORT, Process
 from tests.simulation.proxies import Proxy
 from tests.simulation.site_operator import Operator
-from tests.simulation.subscribers import Subscriber
+from tests.simulation.subscribers import Bystander, Subscriber
 from tests.simulation.surroundings import LoggedErrors, full_at
 from tests.simulation.template import BALANCER, CLIENTS, PERSON, PROXIES, Template
 from tests.simulation.writers import WriterClient
@@ -80,7 +80,7 @@ def run_seed(seed: int, *, plant: bool = False) -> Report:
     """Run one seed to its end and judge it; with ``plant``, the proxies' data goes wrong in the end."""
     plan = RunPlan.draw(seed)
     template = Template(
-        clients=CLIENTS + (3 if plan.limited else 0),
+        clients=CLIENTS + (3 if plan.limited else 0) + plan.crowd,
         pair=plan.pair,
         limited=plan.limited > 0,
         together=plan.together,
@@ -222,6 +222,11 @@ class World:
             self._add(kind(self, number, endpoints, tenant=tenant))
         if self.plan.limited:
             self._add_limited()
+        for _ in range(self.plan.crowd):
+            number = len(self.clients)
+            own = random.Random(f"{self.sim.seed} servers of client {number}")
+            hosts = known_servers(self.plan, own, writes=False)
+            self._add(Bystander(self, number, [(host, PORT) for host in hosts], tenant=0))
 
     def _add(self, client: SimulatedClient) -> None:
         self.clients.append(client)
@@ -459,6 +464,7 @@ class World:
             "comparisons": sum(proxy.comparisons for proxy in proxies),
             "planted": sum(self.planted.values()),
             "parked": sum(process.parked for process in self.processes),
+            "waits for a position": sum(process.waits for process in self.processes),
             "starts from a copy": sum(proxy.starts_from_copy for proxy in proxies),
             "starts from the database": sum(proxy.starts_from_database for proxy in proxies),
             "starts": sum(process.starts for process in self.processes),

@@ -8,7 +8,7 @@ import pytest
 
 from csproxy.core.changes import Position
 from csproxy.errors import ErrorCode
-from csproxy.testing.checker_monotonic import check_monotonic
+from csproxy.testing.checker_monotonic import check_monotonic, check_positions
 from csproxy.testing.histories import Answered, Asked, WireHistory
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Empty, Error
@@ -65,3 +65,25 @@ def test_what_is_shown_does_not_go_back_from_server_to_server(
     assert [each.property for each in check_monotonic(wires, LOG)] == ["P9 monotonic"] * expected
     other = WireHistory("another", 2, "proxy2", second)
     assert list(check_monotonic([wires[0], other], LOG)) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "answer", "expected"),
+    [
+        (MessageId.RESTORE_SESSION, MessageId.CLIENT_REGISTERED, 1),
+        (MessageId.HISTORY_LOG, MessageId.HISTORY_LOG_SENT, 1),
+        (MessageId.RESUME_FROM, MessageId.HISTORY_LOG_SENT, 1),
+        (MessageId.REGISTER_NOTIFICATION, MessageId.NOTIFICATION_REGISTERED, 1),
+        (MessageId.DELETE_OBJECT, MessageId.OBJECT_DELETED, 0),
+    ],
+)
+def test_who_comes_back_with_a_position_is_answered_where_it_is_reached(
+    message: MessageId, answer: MessageId, expected: int
+) -> None:
+    def broken(*events: Any) -> list[str]:
+        return [each.property for each in check_positions(WireHistory("client", 1, "proxy1", list(events)), LOG)]
+
+    assert broken(asked(1, 5, message), shown(2, 1, 4, answer)) == ["P9 monotonic"] * expected
+    assert broken(asked(1, 5, message), shown(2, 1, 5, answer)) == []
+    assert broken(asked(1, 5, message), expired(2, 1)) == []
+    assert broken(asked(1, 0, message), shown(2, 1, 4, answer)) == []

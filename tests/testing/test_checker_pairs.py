@@ -16,10 +16,11 @@ from csproxy.transport.wire.pairs import PeerNews, PeerSession, PeerUpdate
 from csproxy.transport.wire.payload import Empty, Error
 from csproxy.transport.wire.registration import ClientRegistered, RegisterClient, RestoreSession
 from csproxy.transport.wire.subscriptions import Subscription
+from tests.testing.test_checker import LOG, NEW
 
 FIRST, SECOND = "proxy1", "proxy2"
 SKILLS = Subscription(object_type=13)
-NOW = Position(1, 9)
+NOW = Position(NEW, 9)
 
 ROLES = [
     RoleTaken(0.0, FIRST, Role.PRIMARY),
@@ -68,7 +69,7 @@ def refused(at_s: float, code: ErrorCode = ErrorCode.HISTORY_LOG_EXPIRED, retry_
 
 
 def properties(*wires: WireHistory, roles: list[RoleTaken] = ROLES) -> list[str]:
-    return [violation.property for violation in check_pairs(History(wires=list(wires), roles=roles))]
+    return [violation.property for violation in check_pairs(History(wires=list(wires), roles=roles), LOG)]
 
 
 def link(*events: Any) -> WireHistory:
@@ -110,7 +111,7 @@ def test_only_who_serves_takes_clients(host: str, asked_s: float, answered_s: fl
 )
 def test_a_standby_takes_over_in_time(follows: RoleTaken, quiet_from_s: float, expected: list[str]) -> None:
     history = History(roles=[*ROLES[:3], follows], quiet_from_s=quiet_from_s)
-    assert [violation.property for violation in check_pairs(history)] == expected
+    assert [violation.property for violation in check_pairs(history, LOG)] == expected
 
 
 KNOWN = told(5.0, first=True, sessions=[session(SKILLS)])
@@ -153,6 +154,14 @@ def test_what_was_told_is_restored_and_the_rest_refused_by_name(
     events: list[Any], asked_s: float, answer: Answered, expected: list[str]
 ) -> None:
     assert properties(link(*events), at(SECOND, asks_back(asked_s, SKILLS), answer)) == expected
+
+
+def test_a_position_that_is_not_of_every_history_may_be_refused() -> None:
+    answer = refused(22.1)
+    ahead = asks_back(22.0, SKILLS)._replace(position=Position(NEW, LOG.head + 1))
+    assert properties(link(KNOWN), at(SECOND, ahead, answer)) == []
+    nowhere = asks_back(22.0, SKILLS)._replace(position=Position(0, 0))
+    assert properties(link(KNOWN), at(SECOND, nowhere, answer)) == BROKEN
 
 
 BACK = [
@@ -210,7 +219,7 @@ def test_a_session_is_served_at_one_place() -> None:
 def ended(first: PairFinal | None, second: PairFinal | None, *wires: WireHistory) -> list[str]:
     finals = [final for final in (first, second) if final is not None]
     history = History(wires=list(wires), roles=ROLES, pair_finals=finals, is_quiet_at_end=True)
-    return [violation.property for violation in check_pairs(history)]
+    return [violation.property for violation in check_pairs(history, LOG)]
 
 
 def standing(name: str, role: Role, *sessions: str) -> PairFinal:

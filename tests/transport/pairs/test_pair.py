@@ -8,10 +8,14 @@ import anyio
 import pytest
 from pair_world import NAMES, PORT, PairWorld, pair_world
 
+from csproxy.core.changes import Position
 from csproxy.core.standby import Role
-from csproxy.errors import CsproxyError, LocalProtocolError
+from csproxy.errors import CsproxyError, LocalProtocolError, ServerError
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.client import ConfigClient
+from csproxy.transport.connection import Connection
+from csproxy.transport.wire.registration import RestoreSession
+from tests.transport.upstream.upstream_world import MASTER
 
 CLIENTS = 20
 SEEDS = range(4)
@@ -209,6 +213,43 @@ def test_a_session_that_the_backup_does_not_know_is_refused_and_its_client_resum
         assert world.registrations == 3
 
     simulated(test)
+
+
+def test_a_new_primary_that_is_behind_restores_no_session_before_it_has_what_its_client_has_seen() -> None:
+    async def test(world: PairWorld) -> None:
+        behind = (NAMES[1], MASTER.host)
+        world.network.partition(*behind)
+        await world.settle()
+        await world.first.kill()
+        await world.until(lambda: world.second.role is Role.PRIMARY)
+        await anyio.sleep(10.0)  # an attempt waits for three seconds
+        assert world.second.server.position.uen < world.followers[0].uens[-1]
+        assert world.restores == 0
+        assert len(world.second.server.sessions) == 0
+        world.network.heal(*behind)
+        await world.settle()
+        world.assert_exact()
+        assert (world.restores, world.registrations) == (CLIENTS, 0)
+
+    simulated(test)
+
+
+def test_a_standby_that_is_behind_keeps_nobody_waiting_before_it_refuses() -> None:
+    async def test(world: PairWorld) -> None:
+        (follower,) = world.followers
+        registered = follower.client._link.session.registered
+        assert registered is not None
+        channel = await world.network.connector("client0")(NAMES[1], PORT)
+        connection = await Connection.open(channel, "default")
+        ahead = Position(registered.epochs[-1][0], world.master.server.position.uen + 1)
+        restore = RestoreSession(type=107, name="default", user="default", session=registered.session)
+        began = world.simulation.now()
+        with pytest.raises(ServerError, match="is the backup of a pair and serves no clients"):
+            await connection.restore(restore, minimum=ahead)
+        assert world.simulation.now() - began < 1.0
+        connection.close()
+
+    simulated(test, clients=1)
 
 
 def test_a_lone_backup_takes_over_after_its_patience() -> None:

@@ -62,20 +62,24 @@ def _heed_interrupts() -> None:
 
 
 class Running:
-    """A process that runs beside the test; killed at the end whatever happened."""
+    """A process that runs beside the test; killed at the end whatever happened.
+
+    ``environment``: what it has beside that of every server; None takes a variable away.
+    """
 
     def __init__(
         self,
         module: str,
         *words: str,
         cwd: Path | None = None,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
         program: Sequence[str] = (),
     ) -> None:
+        wanted = _ENVIRONMENT | {"CSPROXY_PASSWORD": PASSWORD} | dict(environment or {})
         self.process = subprocess.Popen(
             [*(program or (sys.executable, "-m", f"csproxy.daemon.{module}")), *words],
             cwd=cwd,
-            env=_ENVIRONMENT | {"CSPROXY_PASSWORD": PASSWORD} | dict(environment or {}),
+            env={name: value for name, value in wanted.items() if value is not None},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if module == "confserv" else subprocess.PIPE,

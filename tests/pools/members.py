@@ -10,8 +10,8 @@ _ASK_S: Final = 2.0
 
 
 def environment(port: int) -> dict[str, str | None]:
-    """What makes a server open this management port; its coverage is not measured, with which it takes half as many
-    clients again."""
+    """What makes a server open this management port. Its coverage is not measured: under very many clients everything
+    would take half as long again."""
     return {"CSPROXY_CSPROXY__MANAGEMENT_PORT": str(port), "COVERAGE_PROCESS_CONFIG": None}
 
 

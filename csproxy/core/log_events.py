@@ -166,8 +166,8 @@ EVENTS: Final = tuple(
         ),
         31021: _ours("Persistent mode has ended: the master is followed again.", _NOTHING),
         31030: _ours(
-            "A certificate of a port expires soon, has expired, or files of TLS cannot be used; the former ones stay "
-            "in use.",
+            "A certificate of a port, or one that the server shows its master or the other one of its pair, expires "
+            "within 30 days or has expired; or files of TLS cannot be used, and the former ones stay in use.",
             "Put new files in the place of the old ones; they are taken without a restart.",
         ),
         31040: _ours(

@@ -24,7 +24,6 @@ from csproxy.core.history import history_settings
 from csproxy.core.peer_limits import PeerLimits, parse_networks
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.change_events import tell_changes
-from csproxy.daemon.connectors import ObjectConnector
 from csproxy.daemon.health import LastErrors, Readiness, beyond_status, port_status
 from csproxy.daemon.log_intervals import LogIntervals
 from csproxy.daemon.log_settings import log_settings
@@ -37,6 +36,7 @@ from csproxy.daemon.process import freeze_heap
 from csproxy.daemon.runtime_options import RuntimeOptions, log_changes
 from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.daemon.settings import DaemonSettings
+from csproxy.daemon.shown_certificates import ShownCertificates
 from csproxy.daemon.shutdown import Shutdown
 from csproxy.daemon.starting import Starting
 from csproxy.errors import ConfigurationError, LocalProtocolError
@@ -76,7 +76,7 @@ class Daemon(ABC):
         self._is_open = False
         self._errors = LastErrors()
         self._lag = LoopLag()
-        self._outgoing: dict[str, ObjectConnector] = {}
+        self._certificates = ShownCertificates()
         self._management = ManagementPort(
             Managed(
                 readiness=self.readiness,
@@ -113,6 +113,7 @@ class Daemon(ABC):
                 async with self._management, anyio.create_task_group() as tasks:
                     tasks.start_soon(self._intervals.run)
                     tasks.start_soon(self._lag.run)
+                    tasks.start_soon(self._certificates.keep)
                     self._open_management()
                     await self._run()
                     tasks.cancel_scope.cancel()
@@ -152,7 +153,7 @@ class Daemon(ABC):
     async def _serve(self, server: ConfigurationServer, ports: SecurePorts, what: Callable[[], str]) -> None:
         self._is_serving = True
         self._open_management()
-        self._ports = ports
+        self._ports = self._certificates.ports = ports
         server.is_for_users = ports.restricted
         server.collation = collation(str(self._options.get("csproxy", "locale")))
         assert self._passwords is not None
@@ -164,6 +165,7 @@ class Daemon(ABC):
         )
         self._chain = server.authenticator = server.tickets = chain
         self._listener = Listener(await ports.open(), server.connect, visit=server.peers.visit)
+        self._certificates.warn()
         self._apply_balancers()
         async with chain, self._listener as listener, anyio.create_task_group() as tasks:
             tasks.start_soon(ports.keep)
@@ -375,7 +377,7 @@ class Daemon(ABC):
         return {**known, **self._beyond()}
 
     def _beyond(self) -> dict[str, Any]:
-        return beyond_status(self._server, self._ports, self._listener, self._lag, self._outgoing)
+        return beyond_status(self._server, self._listener, self._lag, self._certificates.rows())
 
     def _number(self, name: str, section: str = "csproxy") -> int:
         value = self._options.get(section, name)

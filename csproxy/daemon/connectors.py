@@ -50,6 +50,11 @@ class ObjectConnector:
         context = None if self._files is None else self._files.current
         return () if context is None else context.certificates
 
+    async def refresh(self) -> None:
+        """Take up files that have changed since the last secure connection, for the next one."""
+        if self._files is not None and self._files.current is not None:
+            await self._files.latest()
+
     async def __call__(self, host: str, port: int) -> Channel:
         """Connect. Raises `csproxy.errors.ConnectionLostError`, and `ConfigurationError` for wrong parameters."""
         parameters = self._parameters(host, port)

@@ -9,16 +9,15 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from csproxy.daemon.connectors import ObjectConnector
 from csproxy.daemon.loop_lag import LoopLag
-from csproxy.daemon.secure_ports import SecurePorts, certificate_rows
+from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.transport.listener import Listener
 from csproxy.transport.peers import MAX_UNREGISTERED
 from csproxy.transport.server import ConfigurationServer
@@ -85,16 +84,9 @@ def port_status(ports: SecurePorts | None, listener: Listener | None) -> dict[st
 
 
 def beyond_status(
-    server: ConfigurationServer | None,
-    ports: SecurePorts | None,
-    listener: Listener | None,
-    lag: LoopLag,
-    outgoing: Mapping[str, ObjectConnector],
+    server: ConfigurationServer | None, listener: Listener | None, lag: LoopLag, certificates: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Process, queues, connections, limits and certificates: what status.json has besides the Status answer."""
-    certificates = [] if ports is None else ports.certificates()
-    for where, connector in outgoing.items():
-        certificates += certificate_rows(where, connector.certificates, time.time())
     more: dict[str, Any] = {"process": _process(lag), "certificates": certificates}
     if server is not None:
         now = server.statistics()

@@ -78,7 +78,7 @@ class MasterDaemon(Daemon):
                 server.standby = self._standby
                 server.primary = lambda: database.primary
                 database.on_role = self._role_changed
-                to_other = self._outgoing["connection to the pair"] = pair_connector(
+                to_other = self._certificates.connections["connection to the pair"] = pair_connector(
                     lambda: server.cache, settings.application
                 )
                 database.is_replaced = lambda: is_primary(

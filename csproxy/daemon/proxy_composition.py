@@ -135,7 +135,9 @@ class ProxyDaemon(Daemon):
         if pool:
             join_pool(server, pool)
             return None
-        to_other = self._outgoing["connection to the pair"] = pair_connector(lambda: server.cache, server.name)
+        to_other = self._certificates.connections["connection to the pair"] = pair_connector(
+            lambda: server.cache, server.name
+        )
         server.trust = ProxyAuthenticator(self._book.hashes, loopback_is_trusted=self._trusts_loopback)
         return pair_member(
             server,
@@ -216,7 +218,7 @@ class ProxyDaemon(Daemon):
 
     def _make_source(self, sink: LocalCopy, *, from_copy: bool = False) -> UpstreamSource:
         assert self._settings.upstream is not None
-        connector = self._outgoing["connection to the master"] = master_connector(
+        connector = self._certificates.connections["connection to the master"] = master_connector(
             self._settings.upstream.transport, lambda: sink.cache, self._settings.application, self._master
         )
         return UpstreamSource(

@@ -25,14 +25,12 @@ from csproxy.transport.listener import ListenPort
 from csproxy.transport.port_security import PortSecurity
 from csproxy.transport.tls_context import TlsContext, TlsFiles
 
-__all__ = ["EXPIRY_WARNING_DAYS", "SecurePorts", "certificate_rows"]
+__all__ = ["SecurePorts"]
 
 _log = logging.getLogger("csproxy.ports")
 _EVENT: Final = {"event": 31030}
 
-EXPIRY_WARNING_DAYS: Final = 30
 _LOOK_S: Final = 5.0
-_DAY_S: Final = 86400.0
 
 Wanted = Callable[[], tuple[list[ListeningPort], list[str]]]
 """The ports as the objects have them now, with warnings; raises `ConfigurationError`."""
@@ -61,7 +59,6 @@ class SecurePorts:
         for port in ports:
             self._ports[port.id] = each = _Port(port)
             await each.load(port)
-            self._warn_of_expiry(each)
             self._warn_of_readers(port)
         return [ListenPort(port.id, port.address, port.port, self._ports[port.id].security) for port in ports]
 
@@ -92,10 +89,9 @@ class SecurePorts:
         """The ports for the Status answer; its keys are documented in docs/protocol.md."""
         return [each.status(self._clock()) for each in self._ports.values()]
 
-    def certificates(self) -> list[dict[str, Any]]:
-        """Every certificate in use, those of each port's chain from the own one on (`certificate_rows`)."""
-        now_s = self._clock()
-        return [row for each in self._ports.values() for row in certificate_rows(each.now.id, each.certificates, now_s)]
+    def certificates(self) -> list[tuple[str, Sequence[CertificateFacts]]]:
+        """The id of each port, and the certificates of its chain from the own one on."""
+        return [(each.now.id, each.certificates) for each in self._ports.values()]
 
     def _restart_notices(self, ports: Sequence[ListeningPort]) -> Iterator[str]:
         told = {(port.id, port.address, port.port) for port in ports}
@@ -111,24 +107,9 @@ class SecurePorts:
                 own = each.certificate
                 until = f", certificate {own.subject}, valid until {_date(own.not_after_s)}" if own else ""
                 _log.info("port %r is %s now%s", port.id, port.mode.value, until)
-                each.next_warning_s = float("-inf")
         except ConfigurationError as e:
             if str(e) != problem:
                 _log.error("port %r: %s; new connections go on with what was in use before", port.id, e, extra=_EVENT)
-        self._warn_of_expiry(each)
-
-    def _warn_of_expiry(self, each: _Port) -> None:
-        """At the start, when there is a new certificate, and once a day from 30 days before on."""
-        now_s = self._clock()
-        first = each.first_to_expire
-        if first is None or now_s < each.next_warning_s:
-            return
-        days = first.days_left(now_s)
-        if days <= EXPIRY_WARNING_DAYS:
-            each.next_warning_s = now_s + _DAY_S
-            when = "has expired on" if days < 0 else f"expires in {days} days, on"
-            date = _date(first.not_after_s)
-            _log.warning("port %r: the certificate %s %s %s", each.now.id, first, when, date, extra=_EVENT)
 
     def _warn_of_readers(self, port: ListeningPort) -> None:
         key = "" if port.tls is None else port.tls.certificate_key
@@ -149,7 +130,6 @@ class _Port:
     def __init__(self, port: ListeningPort) -> None:
         self.now = port
         self.security = PortSecurity(ListeningMode.UNSECURED, None)
-        self.next_warning_s = float("-inf")
         self.problem = ""
         self._files: TlsFiles | None = None
 
@@ -216,20 +196,6 @@ class _Port:
                 "days_left": first.days_left(now_s),
             }
         return shown | ({"problem": self.problem} if self.problem else {})
-
-
-def certificate_rows(where: str, certificates: Sequence[CertificateFacts], now_s: float) -> list[dict[str, Any]]:
-    """Certificates as status.json shows them: those of port ``where``, or of a connection; see monitoring.md."""
-    return [
-        {
-            "port": where,
-            "subject": facts.subject,
-            "names": list(facts.names),
-            "not_after": _date(facts.not_after_s),
-            "days_left": facts.days_left(now_s),
-        }
-        for facts in certificates
-    ]
 
 
 def _date(time_s: float) -> str:

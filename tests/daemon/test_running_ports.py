@@ -1,4 +1,4 @@
-"""The ports of a running server: what is taken up, what is refused, and when the end of a certificate is told."""
+"""The ports of a running server: what is taken up, and what is refused."""
 
 from __future__ import annotations
 
@@ -144,29 +144,6 @@ async def test_mode_and_users_change_at_once_and_numbers_at_a_restart(
         "port 'new' at 127.0.0.1:4 is new in the Application object: restart to take it up",
     ):
         assert caplog.text.count(sentence) == 1
-
-
-async def test_an_end_within_30_days_is_told_at_the_start_and_each_day(
-    authority: Authority, caplog: pytest.LogCaptureFixture
-) -> None:
-    issued = authority.issue("a.example", days=31.5, common_name="Server")
-    objects = Objects(secure(issued))
-    await objects.watched.open()
-    day_s = 86400.0
-    await objects.watched.look()
-    assert "expires" not in caplog.text
-    for days in (30, 29, 28):
-        caplog.clear()
-        objects.now_s += day_s
-        for _ in range(3):
-            await objects.watched.look()
-        assert caplog.text.count(f"expires in {days} days, on 2") == caplog.text.count("expires") == 1
-    caplog.clear()
-    objects.now_s += 40 * day_s
-    await objects.watched.look()
-    assert "port 's': the certificate CN=Server" in caplog.text
-    assert "has expired on" in caplog.text
-    assert objects.watched.status()[0]["certificate"]["days_left"] < 0
 
 
 async def test_of_a_chain_the_first_to_expire_counts(authority: Authority, tmp_path: Path) -> None:

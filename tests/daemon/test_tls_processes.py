@@ -35,6 +35,11 @@ def eventually(condition: Callable[[], Any]) -> Any:
     return found
 
 
+def said(server: Running, words: str) -> str:
+    """The line with ``words``, whether it came before that of readiness or comes after it."""
+    return next((line for line in server.seen if words in line), "") or server.line(containing=words)
+
+
 def test_a_secure_master_and_its_clients(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     site = TlsSite(folder)
     with site.master() as master:
@@ -211,7 +216,22 @@ def test_a_certificate_that_expires_soon_is_told_at_the_start(folder: Path) -> N
     soon = site.authority.issue("localhost", "127.0.0.1", file="soon", common_name="soon", days=20.5)
     site.set_master(site.secure(server=soon))
     with site.master() as master:
-        assert any("certificate CN=soon" in line and "expires in 20 days" in line for line in master.seen)
+        assert "port 'default': the certificate CN=soon" in said(master, "expires in 20 days")
+
+
+def test_a_proxys_certificate_that_expires_soon_is_told_and_its_successor_ends_that(folder: Path) -> None:
+    site = TlsSite(folder, mutual=True)
+    site.client = site.authority.issue("proxy.example", file="soon", common_name="soon", days=20.5)
+    with site.master(), site.proxy("CSProxy_1", *site.to_master(mutual=True)) as proxy:
+        told = said(proxy, "expires in 20 days")
+        assert "the connection to the master: the certificate CN=soon" in told
+        assert site.client.path in told
+        # without a new connection the new file counts, and it expires soon, too
+        next_one = site.authority.issue("proxy.example", file="next", common_name="next", days=10.5)
+        os.replace(next_one.key, site.client.key)
+        os.replace(next_one.path, site.client.path)
+        assert "the connection to the master: the certificate CN=next" in proxy.line(containing="expires in 10 days")
+        assert sum("CN=soon" in line and "expires" in line for line in proxy.seen) == 1
 
 
 def test_peers_that_stop_flood_or_lie_do_not_hold_up_others(folder: Path) -> None:

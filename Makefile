@@ -77,9 +77,11 @@ clean:
 
 # Debian ships Python without venv; the package is installed when it is missing, and the script says so.
 $(VENV)/bin/python:
+	@echo "Making a virtual environment in $(VENV)"
 	scripts/make_venv.sh "$(PYTHON)" "$(VENV)"
 
 $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing csproxy and the packages that it needs into $(VENV): once, about a minute"
 	$(BIN)/pip install $(PIP_FLAGS) --editable '.[daemon]'
 	@touch $@
 

@@ -15,7 +15,12 @@ done
 
 sudo=()
 if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "please install as root: ${missing[*]}" >&2; exit 1; }
+    command -v sudo >/dev/null || {
+        echo "Debian packages are missing, and there is no sudo here. Please run as root:" >&2
+        echo "    apt-get install ${missing[*]}" >&2
+        echo "and then the same make command again." >&2
+        exit 1
+    }
     sudo=(sudo)
 fi
 echo "installing Debian packages: ${missing[*]}"

@@ -26,7 +26,7 @@ def parse_assignment(text: str) -> tuple[str, str]:
     """Split ``path=value``. Raises `UsageError` when there is no equals sign or no path."""
     path, separator, value = text.partition("=")
     if not separator or not path:
-        raise UsageError(f"{text!r} is not of the form attribute=value")
+        raise UsageError(f"{text!r} is not of the form attribute=value, such as state=CFGDisabled")
     return path, value
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from csproxy.daemon.advice import told
 from csproxy.daemon.terminal import prepare_streams
 from csproxy.daemon.usage import DONE, FAILED, INTERRUPTED, WRONG_USAGE, UsageError
 from csproxy.errors import CsproxyError
@@ -84,7 +85,7 @@ def _daemon_of(settings: DaemonSettings) -> type[Daemon]:
 
 
 def _say(error: CsproxyError) -> None:
-    print(f"confserv: {error}", file=sys.stderr)
+    print(f"confserv: {told(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

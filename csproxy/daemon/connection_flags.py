@@ -51,6 +51,8 @@ class ConnectionFlags:
     tls: TlsSettings | None = None
     spn: str = ""
     """The service for which a Kerberos ticket takes the place of user and password; "" for none."""
+    password_source: str = "the password"
+    """Where the password comes from, in words."""
 
     @property
     def tickets(self) -> TicketSource | None:
@@ -135,11 +137,13 @@ def connection_flags(
     user = str(given.get("user") or environment.get("CSPROXY_USER") or "default")
     has_password = not given.keys().isdisjoint(("password_file", "password_stdin"))
     spn = str(given.get("kerberos") or ("" if has_password else environment.get("CSPROXY_KERBEROS", "")))
+    password, source = ("", "") if spn else _password(given, environment, stdin or sys.stdin, f"{user}@{host}:{port}")
     return ConnectionFlags(
         host=host,
         port=port,
         user=user,
-        password="" if spn else _password(given, environment, stdin or sys.stdin, f"{user}@{host}:{port}"),
+        password=password,
+        password_source=source,
         spn=spn,
         application=str(given.get("app") or environment.get("CSPROXY_APP") or "default"),
         timeout_s=float(given.get("timeout", _DEFAULT_TIMEOUT_S)),
@@ -170,31 +174,33 @@ def _tls(given: Mapping[str, object], environment: Mapping[str, str]) -> TlsSett
         raise UsageError(str(e)) from e
 
 
-def _password(given: Mapping[str, object], environment: Mapping[str, str], stdin: TextIO, who: str) -> str:
+def _password(given: Mapping[str, object], environment: Mapping[str, str], stdin: TextIO, who: str) -> tuple[str, str]:
+    """The password, and where it comes from in words."""
     if "password_file" in given:
         path = Path(str(given["password_file"]))
         warning = loose_permissions(path, is_secret=True)
         if warning is not None:
             print(f"warning: {warning}", file=sys.stderr)
         try:
-            return _first_line(path.read_text(encoding="utf-8"))
+            return _first_line(path.read_text(encoding="utf-8")), f"the password in {path}"
         except OSError as e:
             raise UsageError(f"password file {path} cannot be read: {e.strerror}") from e
         except UnicodeDecodeError as e:
             raise UsageError(f"password file {path} is not UTF-8 at byte {e.start}") from e
-    if given.get("password_stdin"):
+    # one that is typed is asked for without showing it
+    if given.get("password_stdin") and not stdin.isatty():
         try:
-            return _first_line(stdin.readline())
+            return _first_line(stdin.readline()), "the password on standard input"
         except UnicodeDecodeError as e:
             raise UsageError(f"the password on standard input is not UTF-8 at byte {e.start}") from e
-    if "CSPROXY_PASSWORD" in environment:
-        return environment["CSPROXY_PASSWORD"]
+    if "CSPROXY_PASSWORD" in environment and not given.get("password_stdin"):
+        return environment["CSPROXY_PASSWORD"], "the password in CSPROXY_PASSWORD"
     if not stdin.isatty():
         raise UsageError(
             "no password given and no terminal to ask on: use --password-file FILE (csproxy init wrote one to "
             "DIR/password), --password-stdin, or CSPROXY_PASSWORD"
         )
-    return getpass.getpass(f"Password of {who}: ")
+    return getpass.getpass(f"Password of {who}: "), "the password that was typed"
 
 
 def _first_line(text: str) -> str:

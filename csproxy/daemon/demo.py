@@ -120,7 +120,7 @@ class Demo:
         self._console = console
         self._folder = folder
         ports = free_ports(1 + len(PROXIES))
-        self._master = Server("master", folder, ports[0], ["-c", "site/confserv.conf"])
+        self._master = Server("confserv", folder, ports[0], ["-c", "site/confserv.conf"])
         self._proxies = [
             Server(name, folder, port, ["-host", "127.0.0.1", "-port", str(ports[0]), "-app", name])
             for name, port in zip(PROXIES, ports[1:], strict=True)
@@ -169,8 +169,9 @@ class Demo:
             began_s = time.perf_counter()
             server.start()
             status = await self._until_ready(server)
+            what = "the master" if server is self._master else "the proxy"
             step.say(
-                f"{status['role']} {server.name} serves {status['objects']:,} objects on port {server.port} "
+                f"{what} {server.name} serves {status['objects']:,} objects on port {server.port} "
                 f"after {time.perf_counter() - began_s:.2f} s"
             )
         step.proves("a proxy loads the whole configuration over the network and serves it from memory")

@@ -71,7 +71,7 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
 def _proxy(text: str) -> tuple[str, int]:
     name, separator, port = text.rpartition("=")
     if not separator or not name.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=PORT")
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=PORT, such as CSProxy_1=2021")
     return name.strip(), port_number(port)
 
 
@@ -135,7 +135,9 @@ def _make_directory(directory: Path) -> None:
     except OSError as e:
         raise ConfigurationError(f"{directory} cannot be used: {e.strerror}") from e
     if content is not None:
-        raise ConfigurationError(f"{directory} is not empty ({content.name} is there): choose another folder")
+        raise ConfigurationError(
+            f"{directory} is not empty ({content.name} is there): choose another folder, or remove this one"
+        )
 
 
 def _write(path: Path, text: str, *, mode: int) -> None:
@@ -219,9 +221,12 @@ def _print_next_steps(
         print("\nStart its backup:")
         print(f"  confserv -c {shlex.quote(str(directory / 'backup' / 'confserv.conf'))} -app {BACKUP}")
     if proxies:
-        print("\nStart a proxy, once the master is ready:")
+        print("\nStart a proxy in a folder of its own, where it keeps its local copy:")
         for name, _ in proxies:
             print(f"  confserv -host {LOOPBACK} -port {master_port} -app {shlex.quote(name)}{to_master}")
+    else:
+        print("\nA proxy needs an Application object: csproxy init --proxy NAME=PORT makes one, or later")
+        print("csproxy create application (docs/howto/first-proxy.md).")
     print("\nRead:")
     port = proxies[0][1] if proxies else master_port
     print(f"  csproxy read person --port {port} {secret}{to_server}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -14,6 +15,7 @@ from csproxy.auth.proxies import ProxyAuthenticator
 from csproxy.core.credentials import CredentialBook
 from csproxy.core.failover import Endpoint
 from csproxy.core.replication import State
+from csproxy.daemon.advice import advise_proxy
 from csproxy.daemon.application_watch import ApplicationWatch
 from csproxy.daemon.composition import Daemon
 from csproxy.daemon.connectors import master_connector, pair_connector
@@ -32,6 +34,8 @@ from csproxy.transport.server import ConfigurationServer, ReadOnlyWriter
 from csproxy.transport.upstream import UpstreamSource
 
 __all__ = ["ProxyDaemon"]
+
+_log = logging.getLogger("csproxy.daemon")
 
 _QUESTION_S: Final = 1.0
 """How long the master is asked for its position to show the lag."""
@@ -112,11 +116,18 @@ class ProxyDaemon(Daemon):
             if mode is not None:
                 mode.source = source
             # nothing listens before there is a complete state to serve
-            if not await self._shutdown.unless_requested(source.wait_data):
+            if not await self._shutdown.unless_requested(partial(self._wait_data, source)):
                 return
             if source.serves_copy and mode is None:
                 announce_copy(copy, source, server.statistics().objects)
             await self._serve_as_proxy(server, sink)
+
+    async def _wait_data(self, source: UpstreamSource) -> None:
+        try:
+            await source.wait_data()
+        except ConfigurationError as e:
+            advise_proxy(e, self._master)
+            raise
 
     async def _serve_as_proxy(self, server: ConfigurationServer, sink: ApplicationWatch) -> None:
         ports = SecurePorts(partial(self._wanted_ports, sink, None))
@@ -218,6 +229,7 @@ class ProxyDaemon(Daemon):
 
     def _make_source(self, sink: LocalCopy, *, from_copy: bool = False) -> UpstreamSource:
         assert self._settings.upstream is not None
+        _log.info("connecting to the master %s as Application %r", self._master, self._settings.application)
         connector = self._certificates.connections["connection to the master"] = master_connector(
             self._settings.upstream.transport, lambda: sink.cache, self._settings.application, self._master
         )

@@ -64,7 +64,7 @@ def parse_filter(type_: ObjectType, texts: Sequence[str]) -> dict[str, object]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise UsageError(f"{text!r} is not of the form key=value")
+            raise UsageError(f"{text!r} is not of the form key=value, such as {min(keys)}=…")
         key = keys.get(name)
         if key is None:
             close = difflib.get_close_matches(name, list(keys), n=3, cutoff=0.5) or sorted(keys)

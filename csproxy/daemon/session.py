@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -13,9 +13,10 @@ import msgspec
 from csproxy import __version__
 from csproxy.core.model import SCHEMA, ObjectType
 from csproxy.core.model.enumerations import CfgAppType
+from csproxy.daemon.advice import advise_client
 from csproxy.daemon.connection_flags import ConnectionFlags
 from csproxy.daemon.usage import UsageError
-from csproxy.errors import ModelError
+from csproxy.errors import CsproxyError, ModelError
 from csproxy.transport.blocking import run_blocking
 from csproxy.transport.connection import Connection
 from csproxy.transport.dial import connect_tcp
@@ -55,8 +56,9 @@ async def open_session(flags: ConnectionFlags) -> AsyncIterator[tuple[Connection
     """
     connect = partial(connect_tcp, timeout_s=flags.timeout_s)
     connector = connect if flags.tls is None else TlsConnector(flags.tls, connect, timeout_s=flags.timeout_s)
-    channel = await connector(flags.host, flags.port)
-    connection = await Connection.open(channel, flags.application, timeout_s=flags.timeout_s)
+    with _advised(flags):
+        channel = await connector(flags.host, flags.port)
+        connection = await Connection.open(channel, flags.application, timeout_s=flags.timeout_s)
     try:
         user, ticket = (flags.user, b"") if flags.tickets is None else await run_blocking(flags.tickets)
         request = RegisterClient(
@@ -67,9 +69,20 @@ async def open_session(flags: ConnectionFlags) -> AsyncIterator[tuple[Connection
             gss_token=ticket,
             release=__version__,
         )
-        yield connection, await connection.register(request, timeout_s=flags.timeout_s)
+        with _advised(flags):
+            registered = await connection.register(request, timeout_s=flags.timeout_s)
+        yield connection, registered
     finally:
         await connection.aclose()
+
+
+@contextmanager
+def _advised(flags: ConnectionFlags) -> Iterator[None]:
+    try:
+        yield
+    except CsproxyError as e:
+        advise_client(e, flags)
+        raise
 
 
 async def read_raw(

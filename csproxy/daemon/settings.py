@@ -253,8 +253,8 @@ def _conf_path(arguments: Arguments, directory: Path) -> Path | None:
             "name it with -c"
         )
     raise ConfigurationError(
-        f"there is no confserv.conf in {directory}; name it with -c, create one with csproxy init, "
-        "or give -host, -port and -app to start a proxy"
+        f"there is no confserv.conf in {directory}; start confserv in its folder, name it with -c, create one with "
+        "csproxy init, or give -host, -port and -app to start a proxy"
     )
 
 

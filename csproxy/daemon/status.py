@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -67,15 +68,21 @@ def _asker(arguments: argparse.Namespace) -> Asker:
 async def _status(ask: Asker, *, wait_s: float | None) -> dict[str, Any]:
     """The Status answer. Raises what the last attempt raised when the server cannot be asked in time."""
     deadline = time.monotonic() + (wait_s or 0.0)
+    is_told = not sys.stderr.isatty()
     while True:
         left_s = deadline - time.monotonic()
         try:
             status = await ask(None if wait_s is None else left_s)
             if wait_s is None or status.get("ready") or left_s <= 0:
                 return status
+            reason = str(status.get("reason") or "it is not ready")
         except CsproxyError as e:
             if wait_s is None or left_s <= 0 or not _may_pass(e):
                 raise
+            reason = str(e)
+        if not is_told:
+            is_told = True
+            say(f"csproxy status: waiting up to {wait_s:g} s: {reason}")
         await anyio.sleep(_RETRY_S)
 
 

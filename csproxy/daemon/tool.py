@@ -13,9 +13,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from csproxy import __version__
+from csproxy.daemon.advice import told
 from csproxy.daemon.connection_flags import add_connection_flags
 from csproxy.daemon.init import add_init_arguments
 from csproxy.daemon.terminal import prepare_streams
@@ -66,7 +67,7 @@ def _load(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _failed(error: CsproxyError, arguments: argparse.Namespace) -> int:
-    print(f"csproxy {arguments.command}: {error}", file=sys.stderr)
+    print(f"csproxy {arguments.command}: {told(error)}", file=sys.stderr)
     if isinstance(error, UsageError):
         return WRONG_USAGE
     if getattr(arguments, "output", None) in ("json", "jsonl"):
@@ -77,7 +78,19 @@ def _failed(error: CsproxyError, arguments: argparse.Namespace) -> int:
     return FAILED
 
 
-class _CommandParser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with what is wrong, and which help says what is right."""
+        if "COMMAND" in message:
+            advice = f"{self.prog} --help lists the commands"
+        elif message.startswith("unrecognized"):
+            advice = f"{self.prog} COMMAND --help shows what a command takes"
+        else:
+            advice = f"{self.prog} --help shows what is valid"
+        super().error(f"{message}; {advice}")
+
+
+class _CommandParser(_Parser):
     """A subcommand's parser that takes flags anywhere between its arguments.
 
     argparse alone would refuse ``read person --port 2021 user_name=ada``: it fills all positional arguments
@@ -98,7 +111,7 @@ class _CommandParser(argparse.ArgumentParser):
 
 def tool_parser() -> argparse.ArgumentParser:
     """What `csproxy` takes."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="csproxy",
         description="Read, watch and change a configuration; set up and try out servers.",
         allow_abbrev=False,
@@ -272,7 +285,11 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 def _add_read(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("type", metavar="TYPE", help=_TYPE_HELP)
     parser.add_argument(
-        "filter", metavar="KEY=VALUE", nargs="*", help="only what fits all of them: user_name=ada, state=CFGEnabled"
+        "filter",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],
+        help="only what fits all of them: user_name=ada, state=CFGEnabled",
     )
     parser.add_argument("--consistent", action="store_true", help="at a proxy: as new as the master is now")
     _add_output(parser)

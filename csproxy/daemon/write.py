@@ -15,7 +15,7 @@ from csproxy.core.model import ObjectType
 from csproxy.core.model.delta import compute_delta
 from csproxy.daemon.assignments import apply_assignments, parse_assignment
 from csproxy.daemon.connection_flags import ConnectionFlags, connection_flags
-from csproxy.daemon.output import change_document, compact_json, pretty_json
+from csproxy.daemon.output import change_document, compact_json, pretty_json, say
 from csproxy.daemon.plain import object_from_json
 from csproxy.daemon.session import object_type, open_session, read_raw, run
 from csproxy.daemon.usage import DONE, UsageError
@@ -36,12 +36,16 @@ def run_create(arguments: argparse.Namespace) -> int:
     """Create the object that standard input holds as JSON."""
     type_ = object_type(arguments.type)
     flags = connection_flags(arguments)  # a password on standard input stands before the object
+    if sys.stdin.isatty():
+        say(f"csproxy create: type the {type_.name} as JSON, and end it with Ctrl-D on a line of its own")
     try:
         value = json.loads(sys.stdin.read())
     except UnicodeDecodeError as e:
         raise UsageError(f"standard input is not UTF-8: byte 0x{e.object[e.start]:02x} at offset {e.start}") from e
     except ValueError as e:
-        raise UsageError(f"standard input is not JSON: {e}") from e
+        raise UsageError(
+            f"standard input is not JSON: {e}; csproxy read {arguments.type} --output json shows the form"
+        ) from e
     request = CreateObject(
         type=type_.number, object=object_from_json(type_, value), folder=arguments.folder, key=uuid.uuid4().hex
     )

@@ -42,13 +42,21 @@ async def connect_tcp(
         raise _not_found(host, port, f"no answer within {timeout_s:g} s") from error
     except (OSError, UnicodeError, OverflowError) as error:
         kind = NothingListensError if isinstance(error, ConnectionRefusedError) else ConnectionLostError
-        raise _not_found(host, port, str(error) or type(error).__name__, kind) from error
+        raise _not_found(host, port, _reason(error), kind) from error
 
 
 def _not_found(
     host: str, port: int, reason: str, kind: type[ConnectionLostError] = ConnectionLostError
 ) -> ConnectionLostError:
     return kind(f"cannot connect to {host}:{port}: {reason}", code=ErrorCode.SERVER_NOT_FOUND)
+
+
+def _reason(error: OSError | UnicodeError | OverflowError) -> str:
+    """In words, without numbers of the system and of asyncio's own making."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno and text.startswith("Connect call failed"):
+        return os.strerror(error.errno)
+    return text
 
 
 async def _connect_protocol(host: str, port: int, local: tuple[str, int] | None) -> Channel:

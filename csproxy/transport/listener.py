@@ -367,7 +367,7 @@ def _cannot_listen(wanted: ListenPort, error: Exception) -> ConfigurationError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return ConfigurationError(
         f"port {wanted.port_id!r}: cannot listen on {wanted.host or '*'}:{wanted.port}: {reason};"
-        " choose an address of this machine and a port that is free"
+        " choose an address of this machine and a port that is free (ss -ltnp shows which program has one)"
     )
 
 

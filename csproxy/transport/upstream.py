@@ -437,7 +437,12 @@ class UpstreamSource:
     # ends of a connection
 
     def _not_connected(self, error: CsproxyError) -> float:
-        log.warning("%s", error, extra={"event": 4502})
+        advice = (
+            ""
+            if self._last_error
+            else "; trying again until it answers: is the master started, and is that its address?"
+        )
+        log.warning("%s%s", error, advice, extra={"event": 4502})
         self._last_error = str(error)
         self._policy.failed()
         self._lose()

@@ -105,7 +105,9 @@ def test_a_wrong_password_is_refused_with_status_1(site: Site) -> None:
     for port in (site.port, site.proxy_ports["CSProxy_1"]):
         done = tool("read", "person", port=port, password="wrong")
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "csproxy read: user name or password is wrong\n"
+        assert done.stderr.startswith(
+            "csproxy read: user name or password is wrong; user 'default' (--user) with the pass"
+        )
 
 
 def test_no_password_and_no_terminal_is_wrong_usage(site: Site) -> None:

@@ -46,6 +46,6 @@ def advise_proxy(error: CsproxyError, master: Endpoint) -> None:
     if isinstance(refusal, ServerError) and refusal.code is ErrorCode.APP_SECURITY_VIOLATION:
         error.add_note(
             f"csproxy read application app_type=CFGConfigServer --host {master.host} --port {master.port} shows which "
-            "names -app can have; docs/howto/first-proxy.md has the command that makes another one, and csproxy init --proxy "
-            "NAME=PORT makes it in a new site"
+            "names -app can have; docs/howto/first-proxy.md has the command that makes another one, and csproxy init "
+            "--proxy NAME=PORT makes it in a new site"
         )

@@ -208,7 +208,7 @@ def _print_next_steps(
     conf = shlex.quote(str(directory / "confserv.conf"))
     master_port: int = arguments.master_port
     has_file = arguments.password is None
-    secret = f"--password-file {shlex.quote(str(directory / 'password'))}" if has_file else "--password-stdin"
+    secret = f" --password-file {shlex.quote(str(directory / 'password'))}" if has_file else ""
     print(
         f"Wrote {directory}: confserv.conf, the database"
         + (", password" if has_file else "")
@@ -227,6 +227,6 @@ def _print_next_steps(
     else:
         print("\nA proxy needs an Application object: csproxy init --proxy NAME=PORT makes one, or later")
         print("csproxy create application (docs/howto/first-proxy.md).")
-    print("\nRead:")
+    print("\nRead:" if has_file else "\nRead (it asks for the password, unless CSPROXY_PASSWORD has it):")
     port = proxies[0][1] if proxies else master_port
-    print(f"  csproxy read person --port {port} {secret}{to_server}")
+    print(f"  csproxy read person --port {port}{secret}{to_server}")

@@ -90,6 +90,15 @@ def test_an_application_of_the_tool_that_is_not_there(site: Site) -> None:
     assert "no Application object named 'Nobody'; --app (CSPROXY_APP) takes an Application of type CFGSCE" in said
 
 
+def test_the_how_to_that_is_named_makes_the_application(site: Site) -> None:
+    text = (ROOT / "docs" / "howto" / "first-proxy.md").read_text("utf-8")
+    (port,) = free_ports(1)
+    object_ = text.split("<<'END'\n", 1)[1].split("END\n", 1)[0].replace("2021", str(port))
+    assert "created CfgApplication" in tool("create", "application", port=site.port, stdin=object_).stdout
+    with proxy(site, "Berlin") as started:
+        assert f":{port} as proxy Berlin" in started.line(containing="ready on")
+
+
 @pytest.mark.parametrize("name", ["NAME", "default"])
 def test_a_proxy_without_its_application_says_how_to_get_one(site: Site, name: str) -> None:
     with proxy(site, name) as refused:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from csproxy.daemon import demo
+from tests.docs.test_tutorial import FIRST_FIVE, blocks, shown
 
 
 def test_every_step_holds() -> None:
@@ -17,6 +18,8 @@ def test_every_step_holds() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("✓") == 10
     assert "All 10 steps held" in done.stdout
+    (seen,) = (block.text for block in blocks(FIRST_FIVE) if block.language == "none")
+    assert shown(seen, done.stdout) == []
 
 
 def test_a_step_that_does_not_hold_ends_the_demo_with_status_1(
@@ -28,4 +31,4 @@ def test_a_step_that_does_not_hold_ends_the_demo_with_status_1(
     assert demo.main() == 1
     out = capsys.readouterr().out
     assert "The demo failed: CSProxy_1 delivered the change after" in out
-    assert "--- master" in out
+    assert "--- confserv" in out

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,6 @@ def text() -> str:
     return README.read_text("utf-8")
 
 
-def shell_block(text: str, heading: str) -> str:
-    """The indented block after a heading."""
-    section = text.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("    ") or not line.strip()]
-    return textwrap.dedent("\n".join(lines))
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """PATH with the programs of the running interpreter, whether they are installed or not."""
@@ -42,29 +34,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
         script.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CSPROXY_")}
     return kept | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(README.parent)}
-
-
-def test_your_own_site_works_as_written(text: str, tmp_path: Path, environment: dict[str, str]) -> None:
-    master, proxy = free_ports(2)
-    script = shell_block(text, "Your own site").replace("2020", str(master)).replace("2021", str(proxy))
-    script = re.sub(r"^export PATH=.*$", "", script, flags=re.MULTILINE)
-    script = script.replace("init site", f"init site --master-port {master}")
-    # a person types more slowly than a server starts
-    script = script.replace("csproxy status", "csproxy status --wait 30")
-    script = script.replace("csproxy watch person", "csproxy watch person --count 1")
-    script = script.replace(f"--port {proxy} &", f"--port {proxy} >watched & watch=$!; sleep 1")
-    script = re.sub(r"^csproxy update (\S+)", rf"csproxy update --port {master} \1", script, flags=re.MULTILINE)
-    script += "\nwait $watch; cat watched; kill $(jobs -p) 2>/dev/null; wait\n"
-    done = subprocess.run(
-        ["bash", "-e", "-c", f"trap 'kill $(jobs -p) 2>/dev/null' EXIT\n{script}"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert "CSProxy_1" in done.stdout, done.stderr
-    assert '"firstName":"Ada"' in done.stdout, (done.stdout, done.stderr)
 
 
 def test_the_program_works_as_written(text: str, tmp_path: Path, environment: dict[str, str]) -> None:

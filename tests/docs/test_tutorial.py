@@ -1,4 +1,4 @@
-"""The tutorial works as it is written, and shows what it says (other ports, so that tests can run side by side)."""
+"""Tutorial and first five minutes work as written and show what they say (on other ports)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,20 @@ import pytest
 from tests.own_ports import free_ports
 
 ROOT = Path(__file__).parents[2]
-TUTORIAL = ROOT / "docs" / "tutorial.md"
+FIRST_FIVE = ROOT / "docs" / "first-five-minutes.md"
+README = ROOT / "README.md"
+AS_A_PERSON_DOES = (
+    # a person types more slowly than a subscription is made, and stops a program that goes on
+    (
+        r"^(csproxy watch .*\d) &$",
+        r'\1 --count 1 > watched 2> told & watch=$!\nuntil grep -q "from UEN" told; do sleep 0.1; done',
+    ),
+    (r"^(csproxy update person .*)$", r"\1\nwait $watch; cat watched"),
+    (
+        r"^python3 agents.py$",
+        "python3 agents.py > agents & agents=$!\nuntil grep . agents; do sleep 0.1; done; kill $agents",
+    ),
+)
 
 
 class Block(NamedTuple):
@@ -23,8 +36,8 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks() -> Iterator[Block]:
-    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", TUTORIAL.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+def blocks(page: Path) -> Iterator[Block]:
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
         yield Block(found[1], found[2])
 
 
@@ -41,10 +54,11 @@ def shown(expected: str, output: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["tutorial.md", "first-five-minutes.md"])
+def test_the_page_works_as_written(tmp_path: Path, page: str) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    modules = {"csproxy": "-m csproxy.daemon.tool", "confserv": "-m csproxy.daemon.confserv", "python3": ""}
+    modules = {"csproxy": "-m csproxy.daemon.tool", "confserv": "-m csproxy.daemon.confserv", "python3": "-u"}
     for name, words in modules.items():
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
         (programs / name).chmod(0o755)
@@ -58,19 +72,22 @@ def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
         return text
 
     script, expected = ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"], []
-    for block in blocks():
+    (folder / "agents.py").write_text(here(next(each.text for each in blocks(README) if each.language == "python")))
+    for block in blocks(ROOT / "docs" / page):
         text = here(block.text)
         if block.language == "python":
             name = text.split("\n", 1)[0].removeprefix("# ")
             (folder / name).write_text(text)
         elif block.language == "text":
             expected[-1] += text
-        else:
+        elif block.language == "sh":
             text = text.replace("csproxy init ", f"csproxy init --master-port {ports['2020']} ", 1)
-            text = re.sub(r"csproxy status --wait", rf"csproxy status --port {ports['2020']} --wait", text)
+            for pattern, replacement in AS_A_PERSON_DOES:
+                text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
             script.append(f"{text}\necho '=== end'")
             expected.append("")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CSPROXY_")}
+    environment["CSPROXY_PORT"] = ports["2020"]
     environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=150
@@ -79,6 +96,14 @@ def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     for wanted, output in zip(expected, outputs, strict=False):
         assert shown(wanted, output) == [], output
+
+
+def test_the_commands_of_the_readme_are_those_of_the_page_that_is_executed() -> None:
+    section = README.read_text("utf-8").split("## Your own site\n", 1)[1].split("\n## ", 1)[0]
+    indented = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+    commands = [re.sub(r"\s+# .*", "", line) for line in indented if not line.strip().startswith("export PATH")]
+    run = "".join(block.text for block in blocks(FIRST_FIVE) if block.language == "sh").splitlines()
+    assert commands == run[: len(commands)]
 
 
 def test_what_does_not_come_is_told() -> None:

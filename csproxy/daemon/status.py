@@ -110,11 +110,20 @@ def _pairs(status: Mapping[str, Any]) -> dict[str, str]:
             for key, item in value.items():
                 add(f"{prefix} {key}".strip(), item)
         elif isinstance(value, list):
-            pairs[prefix.replace("_", " ")] = ", ".join(str(item) for item in value)
-        elif isinstance(value, bool):
-            pairs[prefix.replace("_", " ")] = "yes" if value else "no"
+            pairs[prefix.replace("_", " ")] = "; ".join(_shown(item) for item in value)
         else:
-            pairs[prefix.replace("_", " ")] = str(value)
+            pairs[prefix.replace("_", " ")] = _shown(value)
 
     add("", status)
     return pairs
+
+
+def _shown(value: Any) -> str:
+    """A value in a line; one with parts, such as a port, as ``id=default port=2020``."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_shown(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ",".join(_shown(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

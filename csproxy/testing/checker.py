@@ -39,7 +39,7 @@ def check(history: History, log: MasterLog) -> list[Violation]:
         *check_wires(all_seeing, log, history.reloads),
         *(violation for wire in history.wires for violation in check_own_writes(wire, log)),
         *(violation for wire in history.wires for violation in check_log_in(wire)),
-        *check_monotonic(history.wires, log),
+        *check_monotonic(history.wires, log, history.restarts),
         *(violation for wire in history.wires for violation in check_positions(wire, log)),
         *check_streams(streams, log, history.reloads),
         *check_sight(history, log),

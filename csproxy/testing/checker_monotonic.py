@@ -16,7 +16,7 @@ from csproxy.errors import ErrorCode
 from csproxy.testing.checker_model import MasterLog
 from csproxy.testing.checker_wires import Violation
 from csproxy.testing.checker_writes import WRITES
-from csproxy.testing.histories import Answered, Asked, Event, WireHistory
+from csproxy.testing.histories import Answered, Asked, Event, Restarted, WireHistory
 from csproxy.transport.wire.messages import MessageId
 
 __all__ = ["check_monotonic", "check_positions"]
@@ -27,14 +27,20 @@ _RESUMING: Final = frozenset(
 )
 
 
-def check_monotonic(wires: Sequence[WireHistory], log: MasterLog) -> Iterator[Violation]:
+def check_monotonic(
+    wires: Sequence[WireHistory], log: MasterLog, restarts: Sequence[Restarted] = ()
+) -> Iterator[Violation]:
     """P9 and P10: a read that says what its client has seen shows nothing older than reads and writes answered before.
 
-    A client whose place is lost (error 27) begins anew. Reads from a snapshot show what it was opened at.
+    A client whose place is lost (error 27) begins anew, and so does one that is started again. Reads from a snapshot
+    show what it was opened at.
     """
-    by_client: dict[str, list[WireHistory]] = {}
+    by_client: dict[tuple[str, int], list[WireHistory]] = {}
     for wire in wires:
-        by_client.setdefault(wire.client, []).append(wire)
+        if wire.events:
+            opened_s = wire.events[0].at_s
+            starts = sum(each.client == wire.client and each.at_s <= opened_s for each in restarts)
+            by_client.setdefault((wire.client, starts), []).append(wire)
     for own in by_client.values():
         yield from _check_client(own, log)
 

@@ -29,7 +29,7 @@ from csproxy.testing.histories import Answered, Asked, Ended, History, RoleTaken
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.pairs import PeerUpdate
 
-__all__ = ["RESTORED_WITHIN_S", "check_pairs"]
+__all__ = ["RESTORED_WITHIN_S", "check_pairs", "is_client_at"]
 
 RESTORED_WITHIN_S: Final = 30.0
 """How long after a takeover a session that was told must be restored; servers keep them longer."""
@@ -276,11 +276,11 @@ def check_end(history: History, wires: Sequence[WireHistory], members: set[str])
         what = f"it does not know {len(wrong)} of the {len(primary.sessions)} sessions of {primary.name} as they are"
         yield Violation("P24 liveness", standby.name, what)
     for wire in wires:
-        if wire.host == standby.name and _is_client_at(wire, standby.at_s):
+        if wire.host == standby.name and is_client_at(wire, standby.at_s):
             yield Violation("P24 liveness", str(wire), f"a client is still at {standby.name}, which does not serve")
 
 
-def _is_client_at(wire: WireHistory, at_s: float) -> bool:
+def is_client_at(wire: WireHistory, at_s: float) -> bool:
     """Whether a client is registered over this connection then."""
     before = [event for event in wire.events if event.at_s < at_s]
     return any(

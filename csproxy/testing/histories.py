@@ -295,6 +295,13 @@ class RoleTaken(NamedTuple):
     role: Role
 
 
+class Restarted(NamedTuple):
+    """The program ``client`` began anew at ``at_s``, and with nothing that it knew."""
+
+    at_s: float
+    client: str
+
+
 class PairFinal(NamedTuple):
     """How the proxy ``name`` of a warm-standby pair stood at the end, at ``at_s``: its role, and clients' sessions.
 
@@ -340,6 +347,7 @@ class History:
     reads: list[ReadRecord] = field(default_factory=list)
     writes: list[WriteRecord] = field(default_factory=list)
     reloads: list[Reload] = field(default_factory=list)
+    restarts: list[Restarted] = field(default_factory=list)
     began: list[Began] = field(default_factory=list)
     announced: list[Announced] = field(default_factory=list)
     bounds: list[Bound] = field(default_factory=list)

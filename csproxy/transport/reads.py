@@ -94,7 +94,7 @@ def _answer_one(connection: ServerConnection, frame: Frame, kind: int, stored: b
 async def _read_consistently(connection: ServerConnection, frame: Frame, request: ReadObjects) -> None:
     """As new as the master was when the request came: ask it where it stands, and get there first."""
     await wait_for_master(connection.server)
-    if not connection.is_closed:
+    if not connection.is_over:
         _answer_many(connection, frame, request)
 
 

@@ -296,7 +296,7 @@ def _open(
 ) -> None:
     server = connection.server
     daemon = is_daemon(application.type)
-    if connection.is_closed:
+    if connection.is_over:
         return
     if daemon:
         other = server.sessions.daemon_session(application.DBID)

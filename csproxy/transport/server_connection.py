@@ -365,8 +365,13 @@ class ServerConnection:
             while (position := self._missing(frame)) is not None:
                 await self.server.wait_until_reached(position)
         self._reaching = None
-        if not self.is_closed:
+        if not self.is_over:
             handler(self, frame)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is closed, or the client has been told that it ends: nothing is answered any more."""
+        return self.is_closed or self.protocol.state is ServerState.CLOSED
 
     def disconnect(self, code: ErrorCode, description: str, *, retry_after_s: float = 0.0) -> None:
         """Tell the client why, and close; further calls do nothing.
@@ -374,7 +379,7 @@ class ServerConnection:
         The notice carries the server's position if the client has been sent everything up to it,
         else (0, 0).
         """
-        if self.is_closed or self.protocol.state is ServerState.CLOSED:
+        if self.is_over:
             return
         log.info("client %r disconnected: %s", self, description, extra={"event": 24301})
         reached = self.server.position if self.live and self._is_current() else Position(0, 0)
@@ -531,7 +536,7 @@ class ServerConnection:
     # output
 
     def _work(self) -> None:
-        if self.is_closed or self.protocol.state is ServerState.CLOSED:
+        if self.is_over:
             return
         self.catch_up()
         self._pump_some()

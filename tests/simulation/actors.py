@@ -11,7 +11,7 @@ import anyio
 
 from csproxy.core.keepalive import KeepAlive
 from csproxy.errors import CsproxyError
-from csproxy.testing.histories import Arrived, Reached, StreamHistory
+from csproxy.testing.histories import Arrived, Reached, Restarted, StreamHistory
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.client_subscriptions import ChangeStream
 from tests.simulation.template import CLIENT_TYPE
@@ -76,6 +76,7 @@ class SimulatedClient:
                 if isinstance(e, ExceptionGroup) and e.split(CsproxyError)[1] is not None:
                     raise
                 self.world.note(f"{self.name}: starts again after {e!r}")
+                self.world.history.restarts.append(Restarted(self.world.sim.now(), self.name))
                 await anyio.sleep(self.rng.uniform(0.2, 1.0))
 
     async def work(self, client: ConfigClient) -> None:

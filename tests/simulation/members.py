@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from csproxy.core.standby import Role
 from csproxy.core.subscriptions import Interest
 from csproxy.daemon.pairing import join_pool, pair_member
-from csproxy.testing.histories import PairFinal
+from csproxy.testing.checker_pairs import is_client_at
+from csproxy.testing.histories import PairFinal, WireHistory
 from csproxy.transport.channel import Connector
 from csproxy.transport.pair import PairMember
 from csproxy.transport.server import ConfigurationServer
@@ -54,11 +55,17 @@ def known_servers(plan: RunPlan, rng: random.Random, *, writes: bool) -> list[st
     return hosts
 
 
-def has_settled(finals: Sequence[PairFinal]) -> bool:
-    """Whether one member of a pair serves, and the other is its standby and has been told everything."""
+def has_settled(finals: Sequence[PairFinal], wires: Iterable[WireHistory]) -> bool:
+    """Whether one member of a pair serves; the other is its standby, has been told everything, and has no clients.
+
+    Who takes little at a time hears late that the member serves no more.
+    """
     by_role = {final.role: final for final in finals}
     primary, standby = by_role.get(Role.PRIMARY), by_role.get(Role.STANDBY)
-    return primary is not None and standby is not None and primary.sessions.items() <= standby.sessions.items()
+    if primary is None or standby is None or not primary.sessions.items() <= standby.sessions.items():
+        return False
+    left = [wire for wire in wires if wire.host == standby.name and wire.client != primary.name]
+    return not any(is_client_at(wire, standby.at_s) for wire in left)
 
 
 def finals_of(

@@ -303,7 +303,7 @@ class World:
             and sum(master.is_primary for master in self.masters) == 1
             and busy == wanted
             and not any(client.starting or client.is_writing for client in self.clients)
-            and (self.plan.together != PAIR or has_settled(self._pair_finals()))
+            and (self.plan.together != PAIR or has_settled(self._pair_finals(), self.history.wires))
             and all(server.position.uen == head for server in servers)  # type: ignore[union-attr]
             and all(stream.position.uen == head and stream.position.epoch in epochs for stream in streams)
             and not any(order.rules_out(stream.position) for stream in streams)  # the same UEN of an ended history

@@ -9,7 +9,7 @@ import pytest
 from csproxy.core.changes import Position
 from csproxy.errors import ErrorCode
 from csproxy.testing.checker_monotonic import check_monotonic, check_positions
-from csproxy.testing.histories import Answered, Asked, WireHistory
+from csproxy.testing.histories import Answered, Asked, Restarted, WireHistory
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Empty, Error
 from csproxy.transport.wire.reads import ObjectsSent, ReadObjects
@@ -65,6 +65,9 @@ def test_what_is_shown_does_not_go_back_from_server_to_server(
     assert [each.property for each in check_monotonic(wires, LOG)] == ["P9 monotonic"] * expected
     other = WireHistory("another", 2, "proxy2", second)
     assert list(check_monotonic([wires[0], other], LOG)) == []
+    assert list(check_monotonic(wires, LOG, [Restarted(second[0].at_s, "client")])) == [], "it knows nothing any more"
+    elsewhere = [Restarted(second[0].at_s, "another"), Restarted(9.0, "client")]
+    assert len(list(check_monotonic(wires, LOG, elsewhere))) == expected
 
 
 @pytest.mark.parametrize(

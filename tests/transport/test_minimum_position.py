@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -167,6 +168,28 @@ def test_one_that_does_not_come_is_refused_for_now_by_name(message: MessageId, w
         assert 3 <= site.simulation.now() - began < 4
 
     simulate(scenario)
+
+
+@each_request
+def test_a_client_that_is_sent_away_while_it_waits_is_answered_nothing_more(
+    message: MessageId, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(site: Site) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def later() -> None:
+                await anyio.sleep(2)
+                site.server.dismiss("another one serves")
+                site.publish()
+
+            tasks.start_soon(later)
+            with pytest.raises(ConnectionLostError, match="another one serves"):
+                await site.request(message, Position(EPOCH, 1))
+        await anyio.sleep(1)
+        assert site.server.statistics().clients == 0
+
+    simulate(scenario)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @each_request

@@ -7,6 +7,7 @@ Exit status: 0 after an orderly stop, 1 when it could not start or failed, 2 for
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from csproxy.daemon.settings import DaemonSettings
 
 __all__ = ["main"]
+
+_log = logging.getLogger("csproxy.daemon")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +62,11 @@ def _serve(words: Sequence[str]) -> int:
     manager = ServiceManager()
 
     def announce(line: str) -> None:
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except OSError as e:  # nobody reads any more, or a disk is full: the log and the clients go on
+            sys.stdout = None  # print writes nothing then
+            _log.warning("standard output cannot be written: %s", e.strerror, extra={"event": 31010})
         manager.ready(line)
 
     async def run() -> int:

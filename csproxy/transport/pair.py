@@ -283,9 +283,11 @@ class PairMember:
     async def _look(self) -> None:
         """The configured backup connects; the configured primary only looks whether anybody listens there."""
         while True:
-            lost = self._lost
+            lost, began_s = self._lost, self._clock()
             if self._link is None and (self._connects or self.role in (Role.STARTING, Role.SEEKING)):
                 await self._try_endpoints(self._connect_and_talk if self._connects else self._look_once)
+            if self._clock() - began_s < _LOOK_S:
+                lost = self._lost  # a link that ends as soon as it is there is no reason to hurry
             with anyio.move_on_after(_LOOK_S * (1 + self._random())):
                 await lost.wait()
 

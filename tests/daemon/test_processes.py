@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from csproxy.core.model import CfgFlag, CfgObjectState, CfgPerson
 from csproxy.errors import ConnectionLostError
 from csproxy.transport.client import ConfigClient
-from tests.daemon.servers import PASSWORD, Running, Site, answer, tool
+from tests.daemon.servers import DEADLINE_S, PASSWORD, Running, Site, answer, tool, tool_environment
 
 KILL_ROUNDS = 20
 
@@ -332,3 +333,24 @@ def test_a_watch_whose_reader_has_gone_ends_quietly(site: Site) -> None:
         assert watcher.process.stderr is not None
         assert watcher.process.stderr.read() == b""
     answer("update", "person", "100", "lastName=null", port=site.port)
+
+
+def test_a_server_whose_standard_output_nobody_reads_serves_on(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "csproxy.daemon.confserv", "-c", str(site.folder / "confserv.conf")]
+    with subprocess.Popen(
+        [*command, "-log-standard", str(tmp_path / "log")], stdout=writes, env=tool_environment()
+    ) as master:
+        os.close(writes)
+        try:
+            deadline = time.monotonic() + DEADLINE_S
+            while (done := tool("status", port=site.port)).returncode != 0:
+                assert time.monotonic() < deadline, done.stderr
+                assert master.poll() is None
+            master.terminate()
+            assert master.wait(DEADLINE_S) == 0
+        finally:
+            master.kill()
+    assert "standard output cannot be written: Broken pipe" in (tmp_path / "log").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -92,6 +93,24 @@ def test_a_primary_that_freezes_is_replaced_and_stays_when_it_thaws(seed: int) -
         assert Role.PRIMARY in world.second.roles
 
     simulated(test, seed=seed)
+
+
+def test_a_link_that_ends_as_soon_as_it_is_there_is_not_made_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(world: PairWorld) -> None:
+        links = 0
+
+        def refuse(connection: Any, frame: Any) -> None:
+            nonlocal links
+            links += 1
+            connection.channel.close(flush=False)
+
+        await world.until(lambda: world.second.role is Role.STANDBY)
+        monkeypatch.setattr(world.first.server.pair, "accept", refuse)
+        world.network.cut(*NAMES)
+        await anyio.sleep(60.0)
+        assert 30 <= links <= 130
+
+    simulated(test, clients=1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

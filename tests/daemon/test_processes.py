@@ -299,7 +299,7 @@ def test_an_acknowledged_write_survives_kill_9_of_the_master(own: Site) -> None:
 
 async def _write_until_killed(port: int, master: Running, round_: int, acknowledged: dict[str, int]) -> None:
     async with ConfigClient(
-        port=port, user="default", password=PASSWORD, request_timeout_s=2.0, attempt_timeout_s=0.5
+        port=port, user="default", password=PASSWORD, request_timeout_s=2.0, attempt_timeout_s=DEADLINE_S
     ) as client:
         began = time.monotonic()
         kill_after_s = 0.05 + 0.01 * round_

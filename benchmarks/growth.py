@@ -35,7 +35,7 @@ from work_fanout import all_there, publish
 from work_loading import empty_start, objects_of
 
 CONNECTIONS = 50
-PACE_US = 50_000
+PACE_US = 250_000
 """Between two changes: longer than 10,000 clients take, or a change would wait for the one before."""
 
 Row = dict[str, Any]

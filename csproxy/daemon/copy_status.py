@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 from typing import Any
 
+from csproxy.daemon.health import iso
 from csproxy.transport.local_copy import LocalCopy
 from csproxy.transport.upstream import UpstreamSource
 
@@ -22,7 +22,7 @@ def copy_status(copy: LocalCopy, source: UpstreamSource) -> dict[str, Any]:
     if source.serves_copy and copy.loaded_as_of_s is not None:
         data = {
             "source": "copy",
-            "as_of": _iso(copy.loaded_as_of_s),
+            "as_of": iso(copy.loaded_as_of_s),
             "age_s": round(_age_s(copy.loaded_as_of_s), 3),
         }
     return {
@@ -30,7 +30,7 @@ def copy_status(copy: LocalCopy, source: UpstreamSource) -> dict[str, Any]:
         "copy": {
             "enabled": copy.is_enabled,
             "file": str(copy.paths.snapshot),
-            "as_of": _iso(now.as_of_s) if now.as_of_s else "",
+            "as_of": iso(now.as_of_s) if now.as_of_s else "",
             "age_s": now.age_s,
             "snapshot_bytes": now.snapshot_bytes,
             "journal_bytes": now.journal_bytes,
@@ -49,7 +49,7 @@ def announce_copy(copy: LocalCopy, source: UpstreamSource, objects: int) -> None
         "serving from the local copy %s as of %s (%s old): %d objects at UEN %d of epoch %d; not confirmed by the "
         "master %s: %s",
         copy.paths.snapshot,
-        _iso(copy.loaded_as_of_s),
+        iso(copy.loaded_as_of_s),
         age_in_words(_age_s(copy.loaded_as_of_s)),
         objects,
         now.position.uen,
@@ -61,10 +61,6 @@ def announce_copy(copy: LocalCopy, source: UpstreamSource, objects: int) -> None
 
 def _age_s(since_s: float) -> float:
     return max(time.time() - since_s, 0.0)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def age_in_words(seconds: float) -> str:

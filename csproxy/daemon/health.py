@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from csproxy.daemon.loop_lag import LoopLag
-from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.transport.listener import Listener
 from csproxy.transport.peers import MAX_UNREGISTERED
 from csproxy.transport.server import ConfigurationServer
+
+if TYPE_CHECKING:
+    from csproxy.daemon.secure_ports import SecurePorts
 
 __all__ = ["LastErrors", "Readiness", "beyond_status", "iso", "port_status"]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from csproxy.core.credentials import CredentialBook
 from csproxy.core.persistence.store import Store
 from csproxy.core.replica import ReplicaSink
 from csproxy.core.replication import State
+from csproxy.daemon.health import iso
 from csproxy.daemon.settings import DatabaseSettings, PersistentSettings
 from csproxy.errors import StoreError
 from csproxy.transport.database_store import OpenStore, load, load_book
@@ -125,8 +125,11 @@ class PersistentMode:
 
     def status(self) -> dict[str, Any]:
         """The key ``data`` of the Status answer while the mode is on."""
-        since = datetime.fromtimestamp(self._since_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {"source": self.origin, "as_of": since, "age_s": round(max(time.time() - self._since_s, 0.0), 3)}
+        return {
+            "source": self.origin,
+            "as_of": iso(self._since_s),
+            "age_s": round(max(time.time() - self._since_s, 0.0), 3),
+        }
 
     async def announce(self) -> None:
         """Say what goes on, at once and every minute, until the mode ends."""

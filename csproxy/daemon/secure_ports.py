@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
 from csproxy.core.transport_parameters import ListeningMode
+from csproxy.daemon.health import iso
 from csproxy.daemon.ports import ListeningPort
 from csproxy.daemon.private_files import loose_permissions
 from csproxy.errors import ConfigurationError
@@ -105,7 +105,7 @@ class SecurePorts:
         try:
             if await each.load(port):
                 own = each.certificate
-                until = f", certificate {own.subject}, valid until {_date(own.not_after_s)}" if own else ""
+                until = f", certificate {own.subject}, valid until {iso(own.not_after_s)}" if own else ""
                 _log.info("port %r is %s now%s", port.id, port.mode.value, until)
         except ConfigurationError as e:
             if str(e) != problem:
@@ -192,11 +192,7 @@ class _Port:
             shown["certificate"] = {
                 "subject": own.subject,
                 "names": list(own.names),
-                "not_after": _date(first.not_after_s),
+                "not_after": iso(first.not_after_s),
                 "days_left": first.days_left(now_s),
             }
         return shown | ({"problem": self.problem} if self.problem else {})
-
-
-def _date(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -234,6 +234,27 @@ def test_a_session_that_the_backup_does_not_know_is_refused_and_its_client_resum
     simulated(test)
 
 
+def test_a_link_that_begins_anew_tells_of_sessions_whose_clients_are_away_too() -> None:
+    async def test(world: PairWorld) -> None:
+        for member in NAMES:
+            world.network.partition("client0", member)
+        world.network.cut("client0")
+        await world.until(lambda: world.first.server.sessions.detached_count == 1)
+        world.network.cut(*NAMES)
+        await world.until(lambda: not world.second.member.statistics().other_role)
+        await world.until(lambda: world.second.member.statistics().other_role == "primary")
+        await anyio.sleep(0.1)
+        await world.first.kill()
+        await world.until(lambda: world.second.role is Role.PRIMARY)
+        for member in NAMES:
+            world.network.heal("client0", member)
+        await world.settle()
+        world.assert_exact()
+        assert (world.restores, world.registrations) == (CLIENTS, 0)
+
+    simulated(test)
+
+
 def test_a_new_primary_that_is_behind_restores_no_session_before_it_has_what_its_client_has_seen() -> None:
     async def test(world: PairWorld) -> None:
         behind = (NAMES[1], MASTER.host)

@@ -38,7 +38,6 @@ from csproxy.daemon.secure_ports import SecurePorts
 from csproxy.daemon.settings import DaemonSettings
 from csproxy.daemon.shown_certificates import ShownCertificates
 from csproxy.daemon.shutdown import Shutdown
-from csproxy.daemon.starting import Starting
 from csproxy.errors import ConfigurationError, LocalProtocolError
 from csproxy.transport.history import MasterHistory, ProxyHistory
 from csproxy.transport.listener import Listener
@@ -192,12 +191,9 @@ class Daemon(ABC):
         return self._passwords
 
     def _make_server(self) -> ConfigurationServer:
-        starting = Starting()
         self._server = ConfigurationServer(
             role=self.role,
             name=self._settings.application,
-            authenticator=starting,
-            writer=starting,
             random=random.random,
             random_bytes=secrets.token_bytes,
             settings=self._server_settings(ServerSettings()),

@@ -47,6 +47,7 @@ from csproxy.transport.replay import progress_mark
 from csproxy.transport.requests import HANDLERS
 from csproxy.transport.server_connection import ServerConnection
 from csproxy.transport.sight_changes import SightKeeper
+from csproxy.transport.starting import Starting
 from csproxy.transport.tickets import NoTickets, TicketAuthenticator
 from csproxy.transport.trust import NoTrust, ProxyTrust
 from csproxy.transport.turns import call_soon, now, start_soon
@@ -67,6 +68,8 @@ log = logging.getLogger("csproxy.server")
 
 SCHEMA_VERSION: Final = "8.5.1"
 """Release of the published object model that this server speaks."""
+
+_STARTING: Final = Starting()
 
 
 class Authenticator(Protocol):
@@ -117,7 +120,8 @@ class ServerStatistics(NamedTuple):
 class ConfigurationServer:
     """Serves clients from a replica; async context manager around one task group.
 
-    ``role`` is ``"master"`` or ``"proxy"``, ``name`` that of the server's own Application object.
+    ``role`` is ``"master"`` or ``"proxy"``, ``name`` that of the server's own Application object. ``authenticator``
+    and ``writer`` may be set later, as attributes, if they need the server; until then log-ins and changes are refused.
     ``clock`` gives monotonic seconds, ``random`` a float in [0, 1), ``random_bytes`` bytes that
     nobody can guess. ``call_soon(fn)`` runs ``fn`` in the next turn of the event loop. ``more_status``
     adds keys to the Status answer.
@@ -130,8 +134,8 @@ class ConfigurationServer:
         *,
         role: str,
         name: str,
-        authenticator: Authenticator,
-        writer: Writer,
+        authenticator: Authenticator = _STARTING,
+        writer: Writer = _STARTING,
         random: Callable[[], float] = _random.random,
         random_bytes: Callable[[int], bytes] = os.urandom,
         settings: ServerSettings | None = None,
@@ -165,9 +169,9 @@ class ConfigurationServer:
         self.trust: ProxyTrust = NoTrust()
         """Which proxies may speak for their clients; whoever composes a master sets it."""
         self.administration: Administration = NoAdministration()
+        """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.collation = CODE_POINTS
         """The order of names in brief information; whoever composes the server sets it."""
-        """Keeps permissions, accounts and the operational mode; whoever composes the server sets it."""
         self.history: HistoryLog = NoHistory()
         self.on_advance: list[Callable[[], None]] = []
         """Called when the data set has moved on."""

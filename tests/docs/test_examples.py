@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -36,7 +37,7 @@ class Example:
     def __init__(self, name: str, port: int = 0, *, words: Sequence[str] = (), password: str = PASSWORD) -> None:
         words = words or ("--port", str(port))
         self.process = subprocess.Popen(
-            [sys.executable, "-u", str(EXAMPLES / name), *words, "--password", password],
+            [sys.executable, "-u", str(EXAMPLES / name), *words, *(("--password", password) if password else ())],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONPATH": str(EXAMPLES.parent)},
@@ -199,19 +200,43 @@ def test_a_rest_bridge_answers_from_memory(site: Site) -> None:
             bridge.terminate()
 
 
-def test_an_embedded_proxy_has_its_own_log_in(tmp_path: Path) -> None:
+def test_an_embedded_proxy_serves_and_knows_what_it_serves(tmp_path: Path) -> None:
     site = Site(tmp_path, agents=10)
     (name, port), *_ = site.proxy_ports.items()
     words = (name, "--master-port", str(site.port), "--port", str(port))
-    with site.master(), Example("embedded_proxy.py", words=words, password="shared") as example:
+    with site.master(), Example("embedded_proxy.py", words=words, password="") as example:
         example.until(f"at port {port}")
+        example.until("10 agents as of UEN")
+        assert len(answer("read", "person", "is_agent=true", port=port)) == 10
+        deleted = tool("delete", "person", "101", port=site.port)
+        assert deleted.returncode == 0, deleted.stderr
+        example.until("9 agents as of UEN")
+        refused = tool("update", "person", "100", "firstName=Ada", port=port)
+        assert "this proxy is read-only" in refused.stderr
+
+
+def test_a_log_in_of_ones_own_takes_keys_and_leaves_the_rest_to_the_master(tmp_path: Path) -> None:
+    site = Site(tmp_path, agents=10)
+    (name, port), *_ = site.proxy_ports.items()
+    keys = tmp_path / "keys.json"
+    keys.write_text("{}")
+
+    def refusal(password: str) -> str:
+        refused = tool("read", "person", port=port, password=password)
+        assert refused.returncode == 1
+        return refused.stderr
+
+    words = (name, str(keys), "--master-port", str(site.port), "--port", str(port))
+    with site.master(), Example("own_authenticator.py", words=words, password="") as example:
+        example.until(f"at port {port}")
+        assert len(answer("read", "person", port=port)) > 10  # with the password, which the master checks
+        assert "user name or password is wrong" in refusal("shared")
+        keys.write_text(json.dumps({"default": hashlib.sha256(b"shared").hexdigest()}))
         done = tool("read", "person", "user_name=default", "--output", "json", port=port, password="shared")
         assert json.loads(done.stdout)[0]["DBID"] == 100, done.stderr
-        refused = tool("read", "person", port=port)
-        assert refused.returncode == 1
-        assert "the key is wrong" in refused.stderr
-        refused = tool("update", "person", "100", "firstName=Ada", port=port, password="shared")
-        assert "this proxy is read-only" in refused.stderr
+        assert "the key is wrong" in refusal(PASSWORD)
+        keys.write_text("{")
+        assert "the keys cannot be read" in refusal("shared")
 
 
 def test_a_source_of_ones_own_feeds_a_server(tmp_path: Path) -> None:

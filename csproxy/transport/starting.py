@@ -1,4 +1,4 @@
-"""What stands for authenticator and writer of a server whose source of data does not exist yet."""
+"""What stands for authenticator and writer of a server that has none yet, as its source of data does not exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Starting"]
 
 
 class Starting:
-    """Stands for authenticator and writer until the source of data exists; no port is open that long."""
+    """Refuses log-ins and changes with a retryable error, until whoever composes the server sets what takes them."""
 
     async def authenticate(self, user: str, password: str) -> NoReturn:
         """Refuse."""

@@ -16,6 +16,7 @@ from csproxy.core.subscriptions import Interest
 from csproxy.testing.histories import Answered, Asked, Delivered, Ended, Marked, Notified, WireHistory
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.payload import Error
+from csproxy.transport.wire.registration import RestoreSession
 from csproxy.transport.wire.subscriptions import Subscription
 
 __all__ = ["Held", "RefusedReplay", "Replayed", "find_replays", "held_interests", "interest_of"]
@@ -162,6 +163,9 @@ def held_interests(wires: Sequence[WireHistory]) -> Held:
                 request = asked.pop(event.request)
                 if event.message == MessageId.CLIENT_REGISTERED:
                     session = sessions.setdefault(event.payload.session, _Session())
+                    if isinstance(request.payload, RestoreSession) and request.payload.subscriptions is not None:
+                        session.interests = frozenset(map(interest_of, request.payload.subscriptions))
+                        session.is_certain = True
                 elif event.message != MessageId.ERROR:
                     session.interests = _after(session.interests, request)
             elif isinstance(event, Ended) and any(

@@ -77,7 +77,8 @@ def register_client(connection: ServerConnection, frame: Frame) -> None:
 def restore_session(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 40: the session id is the credential, no password is checked.
 
-    Its subscriptions stay silent until the client asks for the HistoryLog.
+    Its subscriptions stay silent until the client asks for the HistoryLog. Those that the client does not name are
+    gone: that it has ended them may not have come this far.
     """
     request = _decode_restore(frame.payload)
     _check_serves(connection.server, request)  # who would refuse anyway keeps nobody waiting
@@ -86,7 +87,8 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
     server = connection.server
     application = _application(connection, request)
     session = server.sessions.find(request.session, application=request.name, user=request.user)
-    if session is None or not _holds(session, request):
+    relied_on = None if request.subscriptions is None else frozenset(item.interest for item in request.subscriptions)
+    if session is None or not (relied_on is None or session.interests >= relied_on):
         raise _refused(
             ErrorCode.HISTORY_LOG_EXPIRED,
             "the session is not known here (any more): register anew, then resume by epoch and UEN",
@@ -94,14 +96,11 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
     if session.connection is not None:
         session.connection.disconnect(ErrorCode.FORCED_DISCONNECT, "the session was restored from another connection")
         server.sessions.detach(session, now_s=server.clock())
+    if relied_on is not None:
+        session.interests = relied_on
     server.sessions.attach(session, connection, daemon=is_daemon(application.type))
     session.trusted_by = _trust_channel(connection, application)
     _welcome(connection, frame, session)
-
-
-def _holds(session: Session, request: RestoreSession) -> bool:
-    """Whether the session has all subscriptions that the client relies on: the last ones may not have come this far."""
-    return request.subscriptions is None or session.interests >= {item.interest for item in request.subscriptions}
 
 
 def authenticate(connection: ServerConnection, frame: Frame) -> None:

@@ -40,7 +40,7 @@ from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import encode_notification
 from csproxy.transport.wire.payload import Empty, Error
 from csproxy.transport.wire.reads import ObjectsRead, ObjectsSent, ReadObjects
-from csproxy.transport.wire.registration import ClientRegistered
+from csproxy.transport.wire.registration import ClientRegistered, RestoreSession
 from csproxy.transport.wire.replication import LoadGranted
 from csproxy.transport.wire.subscriptions import (
     HistoryLog,
@@ -488,6 +488,45 @@ BROKEN: dict[str, tuple[str, Callable[[], History]]] = {
                         asks(MessageId.HISTORY_LOG, HistoryLog(session="s"), 1, since=4),
                         note(5, history=True),
                         mark(6, from_history=True),
+                        note(7, history=True),
+                        answer(MessageId.HISTORY_LOG_SENT, 8),
+                    ],
+                ),
+            ]
+        ),
+    ),
+    "a restored session that goes on with what its client has not named": (
+        "P7",
+        lambda: History(
+            wires=[
+                WireHistory(
+                    "c",
+                    1,
+                    "p",
+                    [
+                        asks(MessageId.REGISTER_CLIENT, Empty(), 50),
+                        registered(4),
+                        asks(MessageId.REGISTER_NOTIFICATION, WANT_SKILLS, 2),
+                        answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 2),
+                        asks(MessageId.REGISTER_NOTIFICATION, RegisterNotification(), 3),
+                        answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 3),
+                        Ended(0.0, "lost"),
+                    ],
+                ),
+                WireHistory(
+                    "c",
+                    2,
+                    "p",
+                    [
+                        asks(
+                            MessageId.RESTORE_SESSION,
+                            RestoreSession(type=1, name="c", session="s", subscriptions=RESUME_SKILLS.subscriptions),
+                            50,
+                        ),
+                        registered(8),
+                        asks(MessageId.HISTORY_LOG, HistoryLog(session="s"), 1, since=4),
+                        note(5, history=True),
+                        note(6, history=True),
                         note(7, history=True),
                         answer(MessageId.HISTORY_LOG_SENT, 8),
                     ],

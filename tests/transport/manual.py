@@ -26,6 +26,7 @@ from csproxy.transport.wire.frames import HEADER_SIZE, Frame
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import encode_notification
 from csproxy.transport.wire.registration import RegisterClient, RestoreSession
+from csproxy.transport.wire.subscriptions import Subscription
 
 __all__ = ["EPOCH", "Client", "ManualChannel", "Turns", "application", "change", "manual_server", "transaction"]
 
@@ -116,9 +117,16 @@ class ManualChannel(Channel):
 
 
 class Client:
-    """A registered client of a manual server; with ``session``, one that has restored it."""
+    """A registered client of a manual server; with ``session``, one that has restored it and ``relies_on`` these."""
 
-    def __init__(self, server: ConfigurationServer, name: str, *, session: str = "") -> None:
+    def __init__(
+        self,
+        server: ConfigurationServer,
+        name: str,
+        *,
+        session: str = "",
+        relies_on: list[Subscription] | None = None,
+    ) -> None:
         self.server = server
         self.name = name
         self.channel = ManualChannel()
@@ -129,7 +137,7 @@ class Client:
         self.receive()
         who = {"type": int(CfgAppType.CFGStatServer), "name": name}
         if session:
-            self.request(MessageId.RESTORE_SESSION, RestoreSession(**who, session=session))
+            self.request(MessageId.RESTORE_SESSION, RestoreSession(**who, session=session, subscriptions=relies_on))
         else:
             self.request(MessageId.REGISTER_CLIENT, RegisterClient(**who))
         self.session = codec.decode_map(self.answer(MessageId.CLIENT_REGISTERED).payload)["session"]

@@ -490,6 +490,26 @@ def test_a_restored_session_is_silent_until_it_asks_for_its_history() -> None:
     assert [uen for uen, *_ in second.changes()] == [1, 2]
 
 
+def test_a_restored_session_goes_on_with_what_its_client_names_and_nothing_else() -> None:
+    """A client may have ended a subscription without this server having heard of it."""
+    server, turns = site()
+    first = Client(server, "client_0")
+    for kind in (SKILL, 0):
+        first.request(MessageId.REGISTER_NOTIFICATION, RegisterNotification(object_type=kind))
+    first.receive()
+    first.channel.lose()
+    both = (Action.DELETED, APPLICATION, application(201, "client_1"), None), (Action.DELETED, SKILL, skill(1), None)
+    server.publish(transaction(1, *both))
+    second = Client(server, "client_0", session=first.session, relies_on=[Subscription(object_type=SKILL)])
+    second.request(MessageId.HISTORY_LOG, HistoryLog(session=first.session), minimum=Position(EPOCH, 0))
+    turns.run_all()
+    assert second.answer(MessageId.HISTORY_LOG_SENT).uen == 2
+    server.publish(transaction(3, (Action.DELETED, APPLICATION, application(202, "client_2"), None)))
+    turns.run_all()
+    second.receive()
+    assert [kind for _, _, kind, _ in second.changes()] == [SKILL]
+
+
 def test_a_subscription_that_ended_brings_nothing_more() -> None:
     server, turns = site()
     client = Client(server, "client_0")

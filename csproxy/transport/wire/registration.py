@@ -69,7 +69,7 @@ class RestoreSession(RegisterClient, kw_only=True):
 
     The session id is the credential: no password is checked. Notifications stay held back until
     the client sends HistoryLog. ``subscriptions``: those that the client relies on; a session that lacks one of
-    them is not restored (None: whatever it has).
+    them is not restored, and what it has beside them ends (None: whatever it has).
     """
 
     session: str

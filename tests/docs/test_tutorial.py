@@ -1,9 +1,10 @@
-"""Tutorial and first five minutes work as written and show what they say (on other ports)."""
+"""Pages with a site to try work as written and show what they say (on other ports)."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.own_ports import free_ports
 ROOT = Path(__file__).parents[2]
 FIRST_FIVE = ROOT / "docs" / "first-five-minutes.md"
 README = ROOT / "README.md"
+PORTS = ("2020", "2021", "2022", "9091", "9092")
 AS_A_PERSON_DOES = (
     # a person types more slowly than a subscription is made, and stops a program that goes on
     (
@@ -52,9 +54,26 @@ def shown(expected: str, output: str) -> list[str]:
     return missing
 
 
+def carried_out(script: str, folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+    """Exit status and output; one that takes too long is killed with all that it has started."""
+    command = ["bash", "-c", script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as run:
+        try:
+            out, err = run.communicate(timeout=150)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            raise
+        return run.returncode, out, err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("page", ["tutorial.md", "first-five-minutes.md"])
+@pytest.mark.parametrize(
+    "page", ["tutorial.md", "first-five-minutes.md", "howto/pair-of-proxies.md", "howto/persistent-mode.md"]
+)
 def test_the_page_works_as_written(tmp_path: Path, page: str) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -64,7 +83,7 @@ def test_the_page_works_as_written(tmp_path: Path, page: str) -> None:
         (programs / name).chmod(0o755)
     folder = tmp_path / "work"
     folder.mkdir()
-    ports = dict(zip(("2020", "2021"), map(str, free_ports(2)), strict=True))
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
 
     def here(text: str) -> str:
         for old, new in ports.items():
@@ -89,11 +108,9 @@ def test_the_page_works_as_written(tmp_path: Path, page: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CSPROXY_")}
     environment["CSPROXY_PORT"] = ports["2020"]
     environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        ["bash", "-c", "\n".join(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=150
-    )
-    outputs = done.stdout.split("=== end\n")
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    status, out, err = carried_out("\n".join(script), folder, environment)
+    outputs = out.split("=== end\n")
+    assert status == 0, f"{out}\n{err}"
     for wanted, output in zip(expected, outputs, strict=False):
         assert shown(wanted, output) == [], output
 

@@ -61,7 +61,7 @@ def _divided(wire: WireHistory, log: MasterLog) -> Iterator[tuple[MasterLog, lis
         position = _position(event)
         history = _history_of(event, position, log, present) if position.epoch else None
         if history is not None and history is not present:
-            if present is not None and not all(map(history.is_valid, positions)):
+            if present is not None and not (_goes_on(event, positions) and all(map(history.is_valid, positions))):
                 yield present, events
                 events, positions = [], set()
             present = history
@@ -76,6 +76,13 @@ def _divided(wire: WireHistory, log: MasterLog) -> Iterator[tuple[MasterLog, lis
             positions.add(position)
         events.append(event)
     yield present or log, events
+
+
+def _goes_on(event: Event, positions: set[Position]) -> bool:
+    """False if a difference leads to where the client stands, or before: its server had been further on, unheard."""
+    if not isinstance(event, Notified) or not event.change.is_reload:
+        return True
+    return event.change.position.uen > max((position.uen for position in positions), default=-1)
 
 
 def _history_of(event: Event, position: Position, log: MasterLog, present: MasterLog | None) -> MasterLog | None:

@@ -45,13 +45,16 @@ class _Follower:
         self._truth = State({}, {})
         self._seen: set[tuple[int, int, int, int, int]] = set()
 
-    def _enter_history(self, position: Position) -> bool:
-        """Go on in the history of ``position``; False if what the subscriber has is of one that has ended."""
+    def _enter_history(self, position: Position, changes: Sequence[Delivered] = ()) -> bool:
+        """Go on in the history of ``position``; False if what the subscriber has is of one that has ended, or may be.
+
+        It may be if ``changes`` lead to where it stands: its server had been further on, and it was told nothing.
+        """
         history = self._whole.history_of(position, since=self._log)
         if history is None or history is self._log:
             return True
         before, self._log = self._log, history
-        return self._at <= before.common_with(history)
+        return self._at <= before.common_with(history) and not (changes and position.uen <= self._at)
 
     def take(self, event: Started | Arrived | Reached | Expired) -> Iterator[tuple[str, str]]:
         """Check one event; yields what is wrong as property and sentence."""
@@ -64,7 +67,7 @@ class _Follower:
         changes = event.changes if isinstance(event, Arrived) else ()
         if isinstance(event, Expired):
             return
-        if not self._enter_history(position):
+        if not self._enter_history(position, changes):
             yield from self._cross(position, changes)
             return
         yield from self._check_place(position)

@@ -99,7 +99,7 @@ def test_the_how_to_that_is_named_makes_the_application(site: Site) -> None:
         assert f":{port} as proxy Berlin" in started.line(containing="ready on")
 
 
-@pytest.mark.parametrize("name", ["NAME", "default"])
+@pytest.mark.parametrize("name", ["NAME", "default", "confserv"])
 def test_a_proxy_without_its_application_says_how_to_get_one(site: Site, name: str) -> None:
     with proxy(site, name) as refused:
         said = refused.line(containing=f"refused Application '{name}'")

@@ -16,6 +16,8 @@ from csproxy.testing.histories import (
     Asked,
     Delivered,
     History,
+    Marked,
+    Notified,
     Outcome,
     Reached,
     ReadRecord,
@@ -26,7 +28,10 @@ from csproxy.testing.histories import (
 )
 from csproxy.transport.wire.messages import MessageId
 from csproxy.transport.wire.notifications import encode_notification
+from csproxy.transport.wire.payload import Empty
 from csproxy.transport.wire.reads import ObjectsSent, ReadObjects
+from csproxy.transport.wire.registration import ClientRegistered
+from csproxy.transport.wire.subscriptions import RegisterNotification
 from tests.testing.test_checker import LOG, NEW, OLD, SKILL, STEPS, Step, committed, payload_of, stored
 
 RESTORED = 33
@@ -103,6 +108,32 @@ def test_a_stream_from_before_the_copy_goes_on() -> None:
     change = Delivered.of(after_restore(FORK + 1, STEPS_AFTER), from_history=False)
     events = [Started(0.0, Position(OLD, FORK), None), Arrived(0.0, NEWER, (change,))]
     assert properties(History(streams=[StreamHistory("c", 1, Interest(SKILL), list(events), False)])) == []
+
+
+@pytest.mark.parametrize(("token", "wrong"), [("token-3-", []), ("token-9-", ["P28 epoch"])])
+def test_a_server_that_was_further_on_may_tell_again_what_its_client_has(token: str, wrong: list[str]) -> None:
+    """The client stands where the copy was made: it was told nothing of what its server takes back."""
+    back = Position(RESTORED, FORK)
+    change = Delivered(
+        back, Action.UPDATED, SKILL, 101, True, False, payload_of(Action.UPDATED, SKILL, 101, token, whole=True), True
+    )
+    stands = Position(OLD, FORK)
+    subscribed = Asked(0.0, 1, MessageId.REGISTER_NOTIFICATION, Position(0, 0), RegisterNotification(object_type=SKILL))
+    events = [
+        Asked(0.0, 50, MessageId.REGISTER_CLIENT, Position(0, 0), Empty()),
+        Answered(0.0, 50, MessageId.CLIENT_REGISTERED, stands, True, ClientRegistered(session="s", protocol_version=1)),
+        subscribed,
+        Answered(0.0, 1, MessageId.NOTIFICATION_REGISTERED, stands, True, Empty()),
+        Marked(0.0, stands),
+        Notified(0.0, change),
+        Marked(0.0, back),
+    ]
+    followed = [Started(0.0, stands, None), Arrived(0.0, back, (change,))]
+    history = History(
+        streams=[StreamHistory("c", 1, Interest(SKILL), list(followed), False)],
+        wires=[WireHistory("c", 1, "p", list(events))],
+    )
+    assert properties(history) == wrong
 
 
 def test_a_write_that_was_acknowledged_before_may_be_lost_and_none_after() -> None:

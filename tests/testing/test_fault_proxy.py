@@ -105,7 +105,7 @@ async def test_a_delay_holds_each_direction_back() -> None:
         proxy.delay(0.05)
         started = anyio.current_time()
         assert await answer(client, b"x") == b"x"
-        assert anyio.current_time() - started >= 0.1
+        assert anyio.current_time() - started > 0.099  # uvloop counts milliseconds
 
 
 async def test_throttling_limits_the_rate() -> None:

@@ -14,8 +14,10 @@ access unless the option says otherwise is published, what it consists of, and n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from csproxy.core import codec
 from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
 from csproxy.core.paths import scalar_at
 from csproxy.core.wellknown import CONFSERV, EVERYONE, SUPER_ADMINISTRATORS, USERS
@@ -49,7 +51,12 @@ def identities(cache: ConfigurationCache, account: ObjectId) -> frozenset[Object
 
 def gives_default_access(cache: ConfigurationCache) -> bool:
     """Whether a Person whom no access group holds has the permissions of Users."""
-    options = (cache.stored(_APPLICATION, CONFSERV) or {}).get("options", {})
+    return _gives_default_access(cache.get(_APPLICATION, CONFSERV) or b"\x80")
+
+
+@lru_cache(maxsize=4)  # every log-in asks, and the answer changes with that one object
+def _gives_default_access(application: bytes) -> bool:
+    options = codec.decode_map(application).get("options", {})
     return str(options.get("security", {}).get("no-default-access", "0")).strip() != "1"
 
 

@@ -13,6 +13,7 @@ import logging
 import random as random_module
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
 from typing import Final, Self
 
@@ -50,6 +51,10 @@ KEEP_ALIVE: Final = KeepAlive(timeout_s=5.0, remote_timeout_s=5.0)
 """That of the link, unless told otherwise."""
 _LOOK_S: Final = 0.5
 """Time between two attempts to reach the other member, with as much jitter."""
+_FIRST_LOOK_S: Final = 0.01
+"""The same after a link that lasted; it doubles from there. Who dies takes a moment until nothing listens any more."""
+_DECIDED_S: Final = 1.0
+"""How long clients that come just after the link was lost are kept waiting until it is decided who serves."""
 _ANSWER_S: Final = 10.0
 """How long the other member may take to accept a connection, and for each answer."""
 _HAND_OVER_S: Final = 2.0
@@ -123,6 +128,7 @@ class PairMember:
         self._news = anyio.Event()
         self._changed = anyio.Event()
         self._lost = anyio.Event()
+        self._lost_s = -inf
         self._tasks: anyio.abc.TaskGroup | None = None
 
     def __repr__(self) -> str:
@@ -169,6 +175,17 @@ class PairMember:
         if self.role is Role.STANDBY:
             return f"{name!r} is the backup of a pair and serves no clients: connect to {other!r}"
         return f"{name!r} is one of a pair and waits for {other!r}: try again"
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the link was lost just now: who serves is known in a moment."""
+        return self.role is Role.SEEKING and self._clock() < self._lost_s + _DECIDED_S
+
+    async def decided(self) -> None:
+        """Wait while `is_undecided`."""
+        with anyio.move_on_after(self._lost_s + _DECIDED_S - self._clock()):
+            while self.is_undecided:
+                await self._changed.wait()
 
     def statistics(self) -> PairStatistics:
         """A snapshot."""
@@ -282,14 +299,16 @@ class PairMember:
 
     async def _look(self) -> None:
         """The configured backup connects; the configured primary only looks whether anybody listens there."""
+        pause_s = _LOOK_S
         while True:
             lost, began_s = self._lost, self._clock()
             if self._link is None and (self._connects or self.role in (Role.STARTING, Role.SEEKING)):
                 await self._try_endpoints(self._connect_and_talk if self._connects else self._look_once)
             if self._clock() - began_s < _LOOK_S:
                 lost = self._lost  # a link that ends as soon as it is there is no reason to hurry
-            with anyio.move_on_after(_LOOK_S * (1 + self._random())):
+            with anyio.move_on_after(pause_s * (1 + self._random())):
                 await lost.wait()
+            pause_s = _FIRST_LOOK_S if lost.is_set() else min(2 * pause_s, _LOOK_S)
 
     async def _try_endpoints(self, use: Callable[[Endpoint], Awaitable[None]]) -> None:
         nobody = 0
@@ -378,6 +397,7 @@ class PairMember:
         if self._link is not link:
             return
         self._drop_link()
+        self._lost_s = self._clock()
         self._lost.set()
         self._lost = anyio.Event()
         log.warning("the link to %r at %s is lost: %s", self.other, link.peer, why, extra={"event": 4562})

@@ -33,6 +33,13 @@ class PairPeer(Protocol):
     def is_other(self, application: str) -> bool:
         """Whether this is the name of the other's Application."""
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is known in a moment, and not yet, who of the two serves."""
+
+    async def decided(self) -> None:
+        """Wait while `is_undecided`, for a second at most."""
+
     def accept(self, connection: ServerConnection, frame: Frame) -> None:
         """Answer what the other says (request 1020). Raises `ServerError`."""
 

@@ -54,8 +54,10 @@ _decode_authenticate = msgspec.msgpack.Decoder(Authenticate).decode
 
 def register_client(connection: ServerConnection, frame: Frame) -> None:
     """Answer request 3 or 103; without user and ticket at once, else after the authenticator has answered."""
-    connection.server.peers.registering(connection)
     request = _decode_register(frame.payload)
+    if connection.is_undecided(frame, request.name, register_client):
+        return
+    connection.server.peers.registering(connection)
     application = _application(connection, request)
     if _has_user(request):
         connection.wait_for(frame, _log_in, connection, frame, request, application)
@@ -81,6 +83,8 @@ def restore_session(connection: ServerConnection, frame: Frame) -> None:
     gone: that it has ended them may not have come this far.
     """
     request = _decode_restore(frame.payload)
+    if connection.is_undecided(frame, request.name, restore_session):
+        return
     _check_serves(connection.server, request)  # who would refuse anyway keeps nobody waiting
     if connection.is_behind(frame, restore_session):
         return

@@ -39,6 +39,7 @@ from csproxy.transport.wire.texts import check_texts
 if TYPE_CHECKING:
     from csproxy.transport.fanout import Member
     from csproxy.transport.keepalive import WatchedClient
+    from csproxy.transport.peer_link import PairPeer
     from csproxy.transport.server import ConfigurationServer
 
 __all__ = ["Handler", "ServerConnection"]
@@ -336,6 +337,14 @@ class ServerConnection:
         self.wait_for(frame, self._handle_when_reached, frame, handler)
         return True
 
+    def is_undecided(self, frame: Frame, application: str, handler: Handler) -> bool:
+        """Whether it is not known yet, but in a moment, who of a pair serves: then ``handler`` gets the request."""
+        pair = self.server.pair
+        if pair is None or not pair.is_undecided or pair.is_other(application):
+            return False
+        self.wait_for(frame, self._handle_when_decided, pair, frame, handler)
+        return True
+
     def has_written(self, position: Position) -> None:
         """A change of this session was answered at ``position``: no request is answered from an older state any more.
 
@@ -365,6 +374,11 @@ class ServerConnection:
             while (position := self._missing(frame)) is not None:
                 await self.server.wait_until_reached(position)
         self._reaching = None
+        if not self.is_over:
+            handler(self, frame)
+
+    async def _handle_when_decided(self, pair: PairPeer, frame: Frame, handler: Handler) -> None:
+        await pair.decided()
         if not self.is_over:
             handler(self, frame)
 

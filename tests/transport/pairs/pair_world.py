@@ -120,6 +120,15 @@ class Proxy:
         self.world.network.cut(self.name)
         await self._cancel()
 
+    async def die(self, *, listens_s: float) -> None:
+        """As `kill`, but the kernel takes a while: it ends the listening socket after the connections."""
+        self._close_port()
+        self.world.network.cut(self.name)
+        dying = self.world.network.listen(self.name, PORT, lambda channel: channel.close(flush=False))
+        await self._cancel()
+        await anyio.sleep(listens_s)
+        dying.close()
+
     async def freeze(self, *, for_s: float) -> None:
         """As SIGSTOP and SIGCONT, as far as others can see: nothing comes from it, new connections get no answer."""
         self.world.network.partition(self.name)

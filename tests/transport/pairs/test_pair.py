@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from csproxy.errors import CsproxyError, LocalProtocolError, ServerError
 from csproxy.testing.simulation import Simulation, run_simulated
 from csproxy.transport.client import ConfigClient
 from csproxy.transport.connection import Connection
-from csproxy.transport.wire.registration import RestoreSession
+from csproxy.transport.wire.registration import RegisterClient, RestoreSession
 from tests.transport.upstream.upstream_world import MASTER
 
 CLIENTS = 20
@@ -81,6 +82,39 @@ def test_a_primary_that_stops_or_is_killed_is_replaced_and_every_session_is_rest
         assert world.registrations == 0
 
     simulated(test, seed=seed)
+
+
+@pytest.mark.parametrize("listens_s", [0.0, 0.03, 0.2])
+def test_clients_of_a_primary_that_dies_wait_at_its_standby_until_it_serves(listens_s: float) -> None:
+    """They come while it is being decided who serves, and are not sent away to come again."""
+
+    async def test(world: PairWorld) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(world.first.die, listens_s=listens_s))
+            await anyio.sleep(0.001)
+            await world.until(lambda: world.restores == CLIENTS, limit_s=3 * listens_s + 0.2)
+        await world.settle()
+        world.assert_exact()
+        assert world.registrations == 0
+
+    simulated(test)
+
+
+def test_clients_are_refused_when_it_takes_longer_to_know_who_serves() -> None:
+    async def test(world: PairWorld) -> None:
+        world.network.partition(*NAMES)
+        world.network.cut(*NAMES)
+        await world.until(lambda: world.second.role is Role.SEEKING)
+        began = anyio.current_time()
+        late = Connection.open(await world.network.connector("late")(NAMES[1], PORT), "late")
+        with pytest.raises(ServerError, match="waits for 'proxy1': try again") as refused:
+            await (await late).register(
+                RegisterClient(type=19, name="default", user="default", password="secret"), timeout_s=10.0
+            )
+        assert refused.value.retry_after_s > 0
+        assert 0.9 < anyio.current_time() - began < 1.2
+
+    simulated(test, clients=1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -8,6 +8,7 @@
     │   └── RemoteProtocolError   by the peer; this connection cannot be used any more
     ├── ConnectionLostError       the connection ended before the answer arrived
     │   ├── NothingListensError   nobody listens at that address: there is no such process now
+    │   ├── SilentPeerError       keep-alive has heard nothing of the peer for too long
     │   └── TlsError              there is no secure connection: the message says which certificate, and why
     ├── TimedOutError             the peer did not answer within the deadline
     ├── StoreError                the database could not be read or written
@@ -139,6 +140,10 @@ class TlsError(ConnectionLostError):
 
 class NothingListensError(ConnectionLostError):
     """The machine answered that nobody listens at this address."""
+
+
+class SilentPeerError(ConnectionLostError):
+    """Keep-alive has heard nothing of the peer for too long: it is frozen, or cannot be reached."""
 
 
 class TimedOutError(CsproxyError):

@@ -15,7 +15,6 @@ from csproxy.errors import ConfigurationError
 __all__ = [
     "LONGEST_DELAY_S",
     "SHORTEST_DELAY_S",
-    "USEFUL_AFTER_S",
     "Backoff",
     "Endpoint",
     "EndpointPolicy",
@@ -25,20 +24,18 @@ SHORTEST_DELAY_S: Final = 0.05
 """Upper bound of the first delay."""
 LONGEST_DELAY_S: Final = 10.0
 """Upper bound of every later delay."""
-USEFUL_AFTER_S: Final = 1.0
-"""A connection that lasted this long and ended with a farewell was a success, and its end is no sign of trouble."""
 
 
 class Backoff:
     """Exponential back-off with full jitter: each delay is uniform between 0 and a doubling bound.
 
     ``random`` returns a float in [0, 1). The bound goes from ``shortest_s`` by doubling to
-    ``longest_s`` and falls back to ``shortest_s`` only once a connection has lasted for ``longest_s``, or for
-    `USEFUL_AFTER_S` if the server said farewell: one that accepts and drops at once is no reason to hurry.
-    `longest_s` may be changed at any time.
+    ``longest_s`` and falls back to ``shortest_s`` only once a connection has lasted for ``longest_s``: a server that
+    accepts and drops at once is no reason to hurry. With ``is_light``, where coming back costs little, it is enough
+    that the connection has lasted for as long as the next pause might. `longest_s` may be changed at any time.
     """
 
-    __slots__ = ("_bound_s", "_connected_at", "_random", "_shortest_s", "longest_s")
+    __slots__ = ("_bound_s", "_connected_at", "_random", "_shortest_s", "is_light", "longest_s")
 
     def __init__(
         self,
@@ -46,6 +43,7 @@ class Backoff:
         *,
         shortest_s: float = SHORTEST_DELAY_S,
         longest_s: float = LONGEST_DELAY_S,
+        is_light: bool = False,
     ) -> None:
         if not 0 < shortest_s <= longest_s:
             raise ConfigurationError(
@@ -54,6 +52,7 @@ class Backoff:
         self._random = random
         self._shortest_s = shortest_s
         self.longest_s = longest_s
+        self.is_light = is_light
         self._bound_s = shortest_s
         self._connected_at: float | None = None
 
@@ -77,14 +76,11 @@ class Backoff:
         """An attempt succeeded at ``now`` (seconds of any monotonic clock)."""
         self._connected_at = now
 
-    def lost(self, now: float, *, is_planned: bool = False) -> None:
-        """The connection ended at ``now``; without a connection nothing changes.
-
-        ``is_planned``: the server has said farewell, because it stops or another one serves.
-        """
+    def lost(self, now: float) -> None:
+        """The connection ended at ``now``; without a connection nothing changes."""
         if self._connected_at is None:
             return
-        if now - self._connected_at >= (USEFUL_AFTER_S if is_planned else self.longest_s):
+        if now - self._connected_at >= (self._bound_s if self.is_light else self.longest_s):
             self._bound_s = self._shortest_s
         self._connected_at = None
 

@@ -35,8 +35,8 @@ class Route(Protocol):
     def connected(self, now: float) -> None:
         """The attempt at `current` succeeded."""
 
-    def lost(self, now: float, *, hint_s: float = 0.0, is_planned: bool = False) -> None:
-        """The established connection ended; ``is_planned``: the server has said farewell."""
+    def lost(self, now: float, *, hint_s: float = 0.0, elsewhere: bool = False) -> None:
+        """The established connection ended; ``elsewhere``: its server will hardly answer, others are tried before."""
 
     def pause_s(self) -> float:
         """Seconds to wait before the attempt at `current`; asked once for each attempt."""
@@ -54,7 +54,7 @@ class ServersRoute:
             raise ConfigurationError(f"attempts {attempts} on one server before the other: at least 1 is needed")
         self._policy = EndpointPolicy(servers)
         self._policy.learn((), attempts=attempts)
-        self._backoff = Backoff(random)
+        self._backoff = Backoff(random, is_light=True)
         self._hint_s = 0.0
         self._is_within_round = False
         self.round_size = len(servers)
@@ -81,13 +81,13 @@ class ServersRoute:
         self._hint_s = 0.0
         self._is_within_round = False
 
-    def lost(self, now: float, *, hint_s: float = 0.0, is_planned: bool = False) -> None:
-        """The primary is next; after a farewell another server than the one that said it, after a short pause."""
-        if is_planned:
+    def lost(self, now: float, *, hint_s: float = 0.0, elsewhere: bool = False) -> None:
+        """The primary is next, or ``elsewhere`` the server after the one that is lost, after a short pause."""
+        if elsewhere:
             self._policy.pass_over()
         else:
             self._policy.lost()
-        self._backoff.lost(now, is_planned=is_planned)
+        self._backoff.lost(now)
         self._hint_s = hint_s
 
     def pause_s(self) -> float:
@@ -118,7 +118,7 @@ class PoolsRoute:
     """One round after the other through both pools; ``random`` gives floats in [0, 1).
 
     A connection that lasted is tried again at its own server first, where its session is, unless that server said
-    that it stops. One that was lost within ``retry_delay_s`` counts as a failure: the round goes on.
+    that it stops, or was silent. One that was lost within ``retry_delay_s`` counts as a failure: the round goes on.
     """
 
     def __init__(self, pools: Pools, random: Callable[[], float]) -> None:
@@ -174,8 +174,8 @@ class PoolsRoute:
         """Stay here until `lost`, or `returned`."""
         self._connected_s = now
 
-    def lost(self, now: float, *, hint_s: float = 0.0, is_planned: bool = False) -> None:
-        """A new round, which begins where the client was, unless that server said that it stops."""
+    def lost(self, now: float, *, hint_s: float = 0.0, elsewhere: bool = False) -> None:
+        """A new round, which begins where the client was, or ends there if that server stops or was silent."""
         since_s, self._connected_s = self._connected_s, None
         if since_s is None or now - since_s < self._pools.retry_delay_s:
             self.failed(hint_s=hint_s)
@@ -183,7 +183,7 @@ class PoolsRoute:
         was = self._current
         self._hint_s = hint_s
         self._round = [each for each in self._new_round() if each != was]
-        self._round.insert(len(self._round) if hint_s or is_planned else 0, was)
+        self._round.insert(len(self._round) if hint_s or elsewhere else 0, was)
         self._current = self._round.pop(0)
         self._pause_s = self._jitter_s() + (hint_s if self._current == was else 0.0)
 

@@ -28,6 +28,7 @@ from csproxy.errors import (
     LocalProtocolError,
     OutcomeUnknownError,
     ServerError,
+    SilentPeerError,
     TimedOutError,
 )
 from csproxy.transport.channel import Connector
@@ -341,7 +342,8 @@ class ClientLink:
         """Called by the connection, inside the receive call."""
         self._see(connection)
         self._last_received_s = connection.last_received_s
-        self._route.lost(self._clock(), hint_s=connection.retry_after_s, is_planned=connection.has_said_farewell)
+        elsewhere = connection.has_said_farewell or isinstance(error, SilentPeerError)
+        self._route.lost(self._clock(), hint_s=connection.retry_after_s, elsewhere=elsewhere)
         self._last_error = error
         log.info("connection lost: %s", error)
         if self.connection is connection:

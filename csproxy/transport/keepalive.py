@@ -16,7 +16,7 @@ import anyio
 import msgspec
 
 from csproxy.core.keepalive import LONGEST_TIMEOUT_S, TICK_S, Deadlines, KeepAlive, Silence, Verdict
-from csproxy.errors import ConnectionLostError, ErrorCode, ServerError
+from csproxy.errors import ErrorCode, ServerError, SilentPeerError
 from csproxy.transport.wire.frames import Frame, encode_frame
 from csproxy.transport.wire.keepalive import SetKeepAlive
 from csproxy.transport.wire.messages import MessageId
@@ -75,7 +75,7 @@ class ServerWatch:
             self._announce()
 
     async def run(self, connection: Connection) -> None:
-        """Watch over a connection until it ends; one that is lost is aborted with `ConnectionLostError`."""
+        """Watch over a connection until it ends; one that is lost is aborted with `SilentPeerError`."""
         if self._connection is not connection:
             self.begin(connection)
         self._changed = anyio.Event()
@@ -105,7 +105,7 @@ class ServerWatch:
         elif verdict is Verdict.LOST:
             self._trace("%s is lost, silent for %.1f s", connection.peer, now - silence.heard_s)
             connection.abort(
-                ConnectionLostError(
+                SilentPeerError(
                     f"the connection to {connection.peer} is dead: nothing came for {now - silence.heard_s:.1f} s, "
                     f"and no answer to a poll within {silence.timeout_s:g} s"
                 )

@@ -54,7 +54,9 @@ _LOOK_S: Final = 0.5
 _FIRST_LOOK_S: Final = 0.01
 """The same after a link that lasted; it doubles from there. Who dies takes a moment until nothing listens any more."""
 _DECIDED_S: Final = 1.0
-"""How long clients that come just after the link was lost are kept waiting until it is decided who serves."""
+"""Who serves is decided within this time after the link was lost, if nobody listens at the other's address."""
+_WAIT_S: Final = 5.0
+"""How long a client is kept waiting at most until it is decided who serves."""
 _ANSWER_S: Final = 10.0
 """How long the other member may take to accept a connection, and for each answer."""
 _HAND_OVER_S: Final = 2.0
@@ -178,14 +180,18 @@ class PairMember:
 
     @property
     def is_undecided(self) -> bool:
-        """Whether the link was lost just now: who serves is known in a moment."""
-        return self.role is Role.SEEKING and self._clock() < self._lost_s + _DECIDED_S
+        """Whether the link was lost just now, or the other has not answered a poll yet: who serves is known soon."""
+        now, link = self._clock(), self._link
+        if self.role is Role.SEEKING:
+            return now < self._lost_s + _DECIDED_S
+        return self.role is Role.STANDBY and link is not None and self._is_silent(link, now)
 
     async def decided(self) -> None:
-        """Wait while `is_undecided`."""
-        with anyio.move_on_after(self._lost_s + _DECIDED_S - self._clock()):
+        """Wait while `is_undecided`, for five seconds at most."""
+        with anyio.move_on_after(_WAIT_S):
             while self.is_undecided:
-                await self._changed.wait()
+                with anyio.move_on_after(_DECIDED_S):
+                    await self._changed.wait()
 
     def statistics(self) -> PairStatistics:
         """A snapshot."""
@@ -347,9 +353,7 @@ class PairMember:
                 tasks.start_soon(self._talk, link)
                 tasks.start_soon(self._watch_over_other.run, connection)
                 reason = await connection.wait_closed()
-                timeout_s = self.keep_alive.timeout_s
-                was_silent = 0 < timeout_s <= self._clock() - connection.last_received_s
-                self._lose_link(link, str(reason), was_silent=was_silent)
+                self._lose_link(link, str(reason))
                 tasks.cancel_scope.cancel()
         finally:
             connection.close()
@@ -393,7 +397,7 @@ class PairMember:
         self._begins = True
         self._wake()
 
-    def _lose_link(self, link: PeerLink, why: str, *, was_silent: bool = False) -> None:
+    def _lose_link(self, link: PeerLink, why: str) -> None:
         if self._link is not link:
             return
         self._drop_link()
@@ -401,9 +405,13 @@ class PairMember:
         self._lost.set()
         self._lost = anyio.Event()
         log.warning("the link to %r at %s is lost: %s", self.other, link.peer, why, extra={"event": 4562})
-        self._do(self._standby.link_lost(self._clock(), was_silent=was_silent))
+        self._do(self._standby.link_lost(self._lost_s, was_silent=self._is_silent(link, self._lost_s)))
         self._dismiss()
         self._wake()
+
+    def _is_silent(self, link: PeerLink, now: float) -> bool:
+        """Whether the other has been polled by now, at least."""
+        return 0 < self.keep_alive.timeout_s <= now - link.heard_s
 
     def _drop_link(self) -> None:
         link, self._link = self._link, None

@@ -9,6 +9,7 @@ to take it: a slow link slows the mirror down and holds nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -35,10 +36,10 @@ class PairPeer(Protocol):
 
     @property
     def is_undecided(self) -> bool:
-        """Whether it is known in a moment, and not yet, who of the two serves."""
+        """Whether it is known soon, and not yet, who of the two serves."""
 
     async def decided(self) -> None:
-        """Wait while `is_undecided`, for a second at most."""
+        """Wait while `is_undecided`, for a bounded time."""
 
     def accept(self, connection: ServerConnection, frame: Frame) -> None:
         """Answer what the other says (request 1020). Raises `ServerError`."""
@@ -53,6 +54,10 @@ class PeerLink(Protocol):
     @property
     def peer(self) -> str:
         """The other end's address, for logs."""
+
+    @property
+    def heard_s(self) -> float:
+        """When something came from the other end last, by the clock; infinite if keep-alive does not watch."""
 
     async def send(self, update: PeerUpdate) -> None:
         """Send, and wait until the other end has taken it. Raises `CsproxyError` when the link ends before."""
@@ -76,6 +81,11 @@ class InitiatedLink:
     def peer(self) -> str:
         """As `PeerLink.peer`."""
         return self._connection.peer
+
+    @property
+    def heard_s(self) -> float:
+        """As `PeerLink.heard_s`."""
+        return self._connection.last_received_s
 
     async def send(self, update: PeerUpdate) -> None:
         """As `PeerLink.send`."""
@@ -106,6 +116,12 @@ class AcceptedLink:
     def peer(self) -> str:
         """As `PeerLink.peer`."""
         return self.connection.channel.peer
+
+    @property
+    def heard_s(self) -> float:
+        """As `PeerLink.heard_s`."""
+        watched = self.connection.silence
+        return inf if watched is None else watched.heard_s
 
     async def send(self, update: PeerUpdate) -> None:
         """As `PeerLink.send`."""

@@ -338,9 +338,12 @@ class ServerConnection:
         return True
 
     def is_undecided(self, frame: Frame, application: str, handler: Handler) -> bool:
-        """Whether it is not known yet, but in a moment, who of a pair serves: then ``handler`` gets the request."""
+        """Whether it is not known yet, but soon, who of a pair serves: then ``handler`` gets the request.
+
+        It does so once: what is handled after the wait is refused if that was in vain.
+        """
         pair = self.server.pair
-        if pair is None or not pair.is_undecided or pair.is_other(application):
+        if pair is None or self._waiting or not pair.is_undecided or pair.is_other(application):
             return False
         self.wait_for(frame, self._handle_when_decided, pair, frame, handler)
         return True

@@ -61,22 +61,22 @@ def test_a_short_connection_does_not_reset_the_bound() -> None:
     assert backoff.next_delay_s() == 0.1
 
 
-def test_a_connection_that_ends_with_a_farewell_resets_the_bound_sooner() -> None:
-    backoff = Backoff(always_most)
+def test_where_it_costs_little_a_connection_as_long_as_the_next_pause_resets_the_bound() -> None:
+    backoff = Backoff(always_most, is_light=True)
     for now in range(10):
         for _ in range(3):
             backoff.next_delay_s()  # the other server has not taken over yet
         backoff.connected(float(now))
-        backoff.lost(now + 1.0, is_planned=True)
+        backoff.lost(now + 0.5)
         assert backoff.next_delay_s(at_least_s=7.0) == 7.05
 
 
-def test_a_server_that_takes_clients_only_to_say_farewell_is_met_ever_more_seldom() -> None:
-    backoff = Backoff(always_most)
+def test_a_server_that_takes_clients_only_to_drop_them_is_met_ever_more_seldom() -> None:
+    backoff = Backoff(always_most, is_light=True)
     pauses = []
     for now in range(5):
         backoff.connected(float(now))
-        backoff.lost(now + 0.9, is_planned=True)
+        backoff.lost(now + 0.04)
         pauses.append(backoff.next_delay_s())
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8]
 
@@ -85,7 +85,6 @@ def test_a_loss_without_a_connection_changes_nothing() -> None:
     backoff = Backoff(always_most)
     backoff.next_delay_s()
     backoff.lost(1e9)
-    backoff.lost(1e9, is_planned=True)
     assert backoff.next_delay_s() == 0.1
 
 

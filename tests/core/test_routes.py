@@ -67,12 +67,12 @@ def test_within_a_round_the_next_server_is_tried_soon_and_only_rounds_make_pause
     assert tried == [(A, 0.025), (B, 0.025), (C, 0.025), (A, 2.05), (B, 0.025), (C, 0.025), (A, 0.1)]
 
 
-def test_after_a_farewell_another_server_is_next_at_once() -> None:
+def test_another_server_is_next_at_once_after_a_farewell_or_silence() -> None:
     route = ServersRoute([A, B], lambda: 0.5, attempts=3)
     for here, there in ((A, B), (B, A)) * 4:
         assert route.current == here
         route.connected(0)
-        route.lost(10, is_planned=True)
+        route.lost(10, elsewhere=True)
         assert route.current == there
         assert route.pause_s() == 0.025
 
@@ -82,7 +82,7 @@ def test_a_servers_hint_is_the_least_pause_until_a_connection_stands() -> None:
     route.failed(hint_s=3)
     assert route.pause_s() == 3.025
     route.connected(0)
-    route.lost(1, hint_s=2)
+    route.lost(0.05, hint_s=2)
     assert route.pause_s() == 2.05
     route.connected(2)
     assert route.pause_s() < 1
@@ -163,7 +163,7 @@ def test_a_server_that_stops_is_tried_last() -> None:
     assert a_round(route)[-1] == stopped
     dismissed = route.current
     route.connected(0)
-    route.lost(100, is_planned=True)
+    route.lost(100, elsewhere=True)
     assert a_round(route)[-1] == dismissed
 
 

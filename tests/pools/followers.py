@@ -148,7 +148,7 @@ class LightFollower(Follower):
                 continue
             await link.ended.wait()
             if link.was_useful:
-                self.route.lost(loop.time(), hint_s=link.hint_s, is_planned=link.is_told)
+                self.route.lost(loop.time(), hint_s=link.hint_s, elsewhere=link.leads_elsewhere)
             else:
                 self.route.failed(hint_s=link.hint_s)
             self.is_following.clear()
@@ -156,7 +156,7 @@ class LightFollower(Follower):
     def give_up_if_silent(self, now_s: float) -> None:
         """See `Follower`."""
         if self.link is not None and now_s - self.heard_s > GIVE_UP_S:
-            self.link.close()
+            self.link.give_up()
         elif self.link is not None and now_s - self.heard_s > SILENCE_S:
             self.link.ping()
 
@@ -174,7 +174,7 @@ class Link(asyncio.Protocol):
         self.ended = asyncio.Event()
         self.was_useful = False
         self.hint_s = 0.0
-        self.is_told = False
+        self.leads_elsewhere = False
         self._follower = follower
         self._clock = loop.time
         self._protocol = ClientProtocol()
@@ -203,7 +203,7 @@ class Link(asyncio.Protocol):
                 self._take(frame)
         if self._protocol.state is ClientState.CLOSED:
             reason = self._protocol.disconnect_reason
-            self.is_told = reason is not None
+            self.leads_elsewhere = reason is not None
             self.hint_s = 0.0 if reason is None else reason.retry_after_ms / 1000
             self.close()
 
@@ -212,6 +212,11 @@ class Link(asyncio.Protocol):
         is_idle = self._protocol.state is ClientState.REGISTERED and not self._protocol.open_requests
         if is_idle and self._transport is not None and not self._transport.is_closing():
             self._send(MessageId.PING, Empty())
+
+    def give_up(self) -> None:
+        """The server is silent: another one may not be."""
+        self.leads_elsewhere = True
+        self.close()
 
     def close(self) -> None:
         """End the connection without waiting for what is still to be sent."""

@@ -5,8 +5,7 @@ python -m tests.pools.run pair [--clients 2000] [--rounds 10] [--kinds stopped,k
 A pair whose primary is stopped, killed and frozen, so many rounds of each, while every client follows every change.
 Prints for each round the longest time between two changes that any client had, and how many clients restored their
 session or had to log in. Ends with 1 if a client was left out of anything or got something twice, or if in an orderly
-switchover a client had to wait for longer than a second. Clients that lose their server without a farewell, and again
-within ten seconds, come back after longer pauses, up to 10 s: with --settle 20 the rounds lie further apart.
+switchover a client had to wait for longer than a second.
 
 python -m tests.pools.run pool [--clients 5000]
 
@@ -52,18 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
     pair.add_argument("--clients", type=int, default=2_000)
     pair.add_argument("--rounds", type=int, default=10, help="of each kind")
     pair.add_argument("--kinds", default=",".join(TROUBLES))
-    pair.add_argument("--settle", type=float, default=0.0, help="seconds between two rounds")
     pool = commands.add_parser("pool", help="a pool behind HAProxy, the member with all clients is killed")
     pool.add_argument("--clients", type=int, default=5_000)
     given = parser.parse_args(arguments)
     if given.what == "pair":
-        work = partial(run_pair, given.clients, given.rounds, given.kinds.split(","), given.settle)
+        work = partial(run_pair, given.clients, given.rounds, given.kinds.split(","))
     else:
         work = partial(run_pool, given.clients)
     return anyio.run(work, **event_loop())
 
 
-async def run_pair(clients: int, rounds: int, kinds: Sequence[str], settle_s: float) -> int:
+async def run_pair(clients: int, rounds: int, kinds: Sequence[str]) -> int:
     """Make trouble for a pair; 1 if anybody noticed more than is allowed."""
     worst: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +71,6 @@ async def run_pair(clients: int, rounds: int, kinds: Sequence[str], settle_s: fl
             async def trouble() -> None:
                 for kind in kinds:
                     for number in range(1, rounds + 1):
-                        await anyio.sleep(settle_s)
                         name = await pair.until_linked()
                         before = crowd.counts()
                         crowd.begin_round()

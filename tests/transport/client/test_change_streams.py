@@ -533,13 +533,16 @@ async def test_a_busy_server_is_asked_again_after_its_hint_and_endpoints_alterna
 
 
 async def test_a_silent_server_is_pinged_and_given_up_when_it_does_not_answer() -> None:
-    async with connected(keep_alive=KeepAlive(timeout_s=0.05)) as (client, peer, server):
+    endpoints = [("primary", 2020), ("backup", 2021)]
+    keep_alive = KeepAlive(timeout_s=0.05)
+    async with connected(endpoints=endpoints, keep_alive=keep_alive) as (client, peer, server):
         await peer.next_request(MessageId.SET_KEEP_ALIVE)
         peer.answer(await peer.next_request(MessageId.PING), MessageId.PONG)
         await peer.next_request(MessageId.PING)
         await peer.client_closed()
         await (await server.next_connection()).accept_restored()
         await client.wait_for(ClientState.CONNECTED)
+        assert server.dialled == [*endpoints]
 
 
 async def test_leaving_the_client_ends_its_streams() -> None:

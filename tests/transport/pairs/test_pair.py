@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from pair_world import NAMES, PORT, PairWorld, pair_world
+from pair_world import KEEP_ALIVE, NAMES, PORT, PairWorld, pair_world
 
 from csproxy.core.changes import Position
 from csproxy.core.standby import Role
@@ -20,6 +20,7 @@ from csproxy.transport.wire.registration import RegisterClient, RestoreSession
 from tests.transport.upstream.upstream_world import MASTER
 
 CLIENTS = 20
+DESK = RegisterClient(type=19, name="default", user="default", password="secret")
 SEEDS = range(4)
 
 
@@ -46,6 +47,11 @@ async def with_writes(world: PairWorld, trouble: Awaitable[None]) -> None:
         await anyio.sleep(1.0)
         tasks.cancel_scope.cancel()
     await world.settle()
+
+
+async def after(delay_s: float, action: Callable[[], object]) -> None:
+    await anyio.sleep(delay_s)
+    action()
 
 
 def test_the_backup_refuses_clients_and_names_the_primary() -> None:
@@ -100,6 +106,38 @@ def test_clients_of_a_primary_that_dies_wait_at_its_standby_until_it_serves(list
     simulated(test)
 
 
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_clients_that_come_before_a_silent_primary_is_given_up_wait_for_that(frozen: int) -> None:
+    async def test(world: PairWorld) -> None:
+        members = [world.first, world.second]
+        if frozen:
+            await world.first.member.hand_over()
+            await world.until(lambda: world.restores == CLIENTS)
+        primary, standby = members[frozen], members[1 - frozen]
+        world.network.partition(primary.name)
+        await anyio.sleep(1.5 * KEEP_ALIVE.timeout_s)
+        began = anyio.current_time()
+        connection = await Connection.open(await world.network.connector("impatient")(standby.name, PORT), "impatient")
+        assert standby.role is Role.STANDBY
+        await connection.register(DESK, timeout_s=10.0)
+        assert standby.role is Role.PRIMARY
+        assert 0.1 < anyio.current_time() - began < KEEP_ALIVE.timeout_s
+
+    simulated(test)
+
+
+def test_a_client_that_comes_while_its_primary_is_only_slow_to_answer_is_refused() -> None:
+    async def test(world: PairWorld) -> None:
+        world.network.partition(*NAMES)
+        await anyio.sleep(1.5 * KEEP_ALIVE.timeout_s)
+        connection = await Connection.open(await world.network.connector("late")(NAMES[1], PORT), "late")
+        world.tasks.start_soon(after, 0.2, partial(world.network.heal, *NAMES))
+        with pytest.raises(ServerError, match="connect to 'proxy1'"):
+            await connection.register(DESK, timeout_s=10.0)
+
+    simulated(test, clients=1)
+
+
 def test_clients_are_refused_when_it_takes_longer_to_know_who_serves() -> None:
     async def test(world: PairWorld) -> None:
         world.network.partition(*NAMES)
@@ -108,9 +146,7 @@ def test_clients_are_refused_when_it_takes_longer_to_know_who_serves() -> None:
         began = anyio.current_time()
         late = Connection.open(await world.network.connector("late")(NAMES[1], PORT), "late")
         with pytest.raises(ServerError, match="waits for 'proxy1': try again") as refused:
-            await (await late).register(
-                RegisterClient(type=19, name="default", user="default", password="secret"), timeout_s=10.0
-            )
+            await (await late).register(DESK, timeout_s=10.0)
         assert refused.value.retry_after_s > 0
         assert 0.9 < anyio.current_time() - began < 1.2
 

@@ -67,7 +67,7 @@ def test_where_it_costs_little_a_connection_as_long_as_the_next_pause_resets_the
         for _ in range(3):
             backoff.next_delay_s()  # the other server has not taken over yet
         backoff.connected(float(now))
-        backoff.lost(now + 0.5)
+        backoff.lost(now + 1.0)
         assert backoff.next_delay_s(at_least_s=7.0) == 7.05
 
 

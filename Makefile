@@ -6,6 +6,7 @@
 #   make docs    the documentation as HTML; warnings and dead links are errors
 #   make linkcheck  ask the web whether the links to it are alive; needs a network, and is no part of .ci/run
 #   make man     write the manual pages in packaging/man anew, after a change of a parser or an option
+#   make wheel   the package as a file in dist, for other machines
 #   make bench   measure side by side with Redis and etcd (QUICK=1: three minutes)
 #   make soak    simulate thousands of runs under faults (SEEDS=5000), as many of them with pairs and pools of proxies
 #   make pairs   stop, kill and freeze the primary of a pair under 2,000 clients (ROUNDS=10)
@@ -25,7 +26,7 @@ FRAMES ?= 1000000
 ROUNDS ?= 10
 CLIENTS ?= 5000
 
-.PHONY: demo test check docs linkcheck man bench soak pairs fuzz clean pools
+.PHONY: demo test check docs linkcheck man wheel bench soak pairs fuzz clean pools
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/csproxy demo
@@ -51,6 +52,9 @@ linkcheck: $(VENV)/dev.stamp
 
 man: $(VENV)/dev.stamp
 	$(BIN)/python scripts/generate_man_pages.py
+
+wheel: $(VENV)/demo.stamp
+	$(BIN)/pip wheel $(PIP_FLAGS) --no-deps --wheel-dir dist .
 
 bench: $(VENV)/dev.stamp
 	scripts/install_system_packages.sh gcc libc6-dev libssl-dev redis-server etcd-server etcd-client

@@ -91,7 +91,7 @@ class Machine(ABC):
                 assert (action, name) == ("start", self._stopped)
                 self.start(name)
         elif program == "/opt/csproxy/bin/pip":
-            assert words == ["install", "--upgrade", "csproxy[daemon,admin]"]
+            assert words == ["install", "--upgrade", "csproxy-NEW-py3-none-any.whl[daemon,admin]"]
             assert self.running[self._stopped].process.returncode == 0
             self.upgraded.append(self._stopped)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -52,6 +53,12 @@ def test_a_second_build_has_the_same_bytes(distributions: dict[str, Path], tmp_p
     for name, path in distributions.items():
         digests = [hashlib.sha256(each.read_bytes()).hexdigest() for each in (path, again[name])]
         assert digests[0] == digests[1], name
+
+
+def test_the_how_tos_name_the_wheel_as_it_is_built(distributions: dict[str, Path]) -> None:
+    pages = (path.read_text("utf-8") for path in (ROOT / "docs").glob("howto/*.md"))
+    named = {name for page in pages for name in re.findall(r"csproxy-[0-9].*?\.whl", page)}
+    assert named == {name for name in distributions if name.endswith(".whl")}
 
 
 def test_what_is_in_them(distributions: dict[str, Path]) -> None:

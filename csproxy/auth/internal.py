@@ -24,6 +24,7 @@ from csproxy.auth.passwords import DUMMY_HASH, needs_rehash, verify_password
 from csproxy.auth.texts import WRONG_PASSWORD
 from csproxy.core.cache import ConfigurationCache
 from csproxy.core.model.enumerations import CfgObjectState, CfgObjectType
+from csproxy.core.password_rules import PasswordRules
 from csproxy.core.sessions import Account
 from csproxy.errors import ErrorCode, ServerError
 from csproxy.transport.blocking import run_in_background
@@ -92,9 +93,10 @@ class InternalAuthenticator:
         dbid = self._dbid(user)
         stored = self._hash(dbid)
         if dbid is not None and digest in self._remembered:
-            if self._is_remembered(digest, dbid, stored):
+            rules = self._log_ins.rules(dbid)
+            if self._is_remembered(digest, dbid, stored, rules):
                 self._remembered.move_to_end(digest)
-                return self._account(user, dbid)
+                return self._account(user, dbid, rules)
             del self._remembered[digest]
         while True:
             checked, right = stored, await self._verify(digest, dbid, stored, password)
@@ -108,7 +110,7 @@ class InternalAuthenticator:
         if not right:
             self._log_ins.wrong_password(dbid, self._log_ins.rules(dbid))
             raise _refusal(user, "wrong password")
-        account = self._account(user, dbid)
+        account = self._account(user, dbid, self._log_ins.rules(dbid))
         self._remembered[digest] = _Remembered(dbid, stored)
         if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
@@ -130,15 +132,14 @@ class InternalAuthenticator:
         self._waiting += 1
         try:
             async with self._turn:
-                if dbid is not None and self._is_remembered(digest, dbid, stored):
+                if dbid is not None and self._is_remembered(digest, dbid, stored, self._log_ins.rules(dbid)):
                     return True
                 return await run_in_background(verify_password, password, stored or DUMMY_HASH)
         finally:
             self._waiting -= 1
 
-    def _is_remembered(self, digest: bytes, dbid: int, stored: str | None) -> bool:
-        is_known = self._remembered.get(digest) == (dbid, stored)
-        return is_known and not self._log_ins.is_locked(dbid, self._log_ins.rules(dbid))
+    def _is_remembered(self, digest: bytes, dbid: int, stored: str | None, rules: PasswordRules) -> bool:
+        return self._remembered.get(digest) == (dbid, stored) and not self._log_ins.is_locked(dbid, rules)
 
     def _dbid(self, user: str) -> int | None:
         return self._cache().find(_PERSON, userName=user) if user else None
@@ -146,13 +147,12 @@ class InternalAuthenticator:
     def _hash(self, dbid: int | None) -> str | None:
         return None if dbid is None else self._log_ins.book.hashes.get((_PERSON, dbid))
 
-    def _account(self, user: str, dbid: int) -> Account:
+    def _account(self, user: str, dbid: int, rules: PasswordRules) -> Account:
         """The account of a right password, if it may log in."""
         log_ins = self._log_ins
         person = self._cache().stored(_PERSON, dbid)
         if person is None or person.get("state") != CfgObjectState.CFGEnabled:
             raise _refusal(user, f"person {dbid} is disabled")
-        rules = log_ins.rules(dbid)
         if log_ins.is_locked(dbid, rules):
             raise _refusal(user, f"person {dbid} is locked out")
         if log_ins.is_account_old(dbid, rules):

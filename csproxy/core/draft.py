@@ -18,7 +18,7 @@ from csproxy.core.model.delta import encode_object
 from csproxy.core.model.schema import SCHEMA, AttributeKind, ObjectType
 from csproxy.core.ownership import ObjectId
 from csproxy.core.paths import name_of, scalar_at
-from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
+from csproxy.core.records import TYPE_NUMBERS, pair_of, reader
 
 __all__ = ["Draft", "Step", "key_values", "tenant_of"]
 
@@ -286,7 +286,7 @@ def _links_in(kind: ObjectType, obj: Mapping[str, Any]) -> list[tuple[ObjectId, 
     for (path, target), column in zip(paths, source.columns, strict=True):
         for value in column.values(record):
             assert isinstance(value, int)
-            pair = (value >> PAIR_SHIFT, value & (1 << PAIR_SHIFT) - 1)
+            pair = pair_of(value)
             found.append((pair if target is None else (TYPE_NUMBERS[target], value), path))
     return found
 

@@ -13,7 +13,7 @@ from csproxy.core.changes import Action, Change
 from csproxy.core.folders import FOLDER_TYPE
 from csproxy.core.identities import gives_default_access
 from csproxy.core.model.enumerations import CfgObjectType
-from csproxy.core.records import PAIR_SHIFT, pair_key, reader
+from csproxy.core.records import pair_key, pair_of, reader
 from csproxy.core.security_records import ACCOUNT, decode_account, is_record
 from csproxy.core.sight import HOLDERS
 from csproxy.core.wellknown import CONFSERV
@@ -97,7 +97,7 @@ def _with_all_below(cache: ConfigurationCache, accounts: Iterable[int]) -> set[i
     found = set(accounts)
     waiting = list(found)
     while waiting:
-        number, dbid = waiting[-1] >> PAIR_SHIFT, waiting.pop() & (1 << PAIR_SHIFT) - 1
+        number, dbid = pair_of(waiting.pop())
         if number == _ACCESS_GROUP:
             new = _group(cache, dbid).members - found
             found |= new

@@ -21,9 +21,10 @@ from csproxy.core.model.misencoded import text_error
 from csproxy.core.security_records import STORED_TYPES
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["PAIR_SHIFT", "TYPE_NUMBERS", "Column", "Reader", "pair_key", "reader"]
+__all__ = ["TYPE_NUMBERS", "Column", "Reader", "pair_key", "pair_of", "reader"]
 
-PAIR_SHIFT: Final = 32
+_PAIR_SHIFT: Final = 32
+_DBIDS: Final = (1 << _PAIR_SHIFT) - 1
 
 TYPE_NUMBERS: Final = {object_type.name: number for number, object_type in SCHEMA.types.items()}
 """Type name → number; `SCHEMA.object_type` is for words that people type."""
@@ -33,7 +34,12 @@ _LISTS: Final = frozenset({AttributeKind.STRUCT_LIST, AttributeKind.LINK_LIST})
 
 def pair_key(type_number: int, dbid: int) -> int:
     """One number for a link that names type and DBID; 0 for no object."""
-    return type_number << PAIR_SHIFT | dbid if dbid else 0
+    return type_number << _PAIR_SHIFT | dbid if dbid else 0
+
+
+def pair_of(key: int) -> tuple[int, int]:
+    """Type and DBID that `pair_key` has put together."""
+    return key >> _PAIR_SHIFT, key & _DBIDS
 
 
 class Column(NamedTuple):

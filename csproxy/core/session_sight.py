@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from csproxy.core.identities import identities
 from csproxy.core.model.enumerations import CfgObjectType
 from csproxy.core.ownership import ObjectId
-from csproxy.core.permissions import account_of_application
-from csproxy.core.sight import Access, account_key, account_keys
+from csproxy.core.permissions import Masks, account_of_application
+from csproxy.core.sight import Access, account_key, account_keys, accounts_of
 
 if TYPE_CHECKING:
     from csproxy.core.cache import ConfigurationCache
@@ -78,6 +78,10 @@ class SessionSight:
                 self._identities.clear()
             found = self._identities[account] = account_keys(identities(self._cache(), account))
         return found
+
+    def mask_of(self, id: ObjectId, account: ObjectId) -> int:
+        """What an account may do with an object, as `csproxy.core.permissions.mask_of`."""
+        return Masks(self._cache(), accounts_of(self.identities_of(account))).of(id)
 
     def access_of(self, who: frozenset[int]) -> Access:
         """The sight of somebody with these identities."""

@@ -20,7 +20,7 @@ from csproxy.core.containers import FOLDER, container_type
 from csproxy.core.criteria import Relations
 from csproxy.core.model.schema import SCHEMA
 from csproxy.core.ownership import ObjectId
-from csproxy.core.records import pair_key
+from csproxy.core.records import pair_key, pair_of
 from csproxy.core.security_records import Acl, decode_acl, is_record
 
 __all__ = [
@@ -53,6 +53,11 @@ class TooManyCandidates(Exception):  # noqa: N818 - no error: the search goes an
 def account_key(account: ObjectId) -> int:
     """The number of a Person or an Access Group among readers and identities."""
     return pair_key(*account)
+
+
+def accounts_of(keys: Iterable[int]) -> frozenset[ObjectId]:
+    """The accounts that have these numbers."""
+    return frozenset(map(pair_of, keys))
 
 
 def account_keys(accounts: Iterable[ObjectId]) -> frozenset[int]:

@@ -18,7 +18,7 @@ from csproxy.core.containers import is_in_tenants
 from csproxy.core.folders import FOLDER_TYPE
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.schema import AttributeKind
-from csproxy.core.records import PAIR_SHIFT, TYPE_NUMBERS, reader
+from csproxy.core.records import TYPE_NUMBERS, pair_of, reader
 from csproxy.core.security_records import STORED_TYPES
 
 __all__ = ["ENVIRONMENT", "Lookup", "tenants_of", "tenants_of_many", "tenants_through"]
@@ -125,7 +125,7 @@ def _before(change: Change, path: str, after: set[int]) -> set[int] | None:
 def _of_folder(stored: bytes, lookup: Lookup) -> tuple[int, ...]:
     owner = reader(FOLDER_TYPE, ("ownerID(type,DBID)",))
     pair = owner.columns[0].read(owner.decode(stored))
-    owner_type, owner_dbid = pair >> PAIR_SHIFT, pair & (1 << PAIR_SHIFT) - 1
+    owner_type, owner_dbid = pair_of(pair)
     # An owner is a tenant, switch, IVR or enumerator, never a folder: so no chain can go round.
     if owner_type not in SCHEMA.types or owner_type == FOLDER_TYPE:
         return ENVIRONMENT

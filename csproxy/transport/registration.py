@@ -20,7 +20,7 @@ from csproxy.core.collation import CODE_POINTS
 from csproxy.core.model import SCHEMA, CfgApplication, CfgAppType
 from csproxy.core.model.applications import INTERACTIVE_TYPES, is_daemon
 from csproxy.core.model.typed import decode_object
-from csproxy.core.permissions import Permission, mask_of
+from csproxy.core.permissions import Permission
 from csproxy.core.sessions import SYSTEM_ACCOUNT, Account, Author, Session
 from csproxy.errors import ErrorCode, LoginIncorrectError, ServerError
 from csproxy.transport.information_requests import must_change_password, set_password
@@ -160,7 +160,8 @@ def _check_execute(server: ConfigurationServer, application: CfgApplication, acc
     """A user needs Execute on the Application of a user interface; a daemon may have a user for other reasons."""
     if is_daemon(application.type):
         return
-    if not mask_of(server.cache, (_APPLICATION, application.DBID), (_PERSON, account.person_dbid)) & Permission.EXECUTE:
+    mask = server.sight.sight.mask_of((_APPLICATION, application.DBID), (_PERSON, account.person_dbid))
+    if not mask & Permission.EXECUTE:
         raise _refused(
             ErrorCode.NO_PERMISSION,
             f"user {account.user!r} has no permission to execute application {application.name!r}",

@@ -18,7 +18,7 @@ from csproxy.core.indexes import HOST_AND_PORTS, Index, TypeIndexes, indexed_pat
 from csproxy.core.model import SCHEMA, AttributeKind
 from csproxy.core.model.delta import encode_object
 from csproxy.core.model.links import references
-from csproxy.core.records import PAIR_SHIFT, pair_key, reader
+from csproxy.core.records import pair_key, pair_of, reader
 from csproxy.errors import ErrorCode, ModelError
 from tests.core.cache.world import APPLICATION, NUMBER_OF, PERSON, random_object
 
@@ -85,9 +85,7 @@ def test_every_link_is_indexed_and_found_by_reference(number: int) -> None:
         for path, target in link_paths(object_type):
             for value in indexes.indexes[path].values():
                 assert isinstance(value, int)
-                found.add(
-                    (NUMBER_OF[target], value) if target else (value >> PAIR_SHIFT, value & (1 << PAIR_SHIFT) - 1)
-                )
+                found.add((NUMBER_OF[target], value) if target else pair_of(value))
         assert found == expected
 
 

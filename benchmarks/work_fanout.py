@@ -135,7 +135,8 @@ def _one_change(bench: Bench, server: Server) -> Iterator[Result]:
     assert server.subscribe is not None
     subscribe = ["--conns", crowd, "--proto", server.proto, *server.words, "--hello", server.subscribe]
     changes = 5 if bench.scale.beside_s > 3 else 1
-    expected = ["--expect", changes * crowd, "--idle-secs", 8]
+    # one more than comes: they must not all leave while the reader is there
+    expected = ["--expect", changes * crowd + 1, "--idle-secs", bench.scale.beside_s]
     with waiting("sub", server.port, *subscribe, *expected, until=all_there(server, crowd)) as subscribers:
         with waiting("rr", server.port, *paced, *words) as reader:
             time.sleep(0.6)

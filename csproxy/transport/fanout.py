@@ -28,7 +28,7 @@ from csproxy.transport.wire.bytecode import SCRIPT_TYPE, without_bytecode
 
 __all__ = ["CLIENTS_PER_TURN", "FanOut", "FanOutStatistics", "Member"]
 
-CLIENTS_PER_TURN = 128
+CLIENTS_PER_TURN = 64
 """Writes per loop turn: about 1 ms, which another client's read may have to wait."""
 
 

@@ -170,6 +170,9 @@ class BulkReaders:
     def __repr__(self) -> str:
         return f"<BulkReaders {len(self._readers)}>"
 
+    def __len__(self) -> int:
+        return len(self._readers)
+
     def admit(self, connection: ServerConnection) -> bool:
         """Whether a long answer to this client may begin; `leave` when it has ended."""
         readers = self._readers

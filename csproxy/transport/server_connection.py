@@ -53,7 +53,9 @@ MAX_MOVES: Final = 64
 MAX_WRITES: Final = 256
 """Write requests that may wait on one connection before its further requests are deferred."""
 PUMP_BUDGET_S: Final = 0.002
-"""Time that one connection's bulk answers may take in one turn of the event loop."""
+"""Time that one connection's bulk answers may take in one turn of the event loop, by a clock of milliseconds."""
+PUMP_BYTES: Final = 4 * 1024 * 1024
+"""What all bulk answers together may put into sockets in one turn: it takes 2 ms."""
 
 Handler = Callable[["ServerConnection", Frame], None]
 
@@ -67,6 +69,7 @@ class ServerConnection:
     __slots__ = (
         "_backlog",
         "_has_lagged",
+        "_is_due",
         "_out",
         "_out_bytes",
         "_pumps",
@@ -124,6 +127,8 @@ class ServerConnection:
         self._out: list[bytes] | None = None
         self._out_bytes = 0
         self._pumps: list[Iterator[bytes]] = []
+        self._is_due = False
+        """Whether the next turn goes on with bulk answers."""
         self._replays: list[Replay] = []
 
     def __repr__(self) -> str:
@@ -284,7 +289,7 @@ class ServerConnection:
         if len(self._pumps) >= MAX_PUMPS:
             self.block()
         if len(self._pumps) == 1:
-            self.server.call_soon(self._work)
+            self._pump_soon()
 
     def block(self) -> None:
         """Process no further requests until `unblock`; what arrives is kept and the channel paused."""
@@ -562,6 +567,7 @@ class ServerConnection:
     def _pump_some(self) -> None:
         pumps, channel, clock = self._pumps, self.channel, self.server.clock
         deadline = clock() + PUMP_BUDGET_S
+        room = PUMP_BYTES // max(1, len(self.server.bulk_readers))
         while pumps and channel.pending_bytes <= HIGH_WATER_BYTES:
             try:
                 data = next(pumps[0])
@@ -574,14 +580,24 @@ class ServerConnection:
                 return
             if data:
                 channel.write(data)
-            if clock() >= deadline:
+                room -= len(data)
+            if room <= 0 or clock() >= deadline:
                 break
         if not pumps:
             self.server.bulk_readers.leave(self)
         elif channel.pending_bytes <= HIGH_WATER_BYTES:
-            self.server.call_soon(self._work)
+            self._pump_soon()
         else:
             self.server.congested(self)
+
+    def _pump_soon(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self.server.call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._is_due = False
+        self._work()
 
     def unblock_if_free(self) -> None:
         """Go on with kept requests if nothing stands against it any more."""

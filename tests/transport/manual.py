@@ -126,10 +126,11 @@ class Client:
         *,
         session: str = "",
         relies_on: list[Subscription] | None = None,
+        channel: ManualChannel | None = None,
     ) -> None:
         self.server = server
         self.name = name
-        self.channel = ManualChannel()
+        self.channel = channel or ManualChannel()
         self.protocol = ClientProtocol()
         self.frames: list[Frame] = []
         server.connect(self.channel)

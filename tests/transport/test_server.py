@@ -16,6 +16,7 @@ from csproxy.core.model.delta import encode_object
 from csproxy.errors import ErrorCode
 from csproxy.transport.channel import HIGH_WATER_BYTES
 from csproxy.transport.server import ConfigurationServer, ServerSettings
+from csproxy.transport.server_connection import PUMP_BYTES
 from csproxy.transport.wire.exchanges import IMPLEMENTED_REQUESTS
 from csproxy.transport.wire.frames import FLAG_END, MAGIC, Frame, FrameReader, encode_frame
 from csproxy.transport.wire.messages import MessageId, decode_payload
@@ -437,6 +438,36 @@ def test_scripts_come_without_bytecode_if_every_subscription_asks_so() -> None:
     resumed.receive()
     replayed = next(f for f in resumed.frames if f.message == MessageId.OBJECT_CREATED)
     assert codec.decode_map(replayed.payload)["object"]["userProperties"] == {"strategy": {"text": "source"}}
+
+
+class EagerChannel(ManualChannel):
+    """One whose peer takes everything at once."""
+
+    def write(self, data: bytes) -> None:
+        self.taken += data
+
+    def say_writable(self) -> None:
+        assert self._receiver is not None
+        self._receiver.writable()
+
+
+def test_those_who_read_much_share_what_a_turn_may_send() -> None:
+    server, turns = site(600, filler=30_000)
+    channels = [EagerChannel() for _ in range(3)]
+    for number, channel in enumerate(channels):
+        Client(server, f"client_{number}", channel=channel).request(MessageId.READ_OBJECTS, ReadObjects(type=SKILL))
+        channel.taken.clear()
+    for channel in channels:
+        channel.say_writable()  # as a socket does that was full for a moment; it begins no second round
+        channel.taken.clear()
+    sent: list[int] = []
+    while not sent or sent[-1]:
+        turns.run()
+        sent.append(sum(len(channel.taken) for channel in channels))
+        for channel in channels:
+            channel.taken.clear()
+    assert max(sent) <= PUMP_BYTES + 3 * 100_000
+    assert sum(sent) > 2 * PUMP_BYTES
 
 
 @pytest.mark.parametrize("message", [MessageId.RESUME_FROM, MessageId.REGISTER_NOTIFICATION])

@@ -454,9 +454,9 @@ class EagerChannel(ManualChannel):
 def test_those_who_read_much_share_what_a_turn_may_send() -> None:
     server, turns = site(600, filler=30_000)
     channels = [EagerChannel() for _ in range(3)]
-    for number, channel in enumerate(channels):
-        Client(server, f"client_{number}", channel=channel).request(MessageId.READ_OBJECTS, ReadObjects(type=SKILL))
-        channel.taken.clear()
+    clients = [Client(server, f"client_{number}", channel=channel) for number, channel in enumerate(channels)]
+    for client in clients:
+        client.request(MessageId.READ_OBJECTS, ReadObjects(type=SKILL))
     for channel in channels:
         channel.say_writable()  # as a socket does that was full for a moment; it begins no second round
         channel.taken.clear()
@@ -467,7 +467,7 @@ def test_those_who_read_much_share_what_a_turn_may_send() -> None:
         for channel in channels:
             channel.taken.clear()
     assert max(sent) <= PUMP_BYTES + 3 * 100_000
-    assert sum(sent) > 2 * PUMP_BYTES
+    assert sum(sent) > 10 * PUMP_BYTES
 
 
 @pytest.mark.parametrize("message", [MessageId.RESUME_FROM, MessageId.REGISTER_NOTIFICATION])

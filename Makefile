@@ -98,5 +98,5 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 # Depends on this file, so that a package which is new in the list is installed where others are already.
 $(VENV)/system.stamp: Makefile | $(VENV)/bin/python
 	scripts/install_system_packages.sh nodejs npm libssl-dev postgresql slapd freeradius haproxy chromium \
-		krb5-kdc krb5-admin-server krb5-user faketime mandoc systemd
+		krb5-kdc krb5-admin-server krb5-user faketime mandoc prometheus systemd
 	@touch $@

@@ -33,6 +33,7 @@ from csproxy.core.identity_watch import NOBODY_ELSE, IdentityWatch, certain_from
 from csproxy.core.loading import CacheBuilder
 from csproxy.core.model import SCHEMA
 from csproxy.core.model.delta import encode_object
+from csproxy.core.permissions import mask_of
 from csproxy.core.replica import Replica
 from csproxy.core.security_records import ACCOUNT, Acl, encode_account, encode_acl
 from csproxy.core.session_sight import SessionSight
@@ -435,6 +436,13 @@ def test_accounts_that_see_the_same_have_the_same_sight() -> None:
     assert SessionSight.keys_of(jane) == {JANE}
     assert account_key((9, 99)) in SessionSight.keys_of(system)
     assert repr(data.sight).startswith("<SessionSight of ")
+
+
+def test_what_an_account_may_do_is_what_the_permissions_say() -> None:
+    sight = SessionSight(lambda: CACHE)
+    for account in ((PERSON, 100), (PERSON, 101), (ACCESS_GROUP, 98)):
+        for _ in range(2):  # worked out, then remembered
+            assert sight.mask_of((SKILL, 101), account) == mask_of(CACHE, (SKILL, 101), account)
 
 
 def test_what_is_remembered_of_accounts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,23 +74,25 @@ class Placeholders:
             if not value:
                 continue
             path = prefix + name
-            match attribute.kind:
-                case AttributeKind.LINK:
-                    if isinstance(value, int) and value < 0:
-                        target = SCHEMA.object_type(attribute.target or "")
-                        result[name] = self.dbid(target, value, of=kind, path=path)
-                case AttributeKind.INT:
-                    if isinstance(value, int) and value < 0:
-                        beside = _TYPE_BESIDE[name]
-                        number = given.get(beside) or before.get(beside, 0)
-                        result[name] = self._pair(kind, beside, number, value, path)
-                case AttributeKind.STRUCT:
-                    if isinstance(value, Mapping):
-                        inner = SCHEMA.structures[attribute.target or ""]
-                        result[name] = self._map(kind, inner, value, before.get(name) or _NOTHING, path + ".")
-                case _:
-                    result[name] = self._list(kind, attribute, value, path)
+            if attribute.kind is AttributeKind.INT:
+                beside = _TYPE_BESIDE[name]
+                number = given.get(beside) or before.get(beside, 0)
+                result[name] = self._pair(kind, beside, number, value, path) if _is_placeholder(value) else value
+            else:
+                result[name] = self._value(kind, attribute, value, before.get(name), path)
         return result
+
+    def _value(self, kind: ObjectType, attribute: Attribute, value: Any, before: Any, path: str) -> Any:
+        target = attribute.target or ""
+        match attribute.kind:
+            case AttributeKind.LINK if _is_placeholder(value):
+                return self.dbid(SCHEMA.object_type(target), value, of=kind, path=path)
+            case AttributeKind.STRUCT if isinstance(value, Mapping):
+                return self._map(kind, SCHEMA.structures[target], value, before or _NOTHING, path + ".")
+            case AttributeKind.LINK | AttributeKind.STRUCT:
+                return value
+            case _:
+                return self._list(kind, attribute, value, path)
 
     def _pair(self, kind: ObjectType, beside: str, number: Any, value: int, path: str) -> int:
         target = None
@@ -111,12 +113,13 @@ class Placeholders:
             return value
         if attribute.kind is AttributeKind.LINK_LIST:
             target = SCHEMA.object_type(attribute.target or "")
-            return [
-                self.dbid(target, item, of=kind, path=path) if isinstance(item, int) and item < 0 else item
-                for item in value
-            ]
+            return [self.dbid(target, item, of=kind, path=path) if _is_placeholder(item) else item for item in value]
         inner, prefix = SCHEMA.structures[attribute.target or ""], path + "."
         return [self._map(kind, inner, item, _NOTHING, prefix) if isinstance(item, Mapping) else item for item in value]
+
+
+def _is_placeholder(value: Any) -> bool:
+    return isinstance(value, int) and value < 0
 
 
 @cache

@@ -272,16 +272,16 @@ def _application(connection: ServerConnection, request: RegisterClient) -> CfgAp
             f"port {connection.port_id!r} of {server.name!r} takes applications with a user interface only: "
             f"{request.name!r} is of type {application.type.name}, connect it to another port",
         )
-    if request.name == server.name:
-        raise _refused(
-            ErrorCode.APP_SECURITY_VIOLATION,
-            f"{request.name!r} is the Application of this {server.role} itself: every server has one of its own",
-        )
     if _is_proxy(application) and server.role != "master" and not is_other:
         raise _refused(
             ErrorCode.APP_SECURITY_VIOLATION,
             f"{server.name!r} is itself a proxy: a proxy of a proxy is not supported, "
             f"connect {request.name!r} to the master",
+        )
+    if request.name == server.name:
+        raise _refused(
+            ErrorCode.APP_SECURITY_VIOLATION,
+            f"{request.name!r} is the Application of this {server.role} itself: every server has one of its own",
         )
     return application
 

@@ -711,7 +711,7 @@ async def test_clients_of_a_proxy_are_told_of_changed_permissions_as_well(url: s
         await admin.update_permissions(CfgSkill, skill.DBID, {(PERSON, 100): 127, SYSTEM: 127})
         assert (await told())[:2] == (SKILL, skill.DBID)
         await client.delete(skill)  # its list goes with it
-        await admin.set_account(101, (PERSON, 101))
+        await admin.set_account(100, (PERSON, 101))  # not the proxy's own, which would lose sight of much
         await admin.update_permissions("tenant", 1, None)
         assert (await told())[:2] == (TENANT, 1)
         await listening.ask(MessageId.UNREGISTER_PERMISSIONS_NOTIFICATION)

@@ -123,6 +123,15 @@ def test_a_client_that_is_not_open_says_so(master: Master) -> None:
         client.read(CfgSkill)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, whatever event loops of other tests in this process have left."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_call_is_cancelled_and_the_client_goes_on(master: Master) -> None:
     with master.client() as client, client.subscribe(CfgSkill) as changes:
 

@@ -196,6 +196,12 @@ def registered(uen: int, request: int = 50) -> Answered:
     )
 
 
+def restored(before: list[Any], after: list[Any]) -> History:
+    """A session that registers at UEN 4 and is lost, and what its client asks and gets when it comes back."""
+    first = [asks(MessageId.REGISTER_CLIENT, Empty(), 50), registered(4), *before, Ended(0.0, "lost")]
+    return History(wires=[WireHistory("c", 1, "p", first), WireHistory("c", 2, "p", after)])
+
+
 TAKEN = answer(MessageId.CLIENT_REGISTERED, 0, ClientRegistered(session="s", protocol_version=1), 49)
 
 
@@ -460,78 +466,48 @@ BROKEN: dict[str, tuple[str, Callable[[], History]]] = {
     ),
     "a restored session that leaves a change out": (
         "P7",
-        lambda: History(
-            wires=[
-                WireHistory(
-                    "c",
-                    1,
-                    "p",
-                    [
-                        asks(MessageId.REGISTER_CLIENT, Empty(), 50),
-                        registered(4),
-                        asks(MessageId.REGISTER_NOTIFICATION, WANT_SKILLS, 2),
-                        answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 2),
-                        asks(MessageId.REGISTER_NOTIFICATION, RegisterNotification(object_type=CODE), 3),
-                        answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 3),
-                        asks(MessageId.UNREGISTER_NOTIFICATION, UnregisterNotification(object_type=CODE), 4),
-                        answer(MessageId.NOTIFICATION_UNREGISTERED, 4, None, 4),
-                        Ended(0.0, "lost"),
-                    ],
-                ),
-                WireHistory(
-                    "c",
-                    2,
-                    "p",
-                    [
-                        asks(MessageId.RESTORE_SESSION, Empty(), 50),
-                        registered(8),
-                        asks(MessageId.HISTORY_LOG, HistoryLog(session="s"), 1, since=4),
-                        note(5, history=True),
-                        mark(6, from_history=True),
-                        note(7, history=True),
-                        answer(MessageId.HISTORY_LOG_SENT, 8),
-                    ],
-                ),
-            ]
+        lambda: restored(
+            [
+                asks(MessageId.REGISTER_NOTIFICATION, WANT_SKILLS, 2),
+                answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 2),
+                asks(MessageId.REGISTER_NOTIFICATION, RegisterNotification(object_type=CODE), 3),
+                answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 3),
+                asks(MessageId.UNREGISTER_NOTIFICATION, UnregisterNotification(object_type=CODE), 4),
+                answer(MessageId.NOTIFICATION_UNREGISTERED, 4, None, 4),
+            ],
+            [
+                asks(MessageId.RESTORE_SESSION, Empty(), 50),
+                registered(8),
+                asks(MessageId.HISTORY_LOG, HistoryLog(session="s"), 1, since=4),
+                note(5, history=True),
+                mark(6, from_history=True),
+                note(7, history=True),
+                answer(MessageId.HISTORY_LOG_SENT, 8),
+            ],
         ),
     ),
     "a restored session that goes on with what its client has not named": (
         "P7",
-        lambda: History(
-            wires=[
-                WireHistory(
-                    "c",
-                    1,
-                    "p",
-                    [
-                        asks(MessageId.REGISTER_CLIENT, Empty(), 50),
-                        registered(4),
-                        asks(MessageId.REGISTER_NOTIFICATION, WANT_SKILLS, 2),
-                        answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 2),
-                        asks(MessageId.REGISTER_NOTIFICATION, RegisterNotification(), 3),
-                        answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 3),
-                        Ended(0.0, "lost"),
-                    ],
+        lambda: restored(
+            [
+                asks(MessageId.REGISTER_NOTIFICATION, WANT_SKILLS, 2),
+                answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 2),
+                asks(MessageId.REGISTER_NOTIFICATION, RegisterNotification(), 3),
+                answer(MessageId.NOTIFICATION_REGISTERED, 4, None, 3),
+            ],
+            [
+                asks(
+                    MessageId.RESTORE_SESSION,
+                    RestoreSession(type=1, name="c", session="s", subscriptions=RESUME_SKILLS.subscriptions),
+                    50,
                 ),
-                WireHistory(
-                    "c",
-                    2,
-                    "p",
-                    [
-                        asks(
-                            MessageId.RESTORE_SESSION,
-                            RestoreSession(type=1, name="c", session="s", subscriptions=RESUME_SKILLS.subscriptions),
-                            50,
-                        ),
-                        registered(8),
-                        asks(MessageId.HISTORY_LOG, HistoryLog(session="s"), 1, since=4),
-                        note(5, history=True),
-                        note(6, history=True),
-                        note(7, history=True),
-                        answer(MessageId.HISTORY_LOG_SENT, 8),
-                    ],
-                ),
-            ]
+                registered(8),
+                asks(MessageId.HISTORY_LOG, HistoryLog(session="s"), 1, since=4),
+                note(5, history=True),
+                note(6, history=True),
+                note(7, history=True),
+                answer(MessageId.HISTORY_LOG_SENT, 8),
+            ],
         ),
     ),
     "a replay that skips what was trimmed": (

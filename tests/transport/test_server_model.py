@@ -290,6 +290,10 @@ class ServerMachine(RuleBasedStateMachine):
 
 
 def test_the_server_agrees_with_the_model() -> None:
-    """A model test that never parks or resumes anybody would prove nothing."""
-    run_state_machine_as_test(ServerMachine, settings=hypothesis_settings(max_examples=300, stateful_step_count=50))
-    assert all(TRAFFIC[kind] >= 3 for kind in ("live", "history", "parked", "restored", "resumed")), TRAFFIC
+    """A model test that never parks or resumes anybody would prove nothing: examples are drawn until it has."""
+    kinds = ("live", "history", "parked", "restored", "resumed")
+    for _ in range(5):
+        run_state_machine_as_test(ServerMachine, settings=hypothesis_settings(max_examples=300, stateful_step_count=50))
+        if all(TRAFFIC[kind] >= 20 for kind in kinds):
+            break
+    assert all(TRAFFIC[kind] >= 20 for kind in kinds), TRAFFIC

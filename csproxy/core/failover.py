@@ -35,7 +35,7 @@ class Backoff:
     that the connection has lasted for as long as the next pause might. `longest_s` may be changed at any time.
     """
 
-    __slots__ = ("_bound_s", "_connected_at", "_random", "_shortest_s", "is_light", "longest_s")
+    __slots__ = ("_bound_s", "_connected_at", "_is_light", "_random", "_shortest_s", "longest_s")
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Backoff:
         self._random = random
         self._shortest_s = shortest_s
         self.longest_s = longest_s
-        self.is_light = is_light
+        self._is_light = is_light
         self._bound_s = shortest_s
         self._connected_at: float | None = None
 
@@ -80,7 +80,7 @@ class Backoff:
         """The connection ended at ``now``; without a connection nothing changes."""
         if self._connected_at is None:
             return
-        if now - self._connected_at >= (self._bound_s if self.is_light else self.longest_s):
+        if now - self._connected_at >= (self._bound_s if self._is_light else self.longest_s):
             self._bound_s = self._shortest_s
         self._connected_at = None
 

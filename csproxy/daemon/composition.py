@@ -55,7 +55,7 @@ STOP_GRACE_S: Final = 5.0
 class Daemon(ABC):
     """One master or proxy as a process: settings, log outputs, options, and the run until a stop.
 
-    ``announce`` is called with one line when the ports are open.
+    ``announce`` is called with the line that standard output shows when the ports are open, or the role has changed.
     """
 
     role: str
@@ -174,7 +174,9 @@ class Daemon(ABC):
                 reason = server.standby()
                 objects = f"{server.statistics().objects} objects at UEN {server.position.uen}"
                 state = f"ready on {where}" if reason is None else f"standing by on {where}"
-                self._announce(f"{state} as {what()}: {objects}" + (f"; {reason}" if reason else ""))
+                line = f"{state} as {what()}: {objects}" + (f"; {reason}" if reason else "")
+                self._logs.print(line)
+                self._announce(line)
 
             self._announce_role = announce
             self._is_open = True

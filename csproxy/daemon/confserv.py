@@ -7,7 +7,6 @@ Exit status: 0 after an orderly stop, 1 when it could not start or failed, 2 for
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from csproxy.daemon.settings import DaemonSettings
 
 __all__ = ["main"]
-
-_log = logging.getLogger("csproxy.daemon")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,17 +58,9 @@ def _serve(words: Sequence[str]) -> int:
 
     manager = ServiceManager()
 
-    def announce(line: str) -> None:
-        try:
-            print(line, flush=True)
-        except OSError as e:  # nobody reads any more, or a disk is full: the log and the clients go on
-            sys.stdout = None  # print writes nothing then
-            _log.warning("standard output cannot be written: %s", e.strerror, extra={"event": 31010})
-        manager.ready(line)
-
     async def run() -> int:
         shutdown = Shutdown()
-        daemon = _daemon_of(settings)(settings, shutdown, announce=announce)
+        daemon = _daemon_of(settings)(settings, shutdown, announce=manager.ready)
         quieten_collector()
         async with shutdown.watching_signals(), manager.informed(shutdown.wait):
             await daemon.run()

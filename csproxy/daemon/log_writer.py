@@ -43,6 +43,9 @@ class Output(ABC):
     batches = True
     """Whether lines that come at the same moment are written together."""
 
+    encoding = "utf-8"
+    """What it cannot show is written as ``\\u4e2d``."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.level = 1
@@ -71,6 +74,10 @@ class Output(ABC):
                 self.lost += 1
                 return
         self._kept += data
+
+    def print(self, line: str) -> None:
+        """Keep a line as it is; it is written by the next `flush`."""
+        self._kept += self._encoded(line)
 
     def flush(self) -> None:
         """Write what is there, and then how many events were lost. Sets `problem` instead of raising."""
@@ -103,7 +110,10 @@ class Output(ABC):
 
     def frame(self, record: logging.LogRecord, line: str) -> bytes:
         """A formatted event as it is written."""
-        return line.encode("utf-8", "backslashreplace") + b"\n"
+        return self._encoded(line)
+
+    def _encoded(self, line: str) -> bytes:
+        return line.encode(self.encoding, "backslashreplace") + b"\n"
 
     def _told(self, text: str) -> bytes:
         known = {"name": log.name, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text, "event": 31011}
@@ -118,9 +128,10 @@ def _where(record: logging.LogRecord) -> dict[str, object]:
 class DescriptorOutput(Output):
     """Writes to an open file descriptor, without a buffer that could be left locked at the end of the process."""
 
-    def __init__(self, name: str, fd: int) -> None:
+    def __init__(self, name: str, fd: int, *, encoding: str = "utf-8") -> None:
         super().__init__(name)
         self._fd = fd
+        self.encoding = encoding
 
     def write(self, data: bytes) -> int:
         """As `Output.write`."""
@@ -176,6 +187,10 @@ class OutputThread:
         """Have the thread call ``change`` after the events that wait, and take those from ``level`` up from now on."""
         self.level = level
         self._queue.put(change)
+
+    def print(self, line: str) -> None:
+        """Have the thread write a line as it is after the events that wait. For few lines: nothing counts them."""
+        self._queue.put(lambda: self.output.print(line))
 
     def end(self) -> None:
         """Have the thread write what waits, close the output and end; `join` waits for it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,7 @@ class LogOutputs:
         self._threads: dict[str, OutputThread] = {}
         self._ending: list[OutputThread] = []
         self._statistics: OutputThread | None = None
+        self._standard_output: OutputThread | None = None
         self._settings = LogSettings()
         self._handler = EventHandler((), least=ALARM + 1, reassigned={})
 
@@ -138,6 +140,13 @@ class LogOutputs:
         for target in opened:
             _log.log(TRACE, "log output %s is open, from level %s up", target, _name(levels[target]), extra=_OPENED)
 
+    def print(self, line: str) -> None:
+        """Write a line to standard output, after the events that wait for it where it is an output; never waits."""
+        thread = self._threads.get("stdout") or self._standard_output
+        if thread is None:
+            thread = self._standard_output = OutputThread(_open("stdout", self._settings), self._tell_problem)
+        thread.print(line)
+
     def write_statistics(self, values: Mapping[str, Any]) -> None:
         """Write a line to the statistics file, which is beside the log file that takes most; never waits."""
         path = statistics_path(self._settings)
@@ -167,6 +176,9 @@ class LogOutputs:
         for thread in threads:
             thread.end()
         self._end_statistics()
+        if self._standard_output is not None:
+            self._standard_output.end()
+            threads.append(self._standard_output)
         threads += self._ending
         until_s = time.monotonic() + _CLOSE_S
         for thread in threads:
@@ -232,7 +244,7 @@ def _changed(output: Output, level: int, settings: LogSettings) -> Callable[[], 
 
 def _open(target: str, settings: LogSettings) -> Output:
     if target in _DESCRIPTORS:
-        output: Output = DescriptorOutput(target, _DESCRIPTORS[target])
+        output: Output = DescriptorOutput(target, _DESCRIPTORS[target], encoding=getattr(sys, target).encoding)
         output.batches = settings.buffering
         return output
     if target == "memory":

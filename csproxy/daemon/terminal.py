@@ -7,18 +7,34 @@ and is never a reason to fail. Kept apart because both programs begin with it, b
 from __future__ import annotations
 
 import io
+import os
 import sys
+from typing import Final
 
 __all__ = ["prepare_streams", "shown", "speaks_utf8"]
 
 
+_STREAMS: Final = {"stdin": os.O_RDONLY, "stdout": os.O_WRONLY, "stderr": os.O_WRONLY}
+
+
 def prepare_streams() -> None:
-    """Called once, before anything is read or written."""
+    """Called once, before anything is read or written or opened."""
+    _open_closed_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+
+
+def _open_closed_descriptors() -> None:
+    """Descriptors 0 to 2 that the caller has closed: the next file or socket would get their numbers, and our lines."""
+    for number, (name, mode) in enumerate(_STREAMS.items()):
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, mode)  # it gets the lowest number that is free: this one
+            setattr(sys, name, open(descriptor, "r" if mode == os.O_RDONLY else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def speaks_utf8() -> bool:

@@ -182,6 +182,25 @@ def test_verbosities_are_ordered() -> None:
     assert set(LOG_OUTPUT_LEVELS) < set(VERBOSITIES)
 
 
+@pytest.mark.parametrize(("outputs", "expected"), [(("stdout",), ["before", "it is ready"]), ((), ["it is ready"])])
+def test_a_line_for_standard_output_comes_after_the_events_before_it(
+    outputs: tuple[str, ...], expected: list[str]
+) -> None:
+    program = (
+        "import logging\n"
+        "from csproxy.daemon.logs import LogOutputs, LogSettings\n"
+        "outputs = LogOutputs()\n"
+        f"outputs.apply(LogSettings(outputs={{'all': {outputs!r}}}))\n"
+        "for number in range(50):\n"
+        "    logging.getLogger('csproxy').info('before')\n"
+        "    outputs.print('it is ready')\n"
+        "outputs.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert [line.rsplit("----- ")[-1] for line in done.stdout.splitlines()] == expected * 50
+
+
 def test_a_process_ends_although_nobody_reads_what_it_logs() -> None:
     program = (
         "import logging\n"

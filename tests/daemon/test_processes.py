@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -323,6 +324,27 @@ async def _write_until_killed(port: int, master: Running, round_: int, acknowled
             count += 1
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_descriptors_that_are_closed_go_to_nobody_else(tmp_path: Path, closed: str) -> None:
+    site = Site(tmp_path)
+    words = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-m"]
+    confserv = [*words, "csproxy.daemon.confserv", "-c", str(site.folder / "confserv.conf")]
+    with subprocess.Popen(
+        [*confserv, "-log-standard", str(tmp_path / "log")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=tool_environment(),
+    ) as master:  # fmt: skip
+        try:
+            assert tool("status", "--wait", "30", port=site.port).returncode == 0
+            opened = {os.readlink(f"/proc/{master.pid}/fd/{number}") for number in range(3)}
+            assert opened == {os.devnull}
+            asked = [*words, "csproxy.daemon.tool", "read", "person", "--port", str(site.port)]
+            assert subprocess.run(asked, env=tool_environment() | {"CSPROXY_PASSWORD": PASSWORD}).returncode == 0
+            master.terminate()
+            assert master.wait(DEADLINE_S) == 0
+        finally:
+            master.kill()
+
+
 def test_a_watch_whose_reader_has_gone_ends_quietly(site: Site) -> None:
     with Running("tool", "watch", "person", "--port", str(site.port)) as watcher:
         watcher.told(containing="from UEN")
@@ -335,10 +357,23 @@ def test_a_watch_whose_reader_has_gone_ends_quietly(site: Site) -> None:
     answer("update", "person", "100", "lastName=null", port=site.port)
 
 
-def test_a_server_whose_standard_output_nobody_reads_serves_on(tmp_path: Path) -> None:
+def fill(pipe: int) -> None:
+    """Leave no room for another byte."""
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x")
+    os.set_blocking(pipe, True)
+
+
+@pytest.mark.parametrize("reader", ["gone", "asleep"])
+def test_a_server_whose_standard_output_nobody_reads_serves_on(tmp_path: Path, reader: str) -> None:
     site = Site(tmp_path)
     reads, writes = os.pipe()
-    os.close(reads)
+    if reader == "gone":
+        os.close(reads)
+    else:
+        fill(writes)
     command = [sys.executable, "-m", "csproxy.daemon.confserv", "-c", str(site.folder / "confserv.conf")]
     with subprocess.Popen(
         [*command, "-log-standard", str(tmp_path / "log")], stdout=writes, env=tool_environment()
@@ -353,4 +388,7 @@ def test_a_server_whose_standard_output_nobody_reads_serves_on(tmp_path: Path) -
             assert master.wait(DEADLINE_S) == 0
         finally:
             master.kill()
-    assert "standard output cannot be written: Broken pipe" in (tmp_path / "log").read_text()
+    if reader == "gone":
+        assert "log output stdout cannot be written: Broken pipe" in (tmp_path / "log").read_text()
+    else:
+        os.close(reads)

@@ -14,7 +14,7 @@ from csproxy.core import codec
 from csproxy.core.criteria import FOLDER
 from csproxy.core.filter_keys import FILTER_KEYS
 from csproxy.core.filter_rules import Collected, Through, Unreferenced
-from csproxy.core.indexes import HOST_AND_PORTS, Index, TypeIndexes, indexed_paths, link_paths
+from csproxy.core.indexes import HOST_AND_PORTS, Index, LinkIndex, TypeIndexes, indexed_paths, link_paths
 from csproxy.core.model import SCHEMA, AttributeKind
 from csproxy.core.model.delta import encode_object
 from csproxy.core.model.links import references
@@ -28,17 +28,21 @@ def check(index: Index, model: dict[int, set[int]]) -> None:
     for dbid in sorted(model):
         for value in model[dbid]:
             held[value].append(dbid)
-    assert {value: list(index.find(value)) for value in index.values()} == held
-    assert len(index) == len(held)
+    values = index.values()
+    assert {value: list(index.find(value)) for value in values} == held
+    assert len(index) == len(values) == len(held)
+    assert all(value in values for value in held)
+    assert 10**9 not in values
     assert sorted(map(list, index.shared())) == sorted(dbids for dbids in held.values() if len(dbids) > 1)
     assert list(index.find(10**9)) == []
 
 
+@pytest.mark.parametrize("kind", [Index, LinkIndex])
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32), count=st.sampled_from([0, 3, 30, 600]), spread=st.sampled_from([1, 3, 1000]))
-def test_an_index_maps_values_to_dbids(seed: int, count: int, spread: int) -> None:
+@given(seed=st.integers(0, 2**32), count=st.sampled_from([0, 3, 30, 600]), spread=st.sampled_from([1, 3, 200, 5000]))
+def test_an_index_maps_values_to_dbids(kind: type[Index], seed: int, count: int, spread: int) -> None:
     rng = random.Random(seed)
-    index = Index()
+    index = kind()
     model = {dbid: {rng.randrange(1, spread + 1)} for dbid in rng.sample(range(1, 10_000), count)}
     index.extend([0 if dbid % 5 == 0 else next(iter(model[dbid])) for dbid in model], model)
     for dbid in model:
@@ -57,14 +61,26 @@ def test_an_index_maps_values_to_dbids(seed: int, count: int, spread: int) -> No
     check(index, model)
 
 
+@pytest.mark.parametrize("kind", [Index, LinkIndex])
 @settings(max_examples=40, deadline=None)
-@given(lists=st.lists(st.lists(st.integers(0, 5), max_size=6), max_size=30))
-def test_values_in_lists_are_indexed_once_per_object(lists: list[list[int]]) -> None:
-    index = Index()
+@given(lists=st.lists(st.lists(st.integers(0, 5) | st.integers(0, 20), max_size=6), max_size=30))
+def test_values_in_lists_are_indexed_once_per_object(kind: type[Index], lists: list[list[int]]) -> None:
+    index = kind()
     dbids = [1000 + number for number in range(len(lists))]
     index.extend_lists(lists, dbids)
     index.settle()
     check(index, {dbid: set(values) - {0} for dbid, values in zip(dbids, lists, strict=True)})
+
+
+def test_links_to_neighbours_take_little_memory_and_single_ones_no_page() -> None:
+    dense, sparse = LinkIndex(), LinkIndex()
+    dense.extend(range(1000, 2000), range(1, 1001))
+    sparse.extend(range(1000, 1_001_000, 1000), range(1, 1001))
+    for index in (dense, sparse):
+        index.settle()
+    assert (len(dense._pages), len(dense._postings)) == (5, 0)
+    assert (len(sparse._pages), len(sparse._postings)) == (0, 1000)
+    assert list(sparse.find(3000)) == [3]
 
 
 @pytest.mark.parametrize("number", SCHEMA.types)

@@ -40,6 +40,7 @@ from work_writes import make_writable, measure_writes
 
 SCALES = {"full": Scale(), "quick": QUICK, "tiny": TINY}
 _COPY_S = 60
+_COPY_AT_REST_S = 6
 
 
 def measure(bench: Bench, peers: Iterable[str], folder: Path) -> Iterator[Result]:
@@ -92,8 +93,16 @@ def _serving(bench: Bench, site: Site, peers: set[str], empty_s: float, empty_by
 
 
 def _wait_for_copy(site: Site) -> None:
+    """Wait until the copy is at rest: a snapshot with all that was written, and nothing added for some seconds."""
     until_s = time.monotonic() + _COPY_S
-    while not requests_csp.status(site.proxy_port)["copy"]["snapshots"] and time.monotonic() < until_s:
+    seen, since_s = None, time.monotonic()
+    while time.monotonic() < until_s:
+        copy = requests_csp.status(site.proxy_port)["copy"]
+        now = copy["snapshots"], copy["journal_bytes"]
+        if now != seen:
+            seen, since_s = now, time.monotonic()
+        elif copy["snapshots"] and time.monotonic() - since_s > _COPY_AT_REST_S:
+            return
         time.sleep(0.5)
 
 

@@ -15,10 +15,10 @@ from csproxy.core.changes import Action, Change
 from csproxy.core.folders import FOLDER_TYPE, without_members
 from csproxy.core.indexes import TypeIndexes
 from csproxy.core.model import SCHEMA
-from csproxy.core.model.delta import apply_delta, encode_object
+from csproxy.core.model.delta import apply_delta
 from csproxy.core.model.values import check_delta
 from csproxy.core.security_records import STORED_TYPES
-from csproxy.core.tenants import tenants_of
+from csproxy.core.tenants import deciding_attributes, tenants_of
 from csproxy.errors import ErrorCode, ModelError
 
 __all__ = ["MAX_DBID", "Footprint", "ObjectState", "PlannedChange", "TransactionPlan"]
@@ -81,7 +81,7 @@ class TransactionPlan:
             self._update(change)
         else:
             self._delete(change)
-        if change.action is not Action.DELETED:
+        if change.action is not Action.DELETED and not _stays_in_tenants(change):
             tenants = tuple(sorted({*tenants, *self._tenants(change)}))
         return Footprint(tenants)
 
@@ -112,7 +112,7 @@ class TransactionPlan:
         object_type = STORED_TYPES[change.type]
         stored = before.stored
         if delta:
-            stored = encode_object(object_type, apply_delta(object_type, codec.decode_map(stored), delta))
+            stored = codec.encode(apply_delta(object_type, codec.decode_map(stored), delta))
         self._put(change, stored, folder)
 
     def _correct(self, change: Change) -> None:
@@ -180,6 +180,13 @@ class TransactionPlan:
     def _stored(self, type_number: int, dbid: int) -> bytes | None:
         state = self._state(type_number, dbid) if type_number in STORED_TYPES else None
         return None if state is None else state.stored
+
+
+def _stays_in_tenants(change: Change) -> bool:
+    """Whether an update touches nothing that decides to which tenants its object belongs."""
+    if change.action is not Action.UPDATED or change.delta is None or change.object is not None:
+        return False
+    return change.delta.keys().isdisjoint(deciding_attributes(change.type))
 
 
 def _misfit(change: Change, code: ErrorCode, what: str) -> ModelError:

@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any, Final, NamedTuple, Self
 
 from csproxy.core import codec
-from csproxy.core.applying import Footprint, PlannedChange, TransactionPlan
+from csproxy.core.applying import Footprint, ObjectState, PlannedChange, TransactionPlan
 from csproxy.core.changes import Change, Position
 from csproxy.core.criteria import Criterion, criteria
 from csproxy.core.digests import Digests
@@ -23,6 +23,7 @@ from csproxy.core.filters import IMMEDIATE_LIMIT, Matcher, Part, Selection, driv
 from csproxy.core.folders import FOLDER_TYPE, Membership, compose_folder, folder_path
 from csproxy.core.indexes import Index, TypeIndexes, link_paths
 from csproxy.core.model import SCHEMA
+from csproxy.core.ownership import ObjectId
 from csproxy.core.records import TYPE_NUMBERS, pair_key, reader
 from csproxy.core.relations import LiveRelations
 from csproxy.core.security_records import ACCOUNT, RECORDS, STORED_TYPES, is_record
@@ -375,9 +376,12 @@ class ConfigurationCache:
         plan = TransactionPlan(self._load, self._indexes)
         footprints = [plan.add(change) for change in transaction]
         planned = list(plan.changes())
-        told = {(change.type, change.dbid): self.readers_of(change.type, change.dbid) for change in transaction}
+        ids = [(change.type, change.dbid) for change in transaction]
+        former = {(each.type, each.dbid): each.former for each in planned}
+        told = {id: self._readers_in(id, former[id]) for id in ids}
         alone = {id: self.readers.of(*id) for id in changed_alone(planned, told) if self.get(*id) is not None}
         shape = shape_of(self, planned) if holders_change(planned, self) else None
+        stays = _objects_that_stay(planned) if shape is None else frozenset()
         for each in planned:
             self._take_over(each)
         if transaction:
@@ -386,8 +390,8 @@ class ConfigurationCache:
         return Applied(
             footprints,
             [
-                Sighting(told[id], now if (now := self.readers_of(*id)) != told[id] else told[id])
-                for id in ((change.type, change.dbid) for change in transaction)
+                Sighting(told[id], told[id] if id in stays or (now := self.readers_of(*id)) == told[id] else now)
+                for id in ids
             ],
             shifts(shape, alone, self, told),
         )
@@ -395,6 +399,10 @@ class ConfigurationCache:
     def readers_of(self, number: int, dbid: int) -> Readers | None:
         """The readers of an object; None if it is not there, or a security record."""
         return None if is_record(number) or self.get(number, dbid) is None else self.readers.of(number, dbid)
+
+    def _readers_in(self, id: ObjectId, state: ObjectState | None) -> Readers | None:
+        """As `readers_of`, of an object whose state is known."""
+        return None if is_record(id[0]) or state is None else self.readers.of(*id, state.folder)
 
     def _lists(self, type_number: int) -> Mapping[int, bytes]:
         return self._objects.get(RECORDS + type_number, _NO_OBJECTS)
@@ -464,6 +472,17 @@ def _key_paths(type_number: int, names: frozenset[str]) -> tuple[str, ...]:
         ErrorCode.WRONG_API_PARAMETERS,
         f"{'+'.join(sorted(names))} is no unique key of {object_type.name}; its keys: {known}",
         object_type=object_type.number,
+    )
+
+
+def _objects_that_stay(planned: Sequence[PlannedChange]) -> frozenset[ObjectId]:
+    """Objects that keep their readers in a transaction that changes no holder: they are not moved and get no list."""
+    if any(is_record(each.type) for each in planned):
+        return frozenset()
+    return frozenset(
+        (number, dbid)
+        for number, dbid, former, now in planned
+        if former is not None and now is not None and former.folder == now.folder
     )
 
 

@@ -316,9 +316,9 @@ class TypeIndexes:
                         index.add(value, dbid)
             return
         for column, index in self._columns:
-            before = column.values(former)
-            after = column.values(now) if now is not None else frozenset()
-            if before != after:
+            if now is None or column.read(former) != column.read(now):  # most columns are as they were
+                before = column.values(former)
+                after = column.values(now) if now is not None else frozenset()
                 for value in before - after:
                     index.discard(value, dbid)
                 for value in after - before:

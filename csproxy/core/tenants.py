@@ -10,6 +10,7 @@ What belongs to one tenant stays there; only objects that tenants share (Applica
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final, cast
 
 from csproxy.core import codec
@@ -21,7 +22,7 @@ from csproxy.core.model.schema import AttributeKind
 from csproxy.core.records import TYPE_NUMBERS, pair_of, reader
 from csproxy.core.security_records import STORED_TYPES
 
-__all__ = ["ENVIRONMENT", "Lookup", "tenants_of", "tenants_of_many", "tenants_through"]
+__all__ = ["ENVIRONMENT", "Lookup", "deciding_attributes", "tenants_of", "tenants_of_many", "tenants_through"]
 
 ENVIRONMENT: Final = (1,)
 _TENANT_TYPE: Final = 7
@@ -53,6 +54,15 @@ def tenants_of(type_number: int, dbid: int, lookup: Lookup) -> tuple[int, ...]:
         return ENVIRONMENT
     container = TYPE_NUMBERS[str(object_type.attributes[object_type.container].target)]
     return tenants_of(container, wanted.columns[1].read(record), lookup)
+
+
+@cache
+def deciding_attributes(type_number: int) -> frozenset[str]:
+    """The attributes of a type that decide to which tenants an object belongs."""
+    if type_number == FOLDER_TYPE:
+        return frozenset(("ownerID",))
+    kind = STORED_TYPES[type_number]
+    return frozenset(path.partition(".")[0] for path in (kind.tenant_path, kind.container) if path is not None)
 
 
 def tenants_of_many(

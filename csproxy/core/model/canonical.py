@@ -22,7 +22,18 @@ from csproxy.core import codec
 from csproxy.core.model.schema import SCHEMA, Attribute, AttributeKind, ObjectType
 from csproxy.errors import ErrorCode, ModelError
 
-__all__ = ["Entry", "Key", "Plan", "PlainMap", "canonical", "canonical_map", "encode_object", "is_default", "plan_of"]
+__all__ = [
+    "Entry",
+    "Key",
+    "Plan",
+    "PlainMap",
+    "canonical",
+    "canonical_map",
+    "encode_object",
+    "in_order",
+    "is_default",
+    "plan_of",
+]
 
 PlainMap = dict[str, Any]
 Key = tuple[Any, ...]
@@ -100,6 +111,16 @@ def canonical_map(plan: Plan, value: Any) -> PlainMap:
             if not is_default(value[name]):
                 result[name] = value[name]
     return result
+
+
+def in_order(plan: Plan, value: PlainMap) -> PlainMap:
+    """A map that is canonical but for the order of its own attributes, in that order."""
+    known = {name: value[name] for name in plan.entries if name in value}
+    return (
+        known
+        if len(known) == len(value)
+        else known | {name: value[name] for name in sorted(value.keys() - known.keys())}
+    )
 
 
 def is_default(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from csproxy.core.model.canonical import Entry, Key, PlainMap, Plan, canonical_map, is_default, plan_of
+from csproxy.core.model.canonical import Entry, Key, PlainMap, Plan, canonical_map, in_order, is_default, plan_of
 from csproxy.core.model.schema import AttributeKind, ObjectType
 from csproxy.errors import ErrorCode, ModelError
 
@@ -18,8 +18,7 @@ LINK_PARTS = ("added", "deleted")
 def apply_delta(object_type: ObjectType, obj: Mapping[str, Any], delta: Mapping[str, Any]) -> PlainMap:
     """``obj`` (canonical) with ``delta`` applied; neither is changed, untouched values are shared.
 
-    What the delta touched is canonical again; the order of attributes may not be, which
-    `encode_object` puts right.
+    The result is canonical again.
 
     Raises `ModelError`: LIST_ITEM_NOT_FOUND for changing or deleting what is not there,
     UNIQUENESS_VIOLATION for adding what is there, UNSPECIFIED_MODIFICATION for a part that does not
@@ -30,6 +29,7 @@ def apply_delta(object_type: ObjectType, obj: Mapping[str, Any], delta: Mapping[
 
 def _map_apply(plan: Plan, obj: Mapping[str, Any], delta: Mapping[str, Any]) -> PlainMap:
     result = dict(obj)
+    is_ordered = True
     for name, change in delta.items():
         entry = plan.entries.get(name)
         if entry is None:
@@ -41,8 +41,9 @@ def _map_apply(plan: Plan, obj: Mapping[str, Any], delta: Mapping[str, Any]) -> 
         if value is None:
             result.pop(name, None)
         else:
+            is_ordered = is_ordered and name in result
             result[name] = value
-    return result
+    return result if is_ordered else in_order(plan, result)
 
 
 def _scalar(entry: Entry, change: Any) -> int | str:

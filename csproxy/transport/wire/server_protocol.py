@@ -48,6 +48,8 @@ __all__ = ["ServerProtocol", "ServerState"]
 class ServerState(Enum):
     """Where the connection stands; the module header has the rules."""
 
+    __hash__ = object.__hash__  # that of Enum is written in Python, and the table is asked thirty times for a log-in
+
     MAGIC = auto()
     VERSION = auto()
     NEGOTIATING = auto()
@@ -59,6 +61,8 @@ class ServerState(Enum):
 
 
 class _Event(Enum):
+    __hash__ = object.__hash__
+
     MAGIC = "the magic bytes"
     VERSION_ASKED = "a ProtocolVersion request"
     VERSION_CHOSEN = "version_chosen()"

@@ -75,7 +75,7 @@ def read_objects(connection: ServerConnection, frame: Frame) -> None:
 def _answer_one(connection: ServerConnection, frame: Frame, kind: int, stored: bytes, position: Position) -> None:
     epoch, uen = position
     prefix = _ONE_OBJECT[kind]
-    if message_log.is_wanted():
+    if connection.is_traced:
         message_log.tell_objects_sent(connection, kind, 1)
     request = frame.request
     connection.send(

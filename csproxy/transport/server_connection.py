@@ -82,6 +82,7 @@ class ServerConnection:
         "forwarding",
         "is_blocked",
         "is_closed",
+        "is_traced",
         "live",
         "next_ordinal",
         "opened_s",
@@ -119,6 +120,8 @@ class ServerConnection:
         """Held by the one of them that sends."""
         self.is_closed = False
         self.is_blocked = False
+        self.is_traced = False
+        """Whether its messages were wanted in the log when it last sent any."""
         self.silence: WatchedClient | None = None
         self._backlog: list[Frame] = []
         self._has_lagged = False
@@ -142,10 +145,11 @@ class ServerConnection:
         if self.silence is not None:
             self.silence.heard_s = self.server.keep_alive.now_s
         try:
-            frames = self.protocol.receive_data(data) if data else self.protocol.take_held()
+            protocol = self.protocol
+            frames = protocol.receive_data(data) if data else protocol.take_held()
             while frames:
                 self.handle(frames)
-                frames = self.protocol.take_held()
+                frames = protocol.take_held() if protocol.held else []
         except RemoteProtocolError as e:
             self.disconnect(e.code, str(e))
         if self.session is None:
@@ -178,6 +182,7 @@ class ServerConnection:
         if self.is_blocked:
             self._backlog.extend(frames)
             return
+        self.is_traced = message_log.is_wanted()
         handlers = self.server.handlers
         out: list[bytes] = []
         self._out, self._out_bytes = out, 0
@@ -195,7 +200,7 @@ class ServerConnection:
         self._flush(out)
 
     def _handle_one(self, handler: Handler | None, frame: Frame) -> None:
-        if message_log.is_wanted():
+        if self.is_traced:
             message_log.tell_received(self, frame)
         try:
             if handler is None:
@@ -337,6 +342,9 @@ class ServerConnection:
         The request is then handled by ``handler`` as soon as it has, within a bounded time, else refused. Raises
         `ServerError` for a position of another history.
         """
+        session = self.session
+        if not frame.uen and not frame.epoch and (session is None or session.written is None):
+            return False  # as nearly always
         if self._missing(frame) is None:
             return False
         self.wait_for(frame, self._handle_when_reached, frame, handler)

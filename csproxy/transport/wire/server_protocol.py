@@ -93,6 +93,7 @@ _EXPECTED: Final = {
     _S.REGISTERED: "the client is registered already",
 }
 
+_REGISTERED: Final = _S.REGISTERED
 _ANSWERING: Final = frozenset({_S.NEGOTIATING, _S.REGISTERING})
 _DEAD: Final = frozenset({_S.FAILED, _S.CLOSED})
 
@@ -116,7 +117,7 @@ class ServerProtocol:
     announced in ProtocolVersionRead.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_magic", "_max_frame", "_reader", "_release", "offer", "state", "version")
+    __slots__ = ("_held_bytes", "_magic", "_max_frame", "_reader", "_release", "held", "offer", "state", "version")
 
     def __init__(self, *, max_frame: int = DEFAULT_MAX_FRAME, release: str = "") -> None:
         self.state = ServerState.MAGIC
@@ -126,7 +127,8 @@ class ServerProtocol:
         self._max_frame = max_frame
         self._release = release
         self._magic = b""
-        self._held: list[Frame] = []
+        self.held: list[Frame] = []
+        """Requests that were sent ahead of an answer, for `take_held`."""
         self._held_bytes = 0
         self._reader = FrameReader(max_frame=min(max_frame, UNREGISTERED_MAX_FRAME))
 
@@ -144,7 +146,7 @@ class ServerProtocol:
         Every frame returned is one that the state allows. After `disconnect`, or a violation, bytes
         are ignored. Raises `RemoteProtocolError`, whose ``code`` belongs into the notice.
         """
-        if self.state is _S.REGISTERED:
+        if self.state is _REGISTERED:
             try:
                 frames = self._reader.receive_data(data)
             except RemoteProtocolError:
@@ -206,9 +208,9 @@ class ServerProtocol:
 
     def take_held(self) -> list[Frame]:
         """Requests sent ahead of an answer, as far as the state allows them now; raises as `receive_data`."""
-        if not self._held or self.state in _ANSWERING or self.state in _DEAD:
+        if not self.held or self.state in _ANSWERING or self.state in _DEAD:
             return []
-        held, self._held, self._held_bytes = self._held, [], 0
+        held, self.held, self._held_bytes = self.held, [], 0
         return self._admit(held)
 
     def disconnect(
@@ -249,7 +251,7 @@ class ServerProtocol:
         return frames
 
     def _hold(self, frames: list[Frame]) -> None:
-        self._held += frames
+        self.held += frames
         self._held_bytes += sum(HEADER_SIZE + len(frame.payload) for frame in frames)
         if self._held_bytes > UNREGISTERED_MAX_FRAME:
             self._move(_Event.VIOLATION)

@@ -115,12 +115,8 @@ def canonical_map(plan: Plan, value: Any) -> PlainMap:
 
 def in_order(plan: Plan, value: PlainMap) -> PlainMap:
     """A map that is canonical but for the order of its own attributes, in that order."""
-    known = {name: value[name] for name in plan.entries if name in value}
-    return (
-        known
-        if len(known) == len(value)
-        else known | {name: value[name] for name in sorted(value.keys() - known.keys())}
-    )
+    unknown = sorted(value.keys() - plan.entries.keys())
+    return {name: value[name] for name in (*plan.entries, *unknown) if name in value}
 
 
 def is_default(value: object) -> bool:

@@ -160,8 +160,8 @@ class LinkIndex(Index):
         return _Numbers(self)
 
     def find(self, value: Any) -> Sequence[int]:
-        """As `Index.find`."""
-        page = self._pages.get(value >> _PAGE_BITS)
+        """As `Index.find`: for what is no number, nothing."""
+        page = self._pages.get(value >> _PAGE_BITS) if isinstance(value, int) else None
         if page is not None and (dbid := page[value & _PAGE_MASK]) != _MANY:
             return (dbid,) if dbid else ()
         return super().find(value)

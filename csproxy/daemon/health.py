@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from csproxy.daemon.loop_lag import LoopLag
+from csproxy.errors import ErrorCode
 from csproxy.transport.listener import Listener
 from csproxy.transport.peers import MAX_UNREGISTERED
 from csproxy.transport.server import ConfigurationServer
+from csproxy.transport.wire.exchanges import message_name
 
 if TYPE_CHECKING:
     from csproxy.daemon.secure_ports import SecurePorts
@@ -101,6 +103,7 @@ def beyond_status(
         more["changes"] = {"logged": now.log.appended}
         more["limits"] = _limits(server)
         more["connections"] = _connections(server, listener)
+        more["requests"] = _requests(server)
     return more
 
 
@@ -126,6 +129,17 @@ def _connections(server: ConfigurationServer, listener: Listener | None) -> dict
             "descriptors": now.turned_away,
             "unsecured": now.unsecured,
             "handshake_limit": now.unwelcome,
+        },
+    }
+
+
+def _requests(server: ConfigurationServer) -> dict[str, Any]:
+    """By message and by error; those that have not been seen are left out."""
+    return {
+        "received": {message_name(number).split()[0]: count for number, count in server.requests.items()},
+        "refused": {
+            ErrorCode(code).name if code in ErrorCode._value2member_map_ else str(code): count
+            for code, count in server.refusals.items()
         },
     }
 

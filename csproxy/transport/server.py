@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import random as _random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
@@ -187,6 +188,10 @@ class ConfigurationServer:
         self.clock = clock
         self.call_soon = call_soon
         self.handlers = HANDLERS
+        self.requests: dict[int, int] = defaultdict(int)
+        """How many of each message clients have sent."""
+        self.refusals: dict[int, int] = defaultdict(int)
+        """How many of them were answered with an Error, by its code."""
         self.replica = Replica(encode=encode_notification, clock=clock, limits=self.settings.history)
         self.subscriptions: SubscriptionIndex[Member] = SubscriptionIndex()
         self.fan_out = FanOut(log=self.replica.log, index=self.subscriptions, call_soon=call_soon)

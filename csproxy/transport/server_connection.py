@@ -205,6 +205,7 @@ class ServerConnection:
         try:
             if handler is None:
                 raise unknown_message(frame.message)
+            self.server.requests[frame[0]] += 1
             handler(self, frame)
         except RemoteProtocolError as e:
             self.disconnect(e.code, str(e))
@@ -248,7 +249,9 @@ class ServerConnection:
             self.protocol.refused()
         if isinstance(error, UnicodeDecodeError):
             error = self._wrong_text(frame, error)
-        self.answer(frame, MessageId.ERROR, error_payload(error))
+        payload = error_payload(error)
+        self.server.refusals[payload.code] += 1
+        self.answer(frame, MessageId.ERROR, payload)
 
     def _wrong_text(self, frame: Frame, error: UnicodeDecodeError) -> ModelError | ServerError:
         """Whose text is not UTF-8: the client's, or one that this server holds."""

@@ -73,6 +73,8 @@ def test_a_proxy_has_the_metrics_of_the_table_with_the_values_of_its_status(tmp_
         until = time.monotonic() + DEADLINE_S
         while port.status()["uen"] < uen:
             assert time.monotonic() < until, "the change has not come"
+        answer("read", "person", "dbid=100", port=site.proxy_ports["CSProxy_1"])
+        assert tool("read", "person", port=site.proxy_ports["CSProxy_1"], password="wrong").returncode == 1
         content_type, text = asked(port)
         status = port.status()
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
@@ -93,6 +95,9 @@ def test_a_proxy_has_the_metrics_of_the_table_with_the_values_of_its_status(tmp_
     assert value(found, "csproxy_objects") == status["objects"]
     assert value(found, "csproxy_connections_refused_total", reason="address_limit") == 0
     assert value(found, "csproxy_limit_address_connections") == 10_000
+    assert value(found, "csproxy_requests_total", message="RegisterClient") == 2
+    assert value(found, "csproxy_requests_total", message="ReadObjects") == 1
+    assert value(found, "csproxy_requests_refused_total", error="LOGIN_INCORRECT") == 1
     assert value(found, "csproxy_resident_memory_bytes") > 10_000_000
     assert abs(value(found, "csproxy_start_time_seconds") - time.time()) < 3600
     assert value(found, "csproxy_cpu_seconds_total") > 0

@@ -98,6 +98,7 @@ def test_it_shows_role_state_and_position_and_follows_a_change(
         expect(cells.nth(3)).to_have_text("changed")
         expect(cells.nth(4)).to_have_text("default with default")
         expect(shown.page.locator(".chart polyline").first).to_have_attribute("points", re.compile(r"\d .*\d"))
+        expect(shown.page.locator(".chart", has_text="Requests")).to_contain_text(re.compile(r"\d.* per s"))
         assert shown.script("performance.timeOrigin") == opened, "the page was not loaded again"
         assert shown.script("document.cookie + JSON.stringify(localStorage) + sessionStorage.length") == "{}0"
         shown.picture(tmp_path, "wide")

@@ -11,11 +11,14 @@ const CHARTS = [
   { title: "Writes of notifications to clients", unit: "per s", counter: (s) => s.queues?.fan_out.writes },
   { title: "Notifications", unit: "KiB per s", counter: (s) => s.queues && s.queues.fan_out.bytes / 1024 },
   { title: "New connections", unit: "per s", counter: (s) => s.connections?.accepted },
+  { title: "Requests", unit: "per s", counter: (s) => s.requests && sum(s.requests.received) },
   { title: "Clients", unit: "", gauge: (s) => s.clients },
   { title: "Behind the master", unit: "changes", gauge: (s) => s.replication?.lag_changes },
   { title: "Longest wait in the event loop", unit: "ms", gauge: (s) => s.process.loop_lag_s * 1000 },
   { title: "Memory", unit: "MiB", gauge: (s) => s.process.rss_bytes && s.process.rss_bytes / 1048576 },
 ];
+
+const sum = (counts) => Object.values(counts).reduce((all, count) => all + count, 0);
 
 class Chart {
   constructor(what) {

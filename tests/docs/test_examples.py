@@ -52,15 +52,15 @@ class Example:
         self.process.communicate()
 
     def until(self, words: str) -> str:
-        """Wait until ``words`` have been printed; returns everything printed before and with them."""
+        """Wait for a line with ``words``; returns it and all before it, and leaves what has come after it."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + DEADLINE_S
-        while words not in self.output:
+        while (at := self.output.find(words)) < 0 or (end := self.output.find("\n", at + len(words) - 1)) < 0:
             ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
             data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
             assert data, f"{words!r} did not come; there was:\n{self.output}"
             self.output += data.decode()
-        seen, self.output = self.output, ""
+        seen, self.output = self.output[: end + 1], self.output[end + 1 :]
         return seen
 
 

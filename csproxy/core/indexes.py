@@ -206,7 +206,7 @@ class LinkIndex(Index):
                     self._share(page, value, dbid)
 
     def extend_lists(self, lists: Iterable[Sequence[Any]], dbids: Iterable[int]) -> None:
-        """As `Index.extend_lists`."""
+        """As `Index.extend_lists`. A loop of its own: shared with `extend`, a load takes a tenth longer."""
         pages, postings = self._pages, self._postings
         for values, dbid in zip(lists, dbids, strict=True):
             for value in values:
@@ -228,10 +228,8 @@ class LinkIndex(Index):
         super().settle()
         for number, page in list(self._pages.items()):
             if len(page) - page.count(0) < _THIN:
+                self._postings.update(_singles(number, page))
                 del self._pages[number]
-                for place, dbid in enumerate(page, number << _PAGE_BITS):
-                    if dbid and dbid != _MANY:
-                        self._postings[place] = dbid
 
     def _new_page(self, value: int) -> array[int]:
         page = self._pages[value >> _PAGE_BITS] = array("i", _EMPTY_PAGE)
@@ -246,9 +244,15 @@ class LinkIndex(Index):
     def _numbers(self) -> Iterator[Hashable]:
         yield from self._postings
         for number, page in self._pages.items():
-            for place, dbid in enumerate(page, number << _PAGE_BITS):
-                if dbid and dbid != _MANY:
-                    yield place
+            for value, _ in _singles(number, page):
+                yield value
+
+
+def _singles(number: int, page: array[int]) -> Iterator[tuple[int, int]]:
+    """The values of a page that lead to one object, with its DBID."""
+    for value, dbid in enumerate(page, number << _PAGE_BITS):
+        if dbid and dbid != _MANY:
+            yield value, dbid
 
 
 class _Numbers(Collection[Hashable]):
